@@ -1,0 +1,74 @@
+"""cxrkit: segmentation of chest radiographs, with plugins for networks, losses, augments and datasets.
+
+`import cxrkit` is cheap: names are imported from their modules when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cxrkit.api import Segmentation, Segmenter, evaluate, load, train
+    from cxrkit.config import RunConfig
+    from cxrkit.errors import CxrkitError
+    from cxrkit.hookspecs import hookimpl
+    from cxrkit.interfaces import Augment, Batch, Dataset, Entry, Loss, Model, Partner, Sample, SideOutputs
+
+try:
+    __version__ = version("cxrkit")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0+unknown"
+
+_HOMES = {
+    "Augment": "interfaces",
+    "Batch": "interfaces",
+    "CxrkitError": "errors",
+    "Dataset": "interfaces",
+    "Entry": "interfaces",
+    "Loss": "interfaces",
+    "Model": "interfaces",
+    "Partner": "interfaces",
+    "RunConfig": "config",
+    "Sample": "interfaces",
+    "Segmentation": "api",
+    "Segmenter": "api",
+    "SideOutputs": "interfaces",
+    "evaluate": "api",
+    "hookimpl": "hookspecs",
+    "load": "api",
+    "train": "api",
+}
+
+__all__ = [
+    "Augment",
+    "Batch",
+    "CxrkitError",
+    "Dataset",
+    "Entry",
+    "Loss",
+    "Model",
+    "Partner",
+    "RunConfig",
+    "Sample",
+    "Segmentation",
+    "Segmenter",
+    "SideOutputs",
+    "evaluate",
+    "hookimpl",
+    "load",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"cxrkit.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'cxrkit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

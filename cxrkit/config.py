@@ -1,0 +1,370 @@
+"""RunConfig: one validated description of a run.
+
+Three layers make it, later ones win: the defaults below (or the demonstration's, where no data is named), a
+YAML file, and overrides from the command line (`a.dotted.path` to a value). A component is a mapping with a
+`name` and its parameters beside it: `model: {name: attn-bcdu, depth: 3}`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from cxrkit.errors import ConfigError, nearest
+from cxrkit.files import write_text
+from cxrkit.registry import Registry
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, validate_default=True)
+
+
+class ComponentConfig(BaseModel):
+    """A component by name, with its parameters beside the name."""
+
+    model_config = ConfigDict(extra="allow")
+    name: str
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The component's own parameters."""
+        return dict(self.model_extra or {})
+
+
+class LossConfig(ComponentConfig):
+    """One term of a weighted sum of losses."""
+
+    weight: float = Field(1.0, gt=0, description="factor of this term in the sum")
+
+
+class DataConfig(ComponentConfig):
+    """Where films and masks come from."""
+
+    name: str = "phantom"
+    root: Path | None = Field(None, description="folder or file that the dataset reads")
+
+
+class ClaheConfig(_Part):
+    """Contrast-limited adaptive histogram equalisation, after the resize (paper §2.4)."""
+
+    clip_limit: float = Field(8.0, gt=0, description="OpenCV's clip limit")
+    tiles: int = Field(8, ge=1, le=64, description="tiles a side")
+    bits: Literal[8, 16] = Field(16, description="depth of the grey values that are equalised")
+
+
+class PreprocessConfig(_Part):
+    """From a film as read to the network's input."""
+
+    size: int = Field(256, ge=16, le=4096, description="side of the square input, pixels")
+    fit: Literal["pad", "stretch"] = Field("pad", description="keep the aspect ratio and pad, or stretch")
+    clahe: ClaheConfig | None = Field(default_factory=ClaheConfig, description="null switches CLAHE off")
+    standardise: bool = Field(True, description="zero mean and unit variance a film, instead of [0, 1]")
+
+
+def _validation(value: Any) -> Any:
+    """`"rest"`, a count, or a fraction; numbers may come as text from the command line."""
+    if isinstance(value, str) and value != "rest":
+        return float(value) if "." in value else int(value)
+    return value
+
+
+class SplitConfig(_Part):
+    """Which films train, validate and test: a permutation by seed, grouped by patient (paper §3.1)."""
+
+    train_size: int | None = Field(None, ge=1, description="training films (null: all that aren't test films)")
+    test_size: int | float = Field(0.15, description="test films: a count, or a fraction of all; 38 is the paper's")
+    validation: Annotated[int | float | Literal["rest"], BeforeValidator(_validation)] = Field(
+        0.1,
+        description="films taken from the training part for validation: a count, a fraction, or 'rest' for those "
+        "of the pool that don't train (then all train_size train)",
+    )
+    test_fold: str | None = Field(None, description="take the test films from this fold of the dataset instead")
+    file: Path | None = Field(None, description="a saved split.json to use again; the rest here is then ignored")
+
+    @field_validator("test_size", "validation")
+    @classmethod
+    def _count_or_fraction(cls, value: int | float | str) -> int | float | str:
+        if isinstance(value, str):
+            return value
+        if value < 0 or (isinstance(value, float) and not 0 <= value < 1 and not value.is_integer()):
+            raise ValueError("give a count (0, 1, 2, ...) or a fraction between 0 and 1")
+        return int(value) if value >= 1 else value
+
+
+class TrainConfig(_Part):
+    """The training loop. Budgets are counted in steps: updates of the network."""
+
+    steps: int = Field(1000, ge=1, description="updates of the network")
+    epochs: int | None = Field(None, ge=1, description="instead of steps: passes over the training films")
+    batch_size: int = Field(5, ge=1, description="films an update sees, after augmentation, over all devices")
+    lr: float = Field(5e-4, gt=0, description="Adam's learning rate at its highest")
+    schedule: Literal["cosine", "constant"] = Field("cosine", description="of the learning rate, after the warm-up")
+    warmup: int = Field(50, ge=0, description="steps over which the learning rate rises linearly from 0")
+    weight_decay: float = Field(0.0, ge=0, description="decoupled (AdamW)")
+    clip_norm: float | None = Field(1.0, gt=0, description="gradients are scaled down to this norm; null: never")
+    ema: float = Field(0.99, ge=0, lt=1, description="decay of the averaged weights that are kept; 0: no average")
+    validate_every: int = Field(50, ge=1, description="steps between validations")
+    checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints to resume from")
+    protocol: Literal["honest", "paper"] = Field(
+        "honest",
+        description="honest: select on validation films; paper: select on the test films, as the released code did",
+    )
+    device: str = Field("auto", description="auto, cpu, cuda, mps")
+    devices: int = Field(1, ge=1, description="processes, one a device")
+    num_nodes: int = Field(1, ge=1, description="machines")
+    strategy: str = Field("auto", description="Lightning Fabric's: auto, ddp, fsdp")
+    precision: Literal["auto", "32", "bf16", "16"] = Field("auto", description="auto: bf16 where the hardware has it")
+    compile: bool = Field(False, description="torch.compile the network")
+
+
+class RunConfig(_Part):
+    """Everything that decides what a run computes."""
+
+    model: ComponentConfig = ComponentConfig(name="attn-bcdu")
+    loss: list[LossConfig] = Field(default_factory=lambda: [LossConfig(name="focal-tversky")], min_length=1)
+    augment: list[ComponentConfig] = Field(default_factory=list)
+    data: DataConfig = Field(default_factory=DataConfig)
+    structures: list[str] | None = Field(None, description="structures to segment (null: all the dataset has)")
+    background: bool = Field(True, description="a last channel for what belongs to no structure, as in the paper")
+    preprocess: PreprocessConfig = Field(default_factory=PreprocessConfig)
+    split: SplitConfig = Field(default_factory=SplitConfig)
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    seed: int = Field(0, ge=0, lt=2**31, description="of the split, the initial weights and all randomness")
+
+    @field_validator("model", "data", mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("loss", mode="before")
+    @classmethod
+    def _losses(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return parse_losses(value)
+        return [value] if isinstance(value, Mapping) else value
+
+    @field_validator("augment", mode="before")
+    @classmethod
+    def _augments(cls, value: Any) -> Any:
+        items = [value] if isinstance(value, str | Mapping) else value
+        return [{"name": item} if isinstance(item, str) else item for item in items or []]
+
+    @model_validator(mode="after")
+    def _unique(self) -> Self:
+        for kind, items in (("loss", self.loss), ("augment", self.augment)):
+            names = [item.name for item in items]
+            if len(set(names)) < len(names):
+                raise ValueError(f"a {kind} is named twice: {', '.join(names)}")
+        return self
+
+
+def parse_losses(text: str) -> list[dict[str, Any]]:
+    """`"focal-tversky + 0.5*bce"` to a list of terms with weights.
+
+    Raises:
+        ConfigError: the text isn't such a sum.
+    """
+    terms: list[dict[str, Any]] = []
+    for term in text.split("+"):
+        match = re.fullmatch(r"\s*(?:([0-9.]+(?:e-?[0-9]+)?)\s*\*\s*)?([a-z0-9-]+)\s*", term)
+        if match is None:
+            raise ConfigError(
+                f"--loss {text!r} is not a sum of losses.", "Write a name, or a sum such as 'dice + 0.5*bce'."
+            )
+        terms.append({"name": match[2]} | ({"weight": float(match[1])} if match[1] else {}))
+    return terms
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A configuration file as a mapping.
+
+    Raises:
+        ConfigError: it can't be read or isn't a YAML mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: there is no such configuration file.", "Check the path.") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path}: not a readable YAML file: {reason}.", "Mend the file.") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: holds a {type(content).__name__}, not settings.", "Write `key: value` lines.")
+    return content
+
+
+def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
+    """`["model.depth=3"]` to `{"model.depth": 3}`; values are read as YAML.
+
+    Raises:
+        ConfigError: one has no `=`, or a value that isn't YAML.
+    """
+    overrides: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--set {assignment!r} is not an assignment.", "Write --set key=value (model.depth=3).")
+        try:
+            overrides[key.strip()] = _number(yaml.safe_load(value))
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {assignment!r}: the value can't be read.", "Quote it, or mend it.") from error
+    return overrides
+
+
+def _number(value: Any) -> Any:
+    """YAML 1.1 reads `1e-3` as text; we read it as the number that everybody means."""
+    if isinstance(value, str) and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+", value):
+        return float(value)
+    return value
+
+
+def make_config(*layers: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> RunConfig:
+    """Merge nested mappings (later ones win), apply dotted overrides, validate.
+
+    A component that a later layer names anew loses the earlier one's parameters.
+
+    Raises:
+        ConfigError: an unknown key or a value that isn't accepted; names it and what would be.
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged = _merge(merged, layer)
+    # Names first, so that `model.depth=3` finds the component that it belongs to.
+    for path, value in sorted((overrides or {}).items(), key=lambda item: item[0].count(".")):
+        _assign(merged, path, value)
+    try:
+        return RunConfig.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigError(*_explain(error)) from error
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(old, Mapping) and value.get("name", old.get("name")) == old.get("name"):
+            merged[key] = _merge(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+_COMPONENTS = {"model": "attn-bcdu", "data": "phantom"}
+_LISTS = ("loss", "augment")
+
+
+def _assign(config: dict[str, Any], path: str, value: Any) -> None:
+    """Set a dotted path; `loss.KEY`, `loss.NAME.KEY` and `augment.NAME.KEY` reach into the lists."""
+    head, *rest = path.split(".")
+    if head not in RunConfig.model_fields:
+        raise ConfigError(
+            f"There is no setting '{path}'.",
+            f"{nearest(head, RunConfig.model_fields)}Settings begin with: {', '.join(RunConfig.model_fields)}.",
+        )
+    if not rest:
+        if head in _COMPONENTS and isinstance(value, str):
+            old = config.get(head)
+            same = isinstance(old, Mapping) and old.get("name") == value
+            config[head] = dict(old) if same and isinstance(old, Mapping) else {"name": value}
+        else:
+            config[head] = value
+        return
+    if head in _LISTS:
+        _assign_in_list(config, head, rest, path, value)
+        return
+    part = config.get(head)
+    if isinstance(part, str):
+        part = {"name": part}
+    part = dict(part or ({"name": _COMPONENTS[head]} if head in _COMPONENTS else {}))
+    config[head] = part
+    for key in rest[:-1]:
+        inner = part.get(key)
+        part[key] = dict(inner) if isinstance(inner, Mapping) else {}
+        part = part[key]
+    part[rest[-1]] = value
+
+
+def _assign_in_list(config: dict[str, Any], head: str, rest: list[str], path: str, value: Any) -> None:
+    current = config.get(head)
+    if isinstance(current, str):
+        current = parse_losses(current) if head == "loss" else [current]
+    if isinstance(current, Mapping):
+        current = [current]
+    items = [{"name": item} if isinstance(item, str) else dict(item) for item in current or []]
+    if head == "loss" and current is None:
+        items = [{"name": "focal-tversky"}]
+    config[head] = items
+    names = [str(item.get("name")) for item in items]
+    if len(rest) == 1 and len(items) == 1:
+        items[0][rest[0]] = value
+    elif len(rest) == 2 and rest[0] in names:
+        items[names.index(rest[0])][rest[1]] = value
+    else:
+        used = ", ".join(names) or f"no {head} is chosen"
+        raise ConfigError(
+            f"--set {path}: it isn't clear which {head} is meant ({used}).",
+            f"Write {head}.NAME.PARAMETER=value with a name that the run uses, or add it with --{head}.",
+        )
+
+
+def _explain(error: ValidationError) -> tuple[str, str]:
+    lines: list[str] = []
+    for fault in error.errors():
+        path = ".".join(str(step) for step in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            known = _known_keys(fault["loc"][:-1])
+            hint = nearest(str(fault["loc"][-1]), known)
+            lines.append(f"There is no setting '{path}'. {hint}There are: {', '.join(known)}.")
+        else:
+            message = fault["msg"].removeprefix("Value error, ")
+            lines.append(f"{path or 'configuration'}: {message} (got {fault['input']!r}).")
+    return "\n".join(dict.fromkeys(lines)), "`cxrkit train --help` explains the options; docs/reference lists all settings."
+
+
+def _known_keys(path: Sequence[int | str]) -> list[str]:
+    parts: dict[str, type[BaseModel]] = {
+        "": RunConfig,
+        "preprocess": PreprocessConfig,
+        "preprocess.clahe": ClaheConfig,
+        "split": SplitConfig,
+        "train": TrainConfig,
+    }
+    found = parts.get(".".join(str(step) for step in path), RunConfig)
+    return list(found.model_fields)
+
+
+def resolve(config: RunConfig, registry: Registry) -> RunConfig:
+    """The configuration with every component's parameters validated and its defaults written out.
+
+    Raises:
+        ConfigError, PluginError: a component or parameter is unknown or not accepted.
+    """
+
+    def full(kind: str, item: ComponentConfig) -> dict[str, Any]:
+        own = {key: getattr(item, key) for key in type(item).model_fields}
+        return own | registry.get(kind, item.name).validate(item.params)
+
+    content = config.model_dump()
+    content["model"] = full("model", config.model)
+    content["loss"] = [full("loss", item) for item in config.loss]
+    content["augment"] = [full("augment", item) for item in config.augment]
+    content["data"] = full("dataset", config.data)
+    return RunConfig.model_validate(content)
+
+
+def to_yaml(config: RunConfig) -> str:
+    """The configuration as YAML that `read_yaml` and `make_config` read back to an equal one."""
+    text: str = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return text
+
+
+def save_config(config: RunConfig, path: Path) -> None:
+    """Write the configuration as YAML, atomically."""
+    write_text(path, to_yaml(config))

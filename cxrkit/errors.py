@@ -1,0 +1,68 @@
+"""Errors that a user can do something about: each says what is wrong and what to do.
+
+The command line prints `what` and `remedy` without a traceback and exits with `exit_code`.
+Anything that is not a `CxrkitError` is a defect of cxrkit or of a plugin and exits with 1.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class CxrkitError(Exception):
+    """Base of all errors meant for the user.
+
+    Args:
+        what: one sentence that names the file, option or component and what is wrong with it.
+        remedy: what to do about it, as an imperative sentence; may be empty.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        super().__init__(what if not remedy else f"{what}\n{remedy}")
+        self.what = what
+        self.remedy = remedy
+
+
+class ConfigError(CxrkitError):
+    """A wrong option, configuration file or `--set`."""
+
+    exit_code = 2
+
+
+class DataError(CxrkitError):
+    """A film, mask, split or store that can't be used."""
+
+    exit_code = 3
+
+
+class PluginError(CxrkitError):
+    """An unknown, broken or clashing component or plugin."""
+
+    exit_code = 4
+
+
+class ContractError(PluginError):
+    """A component that broke its contract: what was expected, what came, what to do."""
+
+
+class TrainingError(CxrkitError):
+    """Training can't go on (a loss that is not finite, say)."""
+
+    exit_code = 5
+
+
+class StorageError(CxrkitError):
+    """A place that can't be written to or read from: full, read-only, missing."""
+
+    exit_code = 6
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint of the form `did you mean 'a' or 'b'? ` for a mistyped name; empty if nothing is near."""
+    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    if not near:
+        return ""
+    return "Did you mean " + " or ".join(f"'{n}'" for n in near) + "? "

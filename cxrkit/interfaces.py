@@ -1,0 +1,209 @@
+"""The four contracts that plugins fulfil, and the small types that they pass.
+
+One rule for every component's constructor: **positional parameters are given by cxrkit, keyword-only
+parameters are the user's.** The keyword-only ones, with their type annotations and
+`Annotated[..., pydantic.Field(...)]` bounds and descriptions, are what `--set`, `cxrkit show` and the YAML
+configuration speak of.
+
+Layout and ranges, everywhere:
+
+* images: float32 `(B, 1, H, W)`, preprocessed (see `cxrkit.data.preprocess`);
+* targets: float32 `(B, C, H, W)` in [0, 1], one channel a structure, soft after mixup. Structures may
+  overlap, so channels are independent. A last channel called `background` is optional;
+* logits: `(B, C, H, W)`, before the sigmoid.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+BACKGROUND = "background"
+
+
+class SideOutputs(NamedTuple):
+    """What a model with deep supervision returns in training: the main logits and coarser ones.
+
+    `main` is `(B, C, H, W)`; each of `sides` is `(B, C, h, w)` with h ≤ H and w ≤ W.
+    """
+
+    main: Tensor
+    sides: tuple[Tensor, ...]
+
+
+class Model(nn.Module, ABC):
+    """A segmentation network: images `(B, 1, H, W)` to logits `(B, C, H, W)`.
+
+    Args:
+        channels: names of the output channels, in order (`("left_lung", "right_lung", "heart",
+            "background")`). Given by cxrkit; subclasses add keyword-only parameters of their own.
+
+    Attributes:
+        channels: the same, as a tuple.
+        size_multiple: H and W must be multiples of this; the engine pads and un-pads.
+    """
+
+    channels: tuple[str, ...]
+    size_multiple: int = 1
+
+    def __init__(self, channels: Sequence[str]) -> None:
+        super().__init__()
+        self.channels = tuple(channels)
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> Tensor | SideOutputs:
+        """Float `(B, 1, H, W)` to logits `(B, C, H, W)`, or `SideOutputs` (in training mode only)."""
+
+
+class Loss(nn.Module, ABC):
+    """A loss: logits `(B, C, H, W)` and targets in [0, 1] of the same shape to a scalar.
+
+    The engine calls losses in float32, outside autocast. A loss that trains something of its own, an
+    adversarial critic say, keeps it as a submodule and implements `own_loss`: after every update of the
+    model the engine minimises that value over the loss's own parameters, with an Adam of learning rate
+    `own_learning_rate`, and stores both in the checkpoint.
+    """
+
+    own_learning_rate: ClassVar[float] = 1e-4
+    side_weight: float = 1.0
+
+    @abstractmethod
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The scalar loss of one set of logits, averaged or summed as the loss defines."""
+
+    def total(self, output: Tensor | SideOutputs, targets: Tensor, images: Tensor) -> Tensor:
+        """The loss of a model's whole output; override to weigh side outputs differently or to see images.
+
+        Side outputs are compared with targets averaged down to their size and count `side_weight` each.
+        `images` `(B, 1, H, W)` are for losses that judge image and mask together.
+        """
+        if isinstance(output, Tensor):
+            return self(output, targets)
+        value: Tensor = self(output.main.float(), targets)
+        for side in output.sides:
+            smaller = F.adaptive_avg_pool2d(targets, side.shape[-2:])
+            value = value + self.side_weight * self(side.float(), smaller)
+        return value
+
+    def own_loss(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor | None:
+        """What the loss's own parameters minimise; `logits` come detached. None: it has nothing to train."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Partner:
+    """The second targets of a batch whose *losses* are mixed instead of its labels.
+
+    Attributes:
+        targets: float `(B, C, H, W)` in [0, 1].
+        weight: float `(B,)` in [0, 1], the share of `Batch.targets`; the partner's is one minus it.
+    """
+
+    targets: Tensor
+    weight: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Images `(B, 1, H, W)` with targets `(B, C, H, W)`, and a `Partner` where losses are to be mixed."""
+
+    images: Tensor
+    targets: Tensor
+    partner: Partner | None = None
+
+    def __len__(self) -> int:
+        return int(self.images.shape[0])
+
+    def with_(self, **changes: Any) -> Batch:
+        """A copy with some fields replaced."""
+        return replace(self, **changes)
+
+
+class Augment(ABC):
+    """A random transform of a batch, on the batch's device.
+
+    Attributes:
+        draws: how many drawn samples go into each that comes out: 1, or 2 for mixup, whose batch of 2B
+            becomes one of B. The sampler draws `draws` times the batch size; augments with `draws > 1`
+            come last.
+    """
+
+    draws: int = 1
+
+    @abstractmethod
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """Transform a batch; all randomness comes from `generator` (a CPU generator)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One film of a dataset, before anything is read.
+
+    Attributes:
+        id: unique within the dataset, usable as a file name.
+        group: the patient; films of one group never lie on both sides of a split.
+        files: what `Dataset.read` will read; their sizes and times key the store.
+        fold: the official fold or part (`"fold1"`, `"test"`) that the data comes with, if any.
+    """
+
+    id: str
+    group: str
+    files: tuple[Path, ...] = ()
+    fold: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One film as it was read.
+
+    Attributes:
+        id: that of its `Entry`.
+        image: `(H, W)` uint8, uint16 or float32, bright where the film shows bone (MONOCHROME2 sense).
+        masks: structure name to bool `(H, W)`.
+        spacing: (row, column) millimetres a pixel, or None where unknown.
+    """
+
+    id: str
+    image: np.ndarray
+    masks: Mapping[str, np.ndarray]
+    spacing: tuple[float, float] | None = None
+
+
+class Dataset(ABC):
+    """Films with masks. Reading is its job; resizing, CLAHE, splits and caching are the core's.
+
+    Args:
+        root: the folder or file that `--data` names; None for a dataset that makes its films.
+
+    Attributes:
+        structures: the names of the masks that every sample has, in channel order.
+    """
+
+    structures: tuple[str, ...]
+
+    def __init__(self, root: Path | None) -> None:
+        self.root = root
+
+    @abstractmethod
+    def entries(self) -> Sequence[Entry]:
+        """Every film, in a fixed order, without reading pixels.
+
+        Raises:
+            cxrkit.errors.DataError: nothing is found, or files are missing; it names them.
+        """
+
+    @abstractmethod
+    def read(self, entry: Entry) -> Sample:
+        """Read one film and its masks.
+
+        Raises:
+            cxrkit.errors.DataError: a file is unreadable or doesn't fit; it names the file and the remedy.
+        """

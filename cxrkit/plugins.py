@@ -1,0 +1,126 @@
+"""Finding, loading and isolating plugins.
+
+Plugins are entry points of the group `cxrkit`. Each is loaded alone: one that fails is remembered with its
+reason and costs nothing else. The loaded set is the only global state of cxrkit.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import pluggy
+
+from cxrkit.hookspecs import GROUP, Hooks
+from cxrkit.registry import KINDS, Component, Registry
+
+#: A plugin that takes longer than this to load is told as slow.
+SLOW_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class PluginStatus:
+    """What became of one plugin.
+
+    Attributes:
+        name: the entry point's name; `distribution` and `version` are of the package that has it.
+        seconds: how long importing and registering took.
+        error: one line, or None if it loaded; `details` is the whole traceback.
+        disabled: switched off by the variable CXRKIT_DISABLE_PLUGINS.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    seconds: float = 0.0
+    error: str | None = None
+    details: str = ""
+    disabled: bool = False
+    components: tuple[Component, ...] = ()
+
+    @property
+    def slow(self) -> bool:
+        """Whether loading took longer than `SLOW_SECONDS`."""
+        return self.seconds > SLOW_SECONDS
+
+
+@dataclass
+class Plugins:
+    """The registry and the status of every plugin that was found."""
+
+    registry: Registry = field(default_factory=Registry)
+    statuses: list[PluginStatus] = field(default_factory=list)
+
+
+def load_plugins(found: Iterable[EntryPoint] | None = None) -> Plugins:
+    """Load plugins, each alone.
+
+    Args:
+        found: the entry points to load; by default all installed ones of the group `cxrkit`.
+    """
+    disabled = {name.strip() for name in os.environ.get("CXRKIT_DISABLE_PLUGINS", "").split(",") if name.strip()}
+    plugins = Plugins()
+    candidates = entry_points(group=GROUP) if found is None else found
+    unique = {(point.name, point.value): point for point in candidates}
+    for point in sorted(unique.values(), key=lambda point: (point.value != "cxrkit_plugins", point.name)):
+        status = _load_one(point, disabled)
+        plugins.statuses.append(status)
+        if status.error is not None:
+            plugins.registry.broken[status.name] = status.error
+        for component in status.components:
+            plugins.registry.add(component)
+    return plugins
+
+
+def _load_one(point: EntryPoint, disabled: set[str]) -> PluginStatus:
+    distribution = point.dist.name if point.dist else point.value.partition(":")[0]
+    version = point.dist.version if point.dist else "unknown"
+    about = {"name": point.name, "distribution": distribution, "version": version}
+    if point.name in disabled:
+        return PluginStatus(**about, disabled=True)
+    started = time.perf_counter()
+    collected: list[Component] = []
+    try:
+        # A manager of its own: pluggy calls every registered plugin's hook in one go, and one that raises
+        # would take the others' registrations with it.
+        manager = pluggy.PluginManager(GROUP)
+        manager.add_hookspecs(Hooks)
+        manager.register(point.load(), name=point.name)
+        for kind in KINDS.values():
+            getattr(manager.hook, kind.hook)(register=_registrar(kind.name, distribution, version, collected))
+        trial = Registry()
+        for component in collected:
+            trial.add(component)
+    except (Exception, SystemExit) as error:
+        # A plugin may fail in any way at all, even by calling sys.exit; only Ctrl-C goes through.
+        return PluginStatus(
+            **about,
+            seconds=time.perf_counter() - started,
+            error=f"{type(error).__name__}: {error}".splitlines()[0],
+            details=traceback.format_exc(),
+        )
+    return PluginStatus(**about, seconds=time.perf_counter() - started, components=tuple(collected))
+
+
+def _registrar(kind: str, distribution: str, version: str, into: list[Component]) -> Callable[..., None]:
+    def register(name: str, factory: str | Callable[..., Any], *, summary: str) -> None:
+        into.append(Component(kind, name, factory, summary, distribution, version))
+
+    return register
+
+
+@lru_cache(maxsize=1)
+def installed() -> Plugins:
+    """The installed plugins, loaded once a process; `installed.cache_clear()` forgets them."""
+    return load_plugins()
+
+
+def registry() -> Registry:
+    """The components of all installed plugins."""
+    return installed().registry

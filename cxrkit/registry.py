@@ -1,0 +1,234 @@
+"""Names to components, with the schema of each component's parameters."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from cxrkit.errors import ConfigError, CxrkitError, PluginError, nearest
+
+#: Names that a component's parameter can't have: the configuration uses them beside the parameters.
+RESERVED = frozenset({"name", "weight", "root"})
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of component: its name, the hook that collects it, the class that it must be a subclass of."""
+
+    name: str
+    hook: str
+    interface: str
+    purpose: str
+
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind("model", "register_models", "cxrkit.interfaces:Model", "segmentation networks"),
+        Kind("loss", "register_losses", "cxrkit.interfaces:Loss", "training losses"),
+        Kind("augment", "register_augments", "cxrkit.interfaces:Augment", "augmentations of a training batch"),
+        Kind("dataset", "register_datasets", "cxrkit.interfaces:Dataset", "sources of films and masks"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Component:
+    """A named factory that a plugin registered.
+
+    Attributes:
+        kind: a key of `KINDS`.
+        name: kebab-case, unique within its kind.
+        factory: a callable, or `"package.module:attribute"`, imported on first use.
+        summary: one line for listings.
+        distribution: the installed package it comes from; `version` is that package's.
+    """
+
+    kind: str
+    name: str
+    factory: str | Callable[..., Any]
+    summary: str
+    distribution: str
+    version: str
+
+    @cached_property
+    def target(self) -> Callable[..., Any]:
+        """The factory itself, imported if need be.
+
+        Raises:
+            PluginError: it can't be imported or is not of its kind.
+        """
+        if not isinstance(self.factory, str):
+            found: Any = self.factory
+        else:
+            module_name, _, attribute = self.factory.partition(":")
+            try:
+                found = getattr(importlib.import_module(module_name), attribute)
+            except CxrkitError:
+                raise
+            except Exception as error:
+                raise PluginError(
+                    f"The {self.kind} '{self.name}' of {self.distribution} {self.version} can't be loaded: "
+                    f"{type(error).__name__}: {error}",
+                    f"Reinstall or update {self.distribution}, or uninstall it.",
+                ) from error
+        if not callable(found):
+            raise PluginError(
+                f"The {self.kind} '{self.name}' of {self.distribution} {self.version} is registered as "
+                f"{self.factory!r}, which is not callable.",
+                f"Update {self.distribution}, or uninstall it.",
+            )
+        return typing.cast(Callable[..., Any], found)
+
+    @cached_property
+    def parameters(self) -> type[BaseModel]:
+        """A pydantic model of the user's parameters: the factory's keyword-only ones.
+
+        Raises:
+            PluginError: a parameter has no annotation or a reserved name.
+        """
+        target = self.target
+        function = target.__init__ if inspect.isclass(target) else target
+        signature = inspect.signature(target)
+        hints = typing.get_type_hints(function, include_extras=True)
+        fields: dict[str, Any] = {}
+        for parameter in signature.parameters.values():
+            if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+                continue
+            if parameter.name in RESERVED or parameter.name not in hints:
+                fault = "a reserved name" if parameter.name in RESERVED else "no type annotation"
+                raise PluginError(
+                    f"The parameter '{parameter.name}' of {self.kind} '{self.name}' ({self.distribution}) has {fault}.",
+                    f"Rename or annotate it in {self.distribution}.",
+                )
+            default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+            fields[parameter.name] = (hints[parameter.name], default)
+        settings = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
+        return create_model(f"{self.kind}_{self.name}", __config__=settings, **fields)
+
+    def validate(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters with defaults filled in, each of its declared type.
+
+        Raises:
+            ConfigError: an unknown parameter or a value out of range; says what would be accepted.
+        """
+        try:
+            checked = self.parameters.model_validate(dict(values))
+        except ValidationError as error:
+            raise ConfigError(*self._explain(error)) from error
+        return {name: getattr(checked, name) for name in type(checked).model_fields}
+
+    def build(self, *context: Any, **values: Any) -> Any:
+        """Validate the parameters and make the component; `context` is what cxrkit gives to its kind.
+
+        Raises:
+            ConfigError: see `validate`. PluginError: the constructor failed, or made something else.
+        """
+        parameters = self.validate(values)
+        try:
+            made = self.target(*context, **parameters)
+        except CxrkitError:
+            raise
+        except Exception as error:
+            raise PluginError(
+                f"The {self.kind} '{self.name}' of {self.distribution} {self.version} can't be made with "
+                f"{parameters}: {type(error).__name__}: {error}",
+                f"See `cxrkit show {self.kind} {self.name}` for its parameters.",
+            ) from error
+        module_name, _, attribute = KINDS[self.kind].interface.partition(":")
+        interface = getattr(importlib.import_module(module_name), attribute)
+        if not isinstance(made, interface):
+            raise PluginError(
+                f"The {self.kind} '{self.name}' of {self.distribution} made a {type(made).__name__}, "
+                f"not a cxrkit.{attribute}.",
+                f"Derive it from cxrkit.{attribute}; `cxrkit plugins check {self.distribution}` tells more.",
+            )
+        return made
+
+    def _explain(self, error: ValidationError) -> tuple[str, str]:
+        lines: list[str] = []
+        fields = self.parameters.model_fields
+        for fault in error.errors():
+            key = str(fault["loc"][0]) if fault["loc"] else ""
+            if fault["type"] == "extra_forbidden":
+                known = ", ".join(fields) or "none"
+                lines.append(f"no parameter '{key}'. {nearest(key, fields)}It has: {known}.")
+            elif fault["type"] == "missing":
+                lines.append(f"the parameter '{key}' must be given.")
+            else:
+                lines.append(f"{key}={fault['input']!r} is not accepted: {fault['msg'][0].lower()}{fault['msg'][1:]}.")
+        return (
+            f"{self.kind} '{self.name}': " + " ".join(lines),
+            f"`cxrkit show {self.kind} {self.name}` lists its parameters, their ranges and defaults.",
+        )
+
+
+@dataclass
+class Registry:
+    """All components that the loaded plugins registered.
+
+    A name that two distributions claim is kept as a clash: using it is an error that names both, and every
+    other name works.
+    """
+
+    _components: dict[tuple[str, str], list[Component]] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
+
+    def add(self, component: Component) -> None:
+        """Add a component.
+
+        Raises:
+            PluginError: its kind is unknown or its name isn't kebab-case.
+        """
+        if component.kind not in KINDS:
+            raise PluginError(f"There is no kind of component called '{component.kind}'.", f"Kinds: {', '.join(KINDS)}.")
+        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", component.name):
+            raise PluginError(
+                f"{component.distribution} registers the {component.kind} name {component.name!r}.",
+                "Names are kebab-case: lower-case letters and digits, joined by single hyphens.",
+            )
+        self._components.setdefault((component.kind, component.name), []).append(component)
+
+    def names(self, kind: str) -> list[str]:
+        """The names of one kind, sorted."""
+        return sorted(name for of_kind, name in self._components if of_kind == kind)
+
+    def components(self, kind: str) -> list[Component]:
+        """The components of one kind, sorted by name; clashing ones stand side by side."""
+        return [component for name in self.names(kind) for component in self._components[kind, name]]
+
+    def clashes(self) -> dict[tuple[str, str], list[str]]:
+        """(kind, name) to the distributions that claim it, where there is more than one."""
+        return {key: [c.distribution for c in found] for key, found in self._components.items() if len(found) > 1}
+
+    def get(self, kind: str, name: str) -> Component:
+        """The component of that name.
+
+        Raises:
+            PluginError: the kind or name is unknown (the nearest names and any broken plugins are told), or
+                two distributions claim the name.
+        """
+        if kind not in KINDS:
+            raise PluginError(f"There is no kind of component called '{kind}'.", f"Kinds: {', '.join(KINDS)}.")
+        found = self._components.get((kind, name), [])
+        if len(found) > 1:
+            claims = " and ".join(f"{c.distribution} {c.version}" for c in found)
+            raise PluginError(
+                f"The {kind} name '{name}' is claimed by {claims}.",
+                "Uninstall one of them, or switch one off with CXRKIT_DISABLE_PLUGINS=<plugin name>.",
+            )
+        if not found:
+            known = self.names(kind)
+            remedy = f"{nearest(name, known)}There are: {', '.join(known) or 'none'}."
+            if self.broken:
+                remedy += f" Plugins that failed to load (see `cxrkit plugins list`): {', '.join(sorted(self.broken))}."
+            raise PluginError(f"There is no {kind} called '{name}'.", remedy)
+        return found[0]

@@ -1,0 +1,50 @@
+"""The built-in components, which enter cxrkit through the same door as a third party's.
+
+Everything is registered lazily: listing components imports neither torch nor the components.
+"""
+
+from __future__ import annotations
+
+from cxrkit.hookspecs import Register, hookimpl
+
+
+@hookimpl
+def register_models(register: Register) -> None:
+    """The networks of the paper's story."""
+    models = "cxrkit_plugins.models"
+    register("attn-bcdu", f"{models}.attn_bcdu:AttentionBCDUNet", summary="Attention BCDU-Net (Maga 2021)")
+    register("unet", f"{models}.unet:UNet", summary="U-Net (Ronneberger 2015)")
+    register("attn-unet", f"{models}.attn_unet:AttentionUNet", summary="Attention U-Net (Oktay 2018)")
+    register("smp", f"{models}.smp:SegmentationModelsPytorch", summary="any segmentation-models-pytorch network")
+
+
+@hookimpl
+def register_losses(register: Register) -> None:
+    """Overlap losses and cross-entropy."""
+    losses = "cxrkit_plugins.losses"
+    register("dice", f"{losses}.overlap:DiceLoss", summary="1 - Dice coefficient")
+    register("tversky", f"{losses}.overlap:TverskyLoss", summary="1 - Tversky index: weighs misses and false alarms")
+    register(
+        "focal-tversky",
+        f"{losses}.overlap:FocalTverskyLoss",
+        summary="(1 - Tversky index)^(1/γ), the paper's loss (Abraham 2019)",
+    )
+    register("bce", f"{losses}.cross_entropy:BinaryCrossEntropyLoss", summary="binary cross-entropy per channel")
+
+
+@hookimpl
+def register_augments(register: Register) -> None:
+    """Mixup, and geometric and intensity changes."""
+    augments = "cxrkit_plugins.augments"
+    register("mixup", f"{augments}.mixup:Mixup", summary="convex combinations of pairs of films (Zhang 2017)")
+    register("geometric", f"{augments}.geometric:Geometric", summary="affine and elastic deformation")
+    register("intensity", f"{augments}.intensity:Intensity", summary="exposure, contrast, blur and noise")
+
+
+@hookimpl
+def register_datasets(register: Register) -> None:
+    """Films on disk, and synthetic ones."""
+    datasets = "cxrkit_plugins.datasets"
+    register("folder", f"{datasets}.folder:FolderDataset", summary="images/ and masks/<structure>/, or a CSV manifest")
+    register("jsrt", f"{datasets}.jsrt:JsrtDataset", summary="JSRT films (.IMG or PNG) with SCR masks")
+    register("phantom", f"{datasets}.phantom:PhantomDataset", summary="synthetic chest radiographs, made on the fly")

@@ -1,0 +1,1 @@
+"""Built-in augments, one system a file."""
