@@ -114,12 +114,11 @@ class TrainConfig(_Part):
         "honest",
         description="honest: select on validation films; paper: select on the test films, as the released code did",
     )
-    device: str = Field("auto", description="auto, cpu, cuda, mps")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: the fastest kind there is")
     devices: int = Field(1, ge=1, description="processes, one a device")
     num_nodes: int = Field(1, ge=1, description="machines")
-    strategy: str = Field("auto", description="Lightning Fabric's: auto, ddp, fsdp")
+    strategy: Literal["auto", "ddp"] = Field("auto", description="how several devices share the work")
     precision: Literal["auto", "32", "bf16", "16"] = Field("auto", description="auto: bf16 where the hardware has it")
-    compile: bool = Field(False, description="torch.compile the network")
 
 
 class RunConfig(_Part):
@@ -249,7 +248,11 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
-        if isinstance(value, Mapping) and isinstance(old, Mapping) and value.get("name", old.get("name")) == old.get("name"):
+        if (
+            isinstance(value, Mapping)
+            and isinstance(old, Mapping)
+            and value.get("name", old.get("name")) == old.get("name")
+        ):
             merged[key] = _merge(old, value)
         else:
             merged[key] = value
@@ -325,7 +328,9 @@ def _explain(error: ValidationError) -> tuple[str, str]:
         else:
             message = fault["msg"].removeprefix("Value error, ")
             lines.append(f"{path or 'configuration'}: {message} (got {fault['input']!r}).")
-    return "\n".join(dict.fromkeys(lines)), "`cxrkit train --help` explains the options; docs/reference lists all settings."
+    return "\n".join(
+        dict.fromkeys(lines)
+    ), "`cxrkit train --help` explains the options; docs/reference lists all settings."
 
 
 def _known_keys(path: Sequence[int | str]) -> list[str]:

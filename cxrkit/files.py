@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cxrkit.errors import StorageError
@@ -16,30 +16,46 @@ from cxrkit.errors import StorageError
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it is renamed to `path`, on failure removed.
 
+    An error of the block that isn't about writing here, a missing file that it reads say, goes through as it is.
+
     Raises:
         StorageError: the disk is full, read-only, or the folder can't be made.
     """
     path = Path(path)
-    temporary: Path | None = None
+    # The suffix is kept: writers such as OpenCV choose the format by it.
+    temporary = path.with_name(f".{path.stem[:100]}-{secrets.token_hex(8)}{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # The suffix is kept: writers such as OpenCV choose the format by it.
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        # mkstemp makes private files (0600); what we leave follows the user's umask.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise storage_error(path, error) from error
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Unlike tempfile's private files (0600), what we leave follows the user's umask.
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        except OSError as error:
+            raise storage_error(path, error) from error
+        try:
+            yield temporary
+        except OSError as error:
+            if _is_about_writing(error, temporary):
+                raise storage_error(path, error) from error
+            raise
+        try:
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.replace(path)
+        except OSError as error:
+            raise storage_error(path, error) from error
     finally:
-        if temporary is not None:
+        with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _is_about_writing(error: OSError, temporary: Path) -> bool:
+    """Whether an error of the caller's block is of the file that it writes: a read never fills a disk."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+        return True
+    names = {
+        os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes | os.PathLike)
+    }
+    return str(temporary) in names
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -62,7 +78,8 @@ def storage_error(path: Path | str, error: OSError) -> StorageError:
         errno.EROFS: ("the disk is read-only", "Choose a place that can be written to."),
         errno.EACCES: ("permission denied", "Choose a place that you may write to, or change its permissions."),
         errno.ENOTDIR: ("a part of the path is a file", "Choose a place below a folder."),
-        errno.EEXIST: ("a file of that name is in the way", "Move it away or choose another place."),
+        errno.EEXIST: ("a file is where a folder must be", "Move it away or choose another place."),
+        errno.EFBIG: ("the file gets larger than allowed here", "Choose another place, or raise the limit."),
         errno.EISDIR: ("it is a folder", "Name a file."),
     }
     reason, remedy = reasons.get(error.errno or 0, (error.strerror or str(error), "Check the path and the disk."))

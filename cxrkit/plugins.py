@@ -17,6 +17,7 @@ from typing import Any
 
 import pluggy
 
+from cxrkit.errors import PluginError
 from cxrkit.hookspecs import GROUP, Hooks
 from cxrkit.registry import KINDS, Component, Registry
 
@@ -32,7 +33,7 @@ class PluginStatus:
         name: the entry point's name; `distribution` and `version` are of the package that has it.
         seconds: how long importing and registering took.
         error: one line, or None if it loaded; `details` is the whole traceback.
-        disabled: switched off by the variable CXRKIT_DISABLE_PLUGINS.
+        disabled: switched off by the variable CXRKIT_DISABLE_PLUGINS (names of plugins or distributions).
     """
 
     name: str
@@ -79,10 +80,9 @@ def load_plugins(found: Iterable[EntryPoint] | None = None) -> Plugins:
 
 
 def _load_one(point: EntryPoint, disabled: set[str]) -> PluginStatus:
-    distribution = point.dist.name if point.dist else point.value.partition(":")[0]
-    version = point.dist.version if point.dist else "unknown"
+    distribution, version = _origin(point)
     about = {"name": point.name, "distribution": distribution, "version": version}
-    if point.name in disabled:
+    if point.name in disabled or distribution in disabled:
         return PluginStatus(**about, disabled=True)
     started = time.perf_counter()
     collected: list[Component] = []
@@ -92,11 +92,15 @@ def _load_one(point: EntryPoint, disabled: set[str]) -> PluginStatus:
         manager = pluggy.PluginManager(GROUP)
         manager.add_hookspecs(Hooks)
         manager.register(point.load(), name=point.name)
+        # Without this, pluggy passes over a hook whose name is misspelt.
+        manager.check_pending()
         for kind in KINDS.values():
             getattr(manager.hook, kind.hook)(register=_registrar(kind.name, distribution, version, collected))
         trial = Registry()
         for component in collected:
             trial.add(component)
+        for kind_name, name in trial.clashes():
+            raise PluginError(f"it registers the {kind_name} '{name}' twice.", f"Update {distribution}.")
     except (Exception, SystemExit) as error:
         # A plugin may fail in any way at all, even by calling sys.exit; only Ctrl-C goes through.
         return PluginStatus(
@@ -106,6 +110,16 @@ def _load_one(point: EntryPoint, disabled: set[str]) -> PluginStatus:
             details=traceback.format_exc(),
         )
     return PluginStatus(**about, seconds=time.perf_counter() - started, components=tuple(collected))
+
+
+def _origin(point: EntryPoint) -> tuple[str, str]:
+    """The distribution and version that an entry point comes from, as far as they can be told."""
+    module = point.value.partition(":")[0]
+    try:
+        found = (point.dist.name, point.dist.version) if point.dist else (None, None)
+    except Exception:  # installed metadata may be damaged in any way
+        found = (None, None)
+    return found[0] or module, found[1] or "unknown"
 
 
 def _registrar(kind: str, distribution: str, version: str, into: list[Component]) -> Callable[..., None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import re
@@ -74,7 +75,7 @@ class Component:
                 found = getattr(importlib.import_module(module_name), attribute)
             except CxrkitError:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise PluginError(
                     f"The {self.kind} '{self.name}' of {self.distribution} {self.version} can't be loaded: "
                     f"{type(error).__name__}: {error}",
@@ -93,12 +94,22 @@ class Component:
         """A pydantic model of the user's parameters: the factory's keyword-only ones.
 
         Raises:
-            PluginError: a parameter has no annotation or a reserved name.
+            PluginError: a parameter has no annotation or a reserved name, or the signature can't be read.
         """
-        target = self.target
-        function = target.__init__ if inspect.isclass(target) else target
-        signature = inspect.signature(target)
-        hints = typing.get_type_hints(function, include_extras=True)
+        try:
+            return self._schema()
+        except CxrkitError:
+            raise
+        except Exception as error:
+            raise PluginError(
+                f"The parameters of {self.kind} '{self.name}' ({self.distribution} {self.version}) can't be read: "
+                f"{type(error).__name__}: {error}",
+                f"Annotate them with types that can be imported, in {self.distribution}.",
+            ) from error
+
+    def _schema(self) -> type[BaseModel]:
+        signature = inspect.signature(self.target)
+        hints = typing.get_type_hints(_annotated(self.target), include_extras=True)
         fields: dict[str, Any] = {}
         for parameter in signature.parameters.values():
             if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
@@ -137,7 +148,7 @@ class Component:
             made = self.target(*context, **parameters)
         except CxrkitError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PluginError(
                 f"The {self.kind} '{self.name}' of {self.distribution} {self.version} can't be made with "
                 f"{parameters}: {type(error).__name__}: {error}",
@@ -171,6 +182,15 @@ class Component:
         )
 
 
+def _annotated(target: Callable[..., Any]) -> Any:
+    """The function that carries the annotations of a class, a partial, a function or a callable object."""
+    if isinstance(target, functools.partial):
+        return _annotated(target.func)
+    if inspect.isclass(target):
+        return target.__init__
+    return target if inspect.isroutine(target) else type(target).__call__
+
+
 @dataclass
 class Registry:
     """All components that the loaded plugins registered.
@@ -189,7 +209,9 @@ class Registry:
             PluginError: its kind is unknown or its name isn't kebab-case.
         """
         if component.kind not in KINDS:
-            raise PluginError(f"There is no kind of component called '{component.kind}'.", f"Kinds: {', '.join(KINDS)}.")
+            raise PluginError(
+                f"There is no kind of component called '{component.kind}'.", f"Kinds: {', '.join(KINDS)}."
+            )
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", component.name):
             raise PluginError(
                 f"{component.distribution} registers the {component.kind} name {component.name!r}.",
@@ -223,7 +245,7 @@ class Registry:
             claims = " and ".join(f"{c.distribution} {c.version}" for c in found)
             raise PluginError(
                 f"The {kind} name '{name}' is claimed by {claims}.",
-                "Uninstall one of them, or switch one off with CXRKIT_DISABLE_PLUGINS=<plugin name>.",
+                f"Uninstall one of them, or switch one off: CXRKIT_DISABLE_PLUGINS={found[-1].distribution}.",
             )
         if not found:
             known = self.names(kind)

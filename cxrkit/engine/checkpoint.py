@@ -1,0 +1,202 @@
+"""Networks and training states as safetensors: nothing here unpickles.
+
+A weights file says in its metadata which network it belongs to, so that it can be used without its run.
+A state file holds all that training needs to go on, in one file, so that it is whole or absent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from cxrkit.config import ComponentConfig, PreprocessConfig
+from cxrkit.errors import DataError, PluginError
+from cxrkit.files import atomic_path
+from cxrkit.interfaces import Model
+from cxrkit.registry import Registry
+
+_KEY = "cxrkit"
+
+
+class NetworkCard(BaseModel):
+    """What a weights file says of itself.
+
+    Attributes:
+        model: the network's name and parameters.
+        channels: its output channels, in order; structures, and perhaps `background` last.
+        preprocess: what its input must have gone through.
+        package: the distribution and version that the network came from.
+        step: updates it was trained for.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int = 1
+    cxrkit: str
+    model: ComponentConfig
+    channels: tuple[str, ...]
+    preprocess: PreprocessConfig
+    package: tuple[str, str]
+    step: int
+
+
+def save_network(path: Path, tensors: Mapping[str, Tensor], card: NetworkCard) -> None:
+    """Write a network's tensors and its card, atomically."""
+    _save(path, tensors, card.model_dump_json())
+
+
+def load_network(path: Path, registry: Registry) -> tuple[Model, NetworkCard]:
+    """The network of a weights file, in evaluation mode on the CPU.
+
+    Raises:
+        DataError: the file is missing, not safetensors, or doesn't fit its network.
+        PluginError: the package that the network came from isn't installed.
+    """
+    tensors, text = _load(path)
+    try:
+        card = NetworkCard.model_validate_json(text)
+    except ValidationError as error:
+        raise DataError(f"{path}: these weights were not written by this cxrkit.", "Update cxrkit.") from error
+    try:
+        component = registry.get("model", card.model.name)
+    except PluginError as error:
+        name, version = card.package
+        raise PluginError(
+            f"{path} holds weights of the model '{card.model.name}', which no installed plugin has. {error.remedy}",
+            f"Install {name}=={version} (`pip install {name}=={version}`).",
+        ) from error
+    # Pretrained weights would be loaded only to be overwritten.
+    parameters = card.model.params
+    if "pretrained" in component.parameters.model_fields:
+        parameters["pretrained"] = False
+    model: Model = component.build(card.channels, **parameters)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise DataError(
+            f"{path}: the weights don't fit {component.name} of {component.distribution} {component.version}: "
+            f"{' '.join(str(error).split())[:300]}",
+            f"They were made with {card.package[0]} {card.package[1]}; install that version.",
+        ) from error
+    return model.eval(), card
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """All that training needs to go on after `step` updates.
+
+    Attributes:
+        tensors: named tensors of the network, the averaged network, the loss and the optimisers.
+        step: updates made.
+        best: the best validation score so far, and its step, if any.
+    """
+
+    tensors: dict[str, Tensor]
+    step: int
+    best: tuple[float, int] | None
+
+
+def save_state(path: Path, state: TrainingState) -> None:
+    """Write a training state, atomically."""
+    _save(path, state.tensors, json.dumps({"step": state.step, "best": state.best}))
+
+
+def load_state(path: Path) -> TrainingState:
+    """Read a training state.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    tensors, text = _load(path)
+    try:
+        content = json.loads(text)
+        best = content["best"]
+        return TrainingState(tensors, int(content["step"]), None if best is None else (float(best[0]), int(best[1])))
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: not a training state.", "Start the run again in another folder.") from error
+
+
+def optimizer_tensors(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The tensors of an optimiser's state, named `prefix.<parameter index>.<key>`."""
+    state: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
+    return {
+        f"{prefix}.{index}.{key}": torch.as_tensor(value)
+        for index, item in state.items()
+        for key, value in item.items()
+    }
+
+
+def restore_optimizer(prefix: str, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put `optimizer_tensors` back, each in the memory layout of its parameter, so that sums stay bit-equal."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for index, key, value in _numbered(prefix, tensors):
+        like = parameters[index]
+        if value.shape == like.shape:
+            value = torch.empty_like(like, memory_format=torch.preserve_format).copy_(value)
+        state.setdefault(index, {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _numbered(prefix: str, tensors: Mapping[str, Tensor]) -> Iterable[tuple[int, str, Tensor]]:
+    for name, value in tensors.items():
+        if name.startswith(f"{prefix}."):
+            index, _, key = name.removeprefix(f"{prefix}.").partition(".")
+            yield int(index), key, value
+
+
+def module_tensors(prefix: str, module: nn.Module) -> dict[str, Tensor]:
+    """The state of a module, each name behind `prefix.`."""
+    return {f"{prefix}.{name}": value for name, value in module.state_dict().items()}
+
+
+def restore_module(prefix: str, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put `module_tensors` back."""
+    start = f"{prefix}."
+    module.load_state_dict({k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)})
+
+
+def _save(path: Path, tensors: Mapping[str, Tensor], metadata: str) -> None:
+    # Contiguous copies on the CPU: safetensors refuses channels_last and shared memory.
+    plain = {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
+    with atomic_path(path) as temporary:
+        try:
+            save_file(plain, temporary, metadata={_KEY: metadata})
+        except SafetensorError as error:
+            raise _as_os_error(error) from error
+
+
+def _as_os_error(error: SafetensorError) -> OSError:
+    """Safetensors wraps the operating system's error in text such as `... (os error 28)`."""
+    import re
+
+    found = re.search(r"os error (\d+)", str(error)) or re.search(r"code: (\d+)", str(error))
+    return OSError(int(found[1]) if found else 0, str(error))
+
+
+def _load(path: Path) -> tuple[dict[str, Tensor], str]:
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file.", "Check the path; `runs/<name>/checkpoints` holds a run's.")
+    try:
+        with safe_open(path, framework="pt") as opened:
+            metadata = opened.metadata() or {}
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DataError(
+            f"{path}: not a readable safetensors file ({' '.join(str(error).split())}).",
+            "It may be damaged or of another kind; cxrkit reads safetensors only and never unpickles.",
+        ) from error
+    if _KEY not in metadata:
+        raise DataError(
+            f"{path}: these weights were not written by cxrkit.", "Give a run or a weights file of cxrkit's."
+        )
+    return tensors, metadata[_KEY]

@@ -1,0 +1,82 @@
+"""From a configuration to films ready for the network: dataset, store, split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cxrkit.config import RunConfig
+from cxrkit.data.splits import Split, make_split
+from cxrkit.data.store import Store, open_store
+from cxrkit.engine.observer import Observer
+from cxrkit.interfaces import BACKGROUND, Dataset
+from cxrkit.registry import Registry
+
+
+@dataclass(frozen=True)
+class Films:
+    """The preprocessed films of a run and how they are split.
+
+    Attributes:
+        store: films and masks at the network's size.
+        split: ids that train, validate and test.
+        channels: the network's output channels: the structures, and `background` last if the run has it.
+    """
+
+    store: Store
+    split: Split
+    channels: tuple[str, ...]
+
+    def indices(self, ids: tuple[str, ...]) -> list[int]:
+        """Positions in the store of some ids."""
+        position = {film: index for index, film in enumerate(self.store.ids)}
+        return [position[film] for film in ids]
+
+    @property
+    def background(self) -> bool:
+        """Whether the last channel is the background."""
+        return self.channels[-1] == BACKGROUND
+
+
+def build_dataset(config: RunConfig, registry: Registry) -> Dataset:
+    """The dataset that a configuration names, over its root made absolute."""
+    root: Path | None = config.data.root
+    component = registry.get("dataset", config.data.name)
+    dataset: Dataset = component.build(root.expanduser().resolve() if root else None, **config.data.params)
+    return dataset
+
+
+def prepare_store(config: RunConfig, registry: Registry, observer: Observer) -> Store:
+    """The preprocessed films, made now or found in the cache."""
+    component = registry.get("dataset", config.data.name)
+    dataset = build_dataset(config, registry)
+    started = False
+
+    def progress(done: int, total: int) -> None:
+        nonlocal started
+        if not started:
+            observer.stage("Preparing films", total)
+            started = True
+        observer.advance(done)
+
+    parameters = component.validate(config.data.params) | {"version": component.version}
+    return open_store(
+        dataset,
+        name=config.data.name,
+        parameters=parameters,
+        preprocess=config.preprocess,
+        structures=config.structures,
+        progress=progress,
+    )
+
+
+def prepare_films(config: RunConfig, registry: Registry, observer: Observer) -> Films:
+    """Everything that a run needs to know of its films.
+
+    Raises:
+        DataError: films that can't be read, or too few for the split.
+    """
+    store = prepare_store(config, registry, observer)
+    split = make_split(store.entries, config.split, config.seed, config.train.protocol)
+    channels = tuple(store.structures) + ((BACKGROUND,) if config.background else ())
+    return Films(store, split, channels)

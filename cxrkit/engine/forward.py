@@ -1,0 +1,121 @@
+"""One pass through a network: padding, the contract of its output, and the loss of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cxrkit.errors import ContractError
+from cxrkit.interfaces import Batch, Loss, Model, SideOutputs
+from cxrkit.registry import Registry
+
+
+def apply_model(model: nn.Module, images: Tensor, *, size_multiple: int, channels: int) -> Tensor | SideOutputs:
+    """Logits `(B, C, H, W)` of images `(B, 1, H, W)` of any size.
+
+    H and W are padded (edge values) up to the network's multiple, and the output is cut back.
+
+    Raises:
+        ContractError: the output isn't logits of the expected shape.
+    """
+    height, width = images.shape[-2:]
+    bottom, right = -height % size_multiple, -width % size_multiple
+    if bottom or right:
+        images = F.pad(images, (0, right, 0, bottom), mode="replicate")
+    output = model(images)
+    main = output.main if isinstance(output, SideOutputs) else output
+    expected = (images.shape[0], channels, *images.shape[-2:])
+    if not isinstance(main, Tensor) or tuple(main.shape) != expected:
+        came = f"shape {tuple(main.shape)}" if isinstance(main, Tensor) else f"a {type(main).__name__}"
+        raise ContractError(
+            f"{type(_unwrap(model)).__name__}: expected logits of shape {expected}, came {came}.",
+            "Its forward must return logits (B, C, H, W) or SideOutputs; `cxrkit plugins check` tells more.",
+        )
+    main = main[..., :height, :width]
+    return SideOutputs(main, output.sides) if isinstance(output, SideOutputs) else main
+
+
+def _unwrap(model: nn.Module) -> nn.Module:
+    inner = getattr(model, "module", model)
+    return inner if isinstance(inner, nn.Module) else model
+
+
+@torch.no_grad()
+def probabilities(model: Model, images: Tensor, batch_size: int) -> Tensor:
+    """Probabilities, float32 `(N, C, H, W)` in [0, 1] on the CPU, of a network in evaluation mode."""
+    parts: list[Tensor] = []
+    for chunk in images.split(batch_size):
+        chunk = chunk.contiguous(memory_format=torch.channels_last)
+        logits = apply_model(model, chunk, size_multiple=model.size_multiple, channels=len(model.channels))
+        main = logits.main if isinstance(logits, SideOutputs) else logits
+        parts.append(main.float().sigmoid().cpu())
+    return torch.cat(parts)
+
+
+def batch_loss(loss: Loss, output: Tensor | SideOutputs, batch: Batch) -> Tensor:
+    """The scalar loss of a batch whose labels, or losses, may be mixed.
+
+    Where losses are mixed with a weight a film, each film's loss is computed by itself, since the losses of
+    this toolkit are not sums over films; the batch's is their mean. With one weight for the whole batch,
+    two losses of the whole batch are mixed.
+    """
+    partner = batch.partner
+    if partner is None:
+        return loss.total(output, batch.targets, batch.images)
+    if bool((partner.weight == partner.weight[0]).all()):
+        weight = partner.weight[0]
+        own = loss.total(output, batch.targets, batch.images)
+        return weight * own + (1 - weight) * loss.total(output, partner.targets, batch.images)
+    values: list[Tensor] = []
+    for index in range(len(batch)):
+        one = slice(index, index + 1)
+        part = _part(output, one)
+        own = loss.total(part, batch.targets[one], batch.images[one])
+        other = loss.total(part, partner.targets[one], batch.images[one])
+        values.append(partner.weight[index] * own + (1 - partner.weight[index]) * other)
+    return torch.stack(values).mean()
+
+
+def _part(output: Tensor | SideOutputs, one: slice) -> Tensor | SideOutputs:
+    if isinstance(output, Tensor):
+        return output[one]
+    return SideOutputs(output.main[one], tuple(side[one] for side in output.sides))
+
+
+class WeightedSum(Loss):
+    """The sum of several losses, each times its weight."""
+
+    def __init__(self, terms: Sequence[tuple[float, Loss]]) -> None:
+        super().__init__()
+        self.weights = tuple(weight for weight, _ in terms)
+        self.terms = nn.ModuleList(term for _, term in terms)
+
+    def _losses(self) -> list[Loss]:
+        return [term for term in self.terms if isinstance(term, Loss)]
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Σ weight · loss(logits, targets)."""
+        values = [weight * term(logits, targets) for weight, term in zip(self.weights, self._losses(), strict=True)]
+        return torch.stack(values).sum()
+
+    def total(self, output: Tensor | SideOutputs, targets: Tensor, images: Tensor) -> Tensor:
+        """Σ weight · total(...): each term weighs side outputs its own way."""
+        pairs = zip(self.weights, self._losses(), strict=True)
+        return torch.stack([weight * term.total(output, targets, images) for weight, term in pairs]).sum()
+
+    def own_loss(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor | None:
+        """The sum over the terms that train something of their own."""
+        values = [value for term in self._losses() if (value := term.own_loss(logits, targets, images)) is not None]
+        return torch.stack(values).sum() if values else None
+
+
+def build_loss(terms: Sequence[tuple[str, float, dict[str, object]]], registry: Registry) -> Loss:
+    """The loss of (name, weight, parameters) terms: one alone, or their weighted sum."""
+    built = [(weight, registry.get("loss", name).build(**parameters)) for name, weight, parameters in terms]
+    if len(built) == 1 and built[0][0] == 1.0:
+        only: Loss = built[0][1]
+        return only
+    return WeightedSum(built)

@@ -1,0 +1,31 @@
+"""How long work tells what it is doing, without knowing who listens."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Observer(Protocol):
+    """Listens to the engine; the command line shows a progress bar, a notebook may show nothing."""
+
+    def stage(self, name: str, total: int) -> None:
+        """A stage of `total` units begins; the one before has ended."""
+
+    def advance(self, done: int, note: str = "") -> None:
+        """`done` units of the stage are finished; `note` is a short reading such as the loss."""
+
+    def say(self, message: str) -> None:
+        """Something that the user should read now."""
+
+
+class Silent:
+    """An observer that shows nothing."""
+
+    def stage(self, name: str, total: int) -> None:
+        """Ignore."""
+
+    def advance(self, done: int, note: str = "") -> None:
+        """Ignore."""
+
+    def say(self, message: str) -> None:
+        """Ignore."""

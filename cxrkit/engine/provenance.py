@@ -1,0 +1,60 @@
+"""What a run writes down about where its numbers come from."""
+
+from __future__ import annotations
+
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+
+from cxrkit import __version__
+from cxrkit.config import RunConfig
+from cxrkit.engine.films import Films
+from cxrkit.engine.hardware import choose_precision, describe_hardware
+from cxrkit.engine.run import Provenance, RunDirectory
+from cxrkit.errors import DataError
+from cxrkit.registry import Registry
+
+PACKAGES = ("torch", "numpy", "opencv-python-headless", "lightning-fabric", "kornia", "segmentation-models-pytorch")
+
+
+def collect_provenance(config: RunConfig, registry: Registry, films: Films, device: torch.device) -> Provenance:
+    """The record of a run that begins now."""
+    used = [("model", config.model), ("dataset", config.data)]
+    used += [("loss", item) for item in config.loss] + [("augment", item) for item in config.augment]
+    components = [registry.get(kind, item.name) for kind, item in used]
+    return Provenance(
+        cxrkit=__version__,
+        python=platform.python_version(),
+        packages={name: found for name in PACKAGES if (found := _version(name))},
+        plugins={component.distribution: component.version for component in components},
+        hardware=describe_hardware(device),
+        precision=choose_precision(config.train.precision, device),
+        channels=films.channels,
+        data=config.data.name,
+        fingerprint=films.store.content_hash,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def check_fingerprint(run: RunDirectory, films: Films) -> None:
+    """Make sure that a run goes on with the films that it began with.
+
+    Raises:
+        DataError: the films, masks or their preprocessing have changed.
+    """
+    recorded = run.provenance().fingerprint
+    if recorded != films.store.content_hash:
+        raise DataError(
+            f"{run.path}: the films have changed since this run began (fingerprint {films.store.content_hash[:12]}, "
+            f"was {recorded[:12]}).",
+            "Put them back as they were, or start a new run in another folder.",
+        )
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,192 @@
+"""The folder of a run.
+
+config.yaml        the resolved configuration; `cxrkit train --config` runs it again as it is
+provenance.json    versions, plugins, hardware, channels, fingerprint of the data
+split.json         the ids that train, validate and test
+metrics.jsonl      one line a reading of the training
+checkpoints/       last and best weights, and the state to resume from (safetensors)
+evaluation/        results of `evaluate`, a table a film
+report/            table, curves, overlays
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cxrkit.config import RunConfig, make_config, read_yaml, save_config
+from cxrkit.errors import ConfigError, DataError
+from cxrkit.files import storage_error, write_text
+
+
+class Provenance(BaseModel):
+    """Where a run's numbers come from.
+
+    Attributes:
+        cxrkit: its version; `python` and `packages` (torch and others) likewise.
+        plugins: distribution to version, of every component that the run uses.
+        hardware: device, its name, threads.
+        precision: that of the network's arithmetic: 32, bf16 or 16.
+        channels: the output channels.
+        data: dataset's name; `fingerprint` is a hash of the preprocessed films and masks.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    cxrkit: str
+    python: str
+    packages: dict[str, str]
+    plugins: dict[str, str]
+    hardware: dict[str, str | int]
+    precision: str
+    channels: tuple[str, ...]
+    data: str
+    fingerprint: str
+    started: str
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A run's folder. `create` makes a new one, `open` an existing one."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, config: RunConfig) -> Self:
+        """Begin a run in a folder that is new or empty.
+
+        Raises:
+            ConfigError: the folder holds something. StorageError: it can't be written.
+        """
+        try:
+            occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
+        except OSError as error:
+            raise storage_error(path, error) from error
+        if occupied:
+            is_run = (path / "config.yaml").is_file()
+            raise ConfigError(
+                f"--out {path}: there is {'a run' if is_run else 'something'} in that place already.",
+                f"Go on with it by `cxrkit train --resume {path}`, or choose another folder."
+                if is_run
+                else "Choose another folder.",
+            )
+        run = cls(path)
+        save_config(config, run.config_file)
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """An existing run.
+
+        Raises:
+            DataError: there is none.
+        """
+        if not (path / "config.yaml").is_file():
+            raise DataError(
+                f"{path}: there is no run in that place (no config.yaml).",
+                "Give the folder that `cxrkit train` named when it began.",
+            )
+        return cls(path)
+
+    @property
+    def config_file(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def split_file(self) -> Path:
+        """The ids that train, validate and test."""
+        return self.path / "split.json"
+
+    @property
+    def state_file(self) -> Path:
+        """What training resumes from."""
+        return self.path / "checkpoints" / "state.safetensors"
+
+    @property
+    def report(self) -> Path:
+        """The folder of tables and figures."""
+        return self.path / "report"
+
+    @property
+    def evaluation(self) -> Path:
+        """The folder of per-film results."""
+        return self.path / "evaluation"
+
+    def weights(self, which: str = "auto") -> Path:
+        """The weights called `best` or `last`; `auto` is the best where a validation chose one, else the last.
+
+        Raises:
+            DataError: they aren't there (yet).
+        """
+        folder = self.path / "checkpoints"
+        names = ("best", "last") if which == "auto" else (which,)
+        for name in names:
+            if (file := folder / f"{name}.safetensors").is_file():
+                return file
+        raise DataError(
+            f"{self.path}: there are no {'' if which == 'auto' else which + ' '}weights in this run yet.",
+            f"Let it go on with `cxrkit train --resume {self.path}`."
+            if which != "best"
+            else "Without validation films nothing is selected: use --checkpoint last.",
+        )
+
+    def config(self) -> RunConfig:
+        """The run's configuration."""
+        return make_config(read_yaml(self.config_file))
+
+    def save_provenance(self, provenance: Provenance) -> None:
+        """Write provenance.json."""
+        write_text(self.path / "provenance.json", provenance.model_dump_json(indent=2) + "\n")
+
+    def provenance(self) -> Provenance:
+        """Read provenance.json.
+
+        Raises:
+            DataError: it is missing or damaged.
+        """
+        file = self.path / "provenance.json"
+        try:
+            return Provenance.model_validate_json(file.read_text(encoding="utf-8"))
+        except (OSError, ValidationError) as error:
+            raise DataError(f"{file}: not a readable record of a run.", "Train again in another folder.") from error
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Append a line to metrics.jsonl."""
+        file = self.path / "metrics.jsonl"
+        try:
+            with file.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise storage_error(file, error) from error
+
+    def metrics(self) -> Iterator[dict[str, Any]]:
+        """The lines of metrics.jsonl; a last line that was cut by a kill is left out."""
+        file = self.path / "metrics.jsonl"
+        if not file.is_file():
+            return
+        for line in file.read_text(encoding="utf-8").splitlines():
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError:
+                return
+
+    def forget_metrics_after(self, step: int) -> None:
+        """Drop the readings that a resumed run will make again."""
+        kept = [record for record in self.metrics() if record["step"] <= step]
+        if kept or (self.path / "metrics.jsonl").exists():
+            write_text(self.path / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
+
+
+def default_folder(config: RunConfig, parent: Path = Path("runs")) -> Path:
+    """A new folder named after what the run trains: `runs/attn-bcdu-focal-tversky-1`."""
+    stem = "-".join([config.model.name, *(loss.name for loss in config.loss), *(a.name for a in config.augment)])
+    number = 1
+    while (parent / f"{stem}-{number}").exists():
+        number += 1
+    return parent / f"{stem}-{number}"

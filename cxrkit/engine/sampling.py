@@ -1,0 +1,78 @@
+"""Which films each step sees, and the seed of everything random in it.
+
+Nothing here has a state: the films and seeds of step k follow from the run's seed and k alone. A run that
+was killed and resumed therefore sees what it would have seen, and needs no saved generator.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+
+from cxrkit.errors import DataError
+
+
+def derive_seed(seed: int, purpose: str, *numbers: int) -> int:
+    """A seed in [0, 2^63) that is independent for each purpose and each sequence of numbers."""
+    text = "/".join([str(seed), purpose, *map(str, numbers)])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def generator(seed: int, purpose: str, *numbers: int) -> torch.Generator:
+    """A CPU generator with that derived seed."""
+    return torch.Generator().manual_seed(derive_seed(seed, purpose, *numbers))
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Disjoint batches of a fresh permutation of the films each epoch; what doesn't fill a batch is left out.
+
+    Attributes:
+        films: how many there are to train on.
+        batch_size: films that the network sees a step, over all processes.
+        draws: films drawn for each of those (2 with mixup, so that a permutation gives disjoint pairs and
+            ⌊films / 2·batch_size⌋ steps an epoch, as in the paper).
+        seed: of the permutations.
+        world_size: processes that share a batch.
+
+    Raises:
+        DataError: there are fewer films than a step draws, or the processes can't share a batch evenly.
+    """
+
+    films: int
+    batch_size: int
+    draws: int
+    seed: int
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch_size % self.world_size:
+            raise DataError(
+                f"A batch of {self.batch_size} can't be shared evenly by {self.world_size} devices.",
+                f"Choose a --batch-size that {self.world_size} divides.",
+            )
+        if self.steps_per_epoch < 1:
+            pairs = f" (batch size {self.batch_size} × {self.draws} for mixing pairs)" if self.draws > 1 else ""
+            largest = self.films // self.draws
+            remedy = f"Use --batch-size {largest} or less, or more training films." if largest else "Use more films."
+            raise DataError(
+                f"A step draws {self.draws * self.batch_size} films{pairs}, but {self.films} train.", remedy
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in one pass over the films."""
+        return self.films // (self.draws * self.batch_size)
+
+    def indices(self, step: int, rank: int = 0) -> torch.Tensor:
+        """Indices, int64 `(draws · batch_size / world_size,)`, of the films of one step for one process.
+
+        The first half of them pairs with the second half, and so on for more draws.
+        """
+        epoch, within = divmod(step, self.steps_per_epoch)
+        permutation = torch.randperm(self.films, generator=generator(self.seed, "permutation", epoch))
+        drawn = self.draws * self.batch_size
+        batch = permutation[within * drawn : (within + 1) * drawn]
+        return batch.view(self.draws, self.world_size, -1)[:, rank].reshape(-1)

@@ -1,0 +1,402 @@
+"""The training loop, to be read from top to bottom."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from cxrkit.config import RunConfig, TrainConfig
+from cxrkit.engine import checkpoint as ckpt
+from cxrkit.engine.evaluate import quick_scores
+from cxrkit.engine.films import Films, prepare_films
+from cxrkit.engine.forward import apply_model, batch_loss, build_loss
+from cxrkit.engine.hardware import make_fabric
+from cxrkit.engine.observer import Observer, Silent
+from cxrkit.engine.provenance import check_fingerprint, collect_provenance
+from cxrkit.engine.run import RunDirectory
+from cxrkit.engine.sampling import Sampler, derive_seed, generator
+from cxrkit.errors import ConfigError, CxrkitError, TrainingError
+from cxrkit.interfaces import Augment, Batch, Loss, Model, SideOutputs
+from cxrkit.registry import Component, Registry
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+LOG_EVERY = 10
+
+
+class Interrupted(CxrkitError):
+    """Training was asked to stop (Ctrl-C); everything is saved."""
+
+    exit_code = 130
+
+
+def train(run: RunDirectory, registry: Registry, observer: Observer | None = None) -> Films:
+    """Train what a run's configuration describes, from its last saved state if it has one.
+
+    Returns the run's films, whose test part nothing here has looked at (except under `protocol: paper`).
+
+    Raises:
+        DataError: films that can't be used, or too few. TrainingError: a loss that isn't finite, or no memory.
+        Interrupted: Ctrl-C; the state is saved. StorageError: the disk is full.
+    """
+    config = run.config()
+    fabric = make_fabric(config.train)
+    fabric.launch()
+    listener: Observer = observer if observer is not None and fabric.is_global_zero else Silent()
+    if not fabric.is_global_zero:
+        fabric.barrier()  # the first process makes the store, the others find it made
+    films = prepare_films(config.model_copy(update={"split": _saved_split(run, config)}), registry, listener)
+    if fabric.is_global_zero:
+        fabric.barrier()
+        if not run.split_file.is_file():
+            films.split.save(run.split_file)
+        _record(run, config, registry, films, fabric)
+    try:
+        with _stop_requests() as stop:
+            _Training(run, config, registry, films, fabric, listener).go(stop)
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"The {fabric.device.type} device ran out of memory.",
+            f"Use a smaller --batch-size or --size, then go on with `cxrkit train --resume {run.path}` "
+            "or start again in another folder.",
+        ) from error
+    return films
+
+
+def _saved_split(run: RunDirectory, config: RunConfig) -> Any:
+    return config.split.model_copy(update={"file": run.split_file}) if run.split_file.is_file() else config.split
+
+
+def _record(run: RunDirectory, config: RunConfig, registry: Registry, films: Films, fabric: Fabric) -> None:
+    if (run.path / "provenance.json").is_file():
+        check_fingerprint(run, films)
+    else:
+        run.save_provenance(collect_provenance(config, registry, films, fabric.device))
+
+
+@dataclass
+class _Training:
+    run: RunDirectory
+    config: RunConfig
+    registry: Registry
+    films: Films
+    fabric: Fabric
+    observer: Observer
+    step: int = 0
+    best: tuple[float, int] | None = None
+    started: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        config, fabric = self.config, self.fabric
+        torch.manual_seed(derive_seed(config.seed, "weights"))
+        self.component: Component = self.registry.get("model", config.model.name)
+        network: Model = self.component.build(self.films.channels, **config.model.params)
+        self.network = network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.loss: Loss = build_loss([(t.name, t.weight, t.params) for t in config.loss], self.registry).to(
+            fabric.device
+        )
+        self.augments: list[Augment] = [self.registry.get("augment", a.name).build(**a.params) for a in config.augment]
+        _check_order(self.augments, [a.name for a in config.augment])
+        self.average = AveragedModel(self.network, multi_avg_fn=_averaging(config.train.ema), use_buffers=True)
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=config.train.lr, weight_decay=config.train.weight_decay, fused=True
+        )
+        own = [parameter for parameter in self.loss.parameters() if parameter.requires_grad]
+        self.own_optimizer = torch.optim.Adam(own, lr=self.loss.own_learning_rate) if own else None
+        self.model, self.stepper = fabric.setup(self.network, self.optimizer)
+        draws = math.prod(augment.draws for augment in self.augments)
+        train_ids = self.films.split.train
+        self.sampler = Sampler(len(train_ids), config.train.batch_size, draws, config.seed, fabric.world_size)
+        epochs = config.train.epochs
+        self.steps = epochs * self.sampler.steps_per_epoch if epochs else config.train.steps
+        self.batches = _Batches(self.films, self.films.indices(train_ids), fabric.device, config)
+        paper = config.train.protocol == "paper"
+        self.judges = self.films.split.test if paper else self.films.split.validation
+
+    def go(self, stop: threading.Event) -> None:
+        """Train to the end, or until `stop` is set."""
+        if self.run.state_file.is_file():
+            self._restore()
+        if self.fabric.is_global_zero:
+            self.run.forget_metrics_after(self.step)
+        self.observer.stage("Training", self.steps)
+        self.observer.advance(self.step)
+        while self.step < self.steps:
+            value, dsc = self._update()
+            self.step += 1
+            seconds = round(time.monotonic() - self.started, 3)
+            if self.step % LOG_EVERY == 0 or self.step == self.steps:
+                self._log(
+                    {
+                        "step": self.step,
+                        "loss": value,
+                        "train_dsc": dsc,
+                        "lr": self._lr(self.step - 1),
+                        "seconds": seconds,
+                    }
+                )
+            self.observer.advance(self.step, f"loss {value:.3f}")
+            if self.judges and (self.step % self.config.train.validate_every == 0 or self.step == self.steps):
+                self._validate()
+            if self.step % self.config.train.checkpoint_every == 0 or self.step == self.steps:
+                self._save()
+            if stop.is_set():
+                self._save()
+                raise Interrupted(
+                    f"Stopped after step {self.step} of {self.steps}; everything is saved.",
+                    f"Go on with: cxrkit train --resume {self.run.path}",
+                )
+
+    def _update(self) -> tuple[float, float]:
+        """One step; returns the loss and the soft Dice coefficient of its batch."""
+        seed, rank = self.config.seed, self.fabric.global_rank
+        torch.manual_seed(derive_seed(seed, "step", self.step, rank))  # dropout and the like
+        random = generator(seed, "augment", self.step, rank)
+        batch = self.batches.take(self.sampler.indices(self.step, rank))
+        for augment in self.augments:
+            batch = augment(batch, random)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._lr(self.step)
+
+        self.model.train()
+        images = batch.images.contiguous(memory_format=torch.channels_last)
+        multiple, channels = self.network.size_multiple, len(self.films.channels)
+        output = apply_model(self.model, images, size_multiple=multiple, channels=channels)
+        main = (output.main if isinstance(output, SideOutputs) else output).float()
+        output = SideOutputs(main, output.sides) if isinstance(output, SideOutputs) else main
+        loss = batch_loss(self.loss, output, batch)
+        value = float(loss)
+        if not math.isfinite(value):
+            raise self._diverged(f"the loss is {value}")
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.own_optimizer is not None:
+            self.own_optimizer.zero_grad(set_to_none=True)
+        self.fabric.backward(loss)
+        self._clip()
+        self.stepper.step()
+        self.average.update_parameters(self.network)
+        self._update_loss(main.detach(), batch)
+        return value, _soft_dice(main.detach(), batch.targets)
+
+    def _clip(self) -> None:
+        limit = self.config.train.clip_norm
+        norm = self.fabric.clip_gradients(
+            self.model, self.optimizer, max_norm=limit or math.inf, error_if_nonfinite=False
+        )
+        # In fp16 the gradient scaler skips such a step by itself and lowers its scale.
+        if self.config.train.precision != "16" and norm is not None and not torch.isfinite(norm):
+            raise self._diverged("the gradients are not finite")
+
+    def _update_loss(self, logits: Tensor, batch: Batch) -> None:
+        """Train the loss's own parameters, if it has any (a critic)."""
+        if self.own_optimizer is None:
+            return
+        value = self.loss.own_loss(logits, batch.targets, batch.images)
+        if value is None:
+            return
+        self.own_optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        for group in self.own_optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None and self.fabric.world_size > 1:
+                    parameter.grad = self.fabric.all_reduce(parameter.grad, reduce_op="mean")
+        self.own_optimizer.step()
+
+    def _lr(self, step: int) -> float:
+        return learning_rate(step, self.steps, self.config.train)
+
+    def _kept(self) -> Model:
+        """The network whose weights are kept: the averaged one where averaging is on."""
+        kept = self.average.module if self.config.train.ema > 0 else self.network
+        assert isinstance(kept, Model)
+        return kept
+
+    def _validate(self) -> None:
+        if self.fabric.is_global_zero:
+            images, targets = self.batches.whole(self.films.indices(self.judges))
+            model = self._kept().eval()
+            with self.fabric.autocast():
+                scores = quick_scores(model, images, targets, self.config.train.batch_size)
+            self._log(
+                {"step": self.step, "validation": scores.model_dump(), "on": "test" if self._paper else "validation"}
+            )
+            score = scores.dsc if self._paper else scores.dice
+            if self.best is None or score > self.best[0]:
+                self.best = (score, self.step)
+                self._save_network("best")
+        self.fabric.barrier()
+
+    @property
+    def _paper(self) -> bool:
+        return self.config.train.protocol == "paper"
+
+    def _save_network(self, name: str) -> None:
+        from cxrkit import __version__
+
+        card = ckpt.NetworkCard(
+            cxrkit=__version__,
+            model=self.config.model,
+            channels=self.films.channels,
+            preprocess=self.config.preprocess,
+            package=(self.component.distribution, self.component.version),
+            step=self.step,
+        )
+        path = self.run.path / "checkpoints" / f"{name}.safetensors"
+        ckpt.save_network(path, self._kept().state_dict(), card)
+
+    def _save(self) -> None:
+        if self.fabric.is_global_zero:
+            self._save_network("last")
+            tensors = ckpt.module_tensors("network", self.network) | ckpt.module_tensors("average", self.average)
+            tensors |= ckpt.module_tensors("loss", self.loss) | ckpt.optimizer_tensors("optimizer", self.optimizer)
+            if self.own_optimizer is not None:
+                tensors |= ckpt.optimizer_tensors("own_optimizer", self.own_optimizer)
+            ckpt.save_state(self.run.state_file, ckpt.TrainingState(tensors, self.step, self.best))
+        self.fabric.barrier()
+
+    def _restore(self) -> None:
+        state = ckpt.load_state(self.run.state_file)
+        for name, module in (("network", self.network), ("average", self.average), ("loss", self.loss)):
+            ckpt.restore_module(name, module, state.tensors)
+        ckpt.restore_optimizer("optimizer", self.optimizer, state.tensors)
+        if self.own_optimizer is not None:
+            ckpt.restore_optimizer("own_optimizer", self.own_optimizer, state.tensors)
+        self.step, self.best = state.step, state.best
+        self.observer.say(f"Going on after step {self.step} of {self.steps}.")
+
+    def _log(self, record: dict[str, Any]) -> None:
+        if self.fabric.is_global_zero:
+            self.run.log(record)
+
+    def _diverged(self, what: str) -> TrainingError:
+        last = self.run.state_file.is_file()
+        saved = "The last good state is kept in its checkpoints." if last else "Nothing had been saved yet."
+        return TrainingError(
+            f"Step {self.step + 1} of {self.steps}: {what} (loss {' + '.join(t.name for t in self.config.loss)}, "
+            f"learning rate {self._lr(self.step):.2g}). {saved}",
+            "Use a lower --lr, --precision 32, or --set train.clip_norm=0.5; check the films with `cxrkit data check`.",
+        )
+
+
+class _Batches:
+    """Films and targets on the device where all of them fit, else read from the store a batch at a time."""
+
+    def __init__(self, films: Films, indices: list[int], device: torch.device, config: RunConfig) -> None:
+        self.films, self.positions, self.device = films, indices, device
+        self.standardise = config.preprocess.standardise
+        self.held: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
+        needed = 4 * config.preprocess.size**2 * (1 + len(films.channels)) * len(indices)
+        self.resident = needed < 0.5 * _free_memory(device)
+        if self.resident:
+            self.images, self.targets = self._load(indices)
+
+    def _load(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        images, targets = self.films.store.input_tensors(
+            indices, background=self.films.background, standardise=self.standardise
+        )
+        return images.to(self.device), targets.to(self.device)
+
+    def take(self, chosen: Tensor) -> Batch:
+        """The films at these places of the training part."""
+        if self.resident:
+            chosen = chosen.to(self.device)
+            return Batch(self.images[chosen], self.targets[chosen])
+        return Batch(*self._load([self.positions[int(index)] for index in chosen]))
+
+    def whole(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        """All of some films, kept for the next time where memory allows."""
+        key = tuple(indices)
+        if key not in self.held:
+            loaded = self._load(indices)
+            if not self.resident:
+                return loaded
+            self.held[key] = loaded
+        return self.held[key]
+
+
+def _free_memory(device: torch.device) -> float:
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    import os
+
+    try:
+        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (ValueError, OSError, AttributeError):
+        return 4e9
+
+
+def learning_rate(step: int, steps: int, config: TrainConfig) -> float:
+    """The learning rate of a step (from 0): linear warm-up, then constant or a half cosine down to 1 %."""
+    warmup = min(config.warmup, steps // 5)
+    if step < warmup:
+        return config.lr * (step + 1) / warmup
+    if config.schedule == "constant":
+        return config.lr
+    progress = (step - warmup) / max(1, steps - warmup)
+    return config.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def _averaging(decay: float) -> Any:
+    """Exponential moving average whose decay grows from 0, so that the first weights are soon forgotten."""
+
+    @torch.no_grad()
+    def average(averaged: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
+        count = int(count)
+        share = 1 - min(decay, (1 + count) / (10 + count))
+        for old, new in zip(averaged, current, strict=True):
+            if old.is_floating_point():
+                old.lerp_(new, share)
+            else:
+                old.copy_(new)
+
+    return average
+
+
+def _soft_dice(logits: Tensor, targets: Tensor) -> float:
+    """The paper's DSC (§2.3) of a batch while it trains, all channels flattened together."""
+    with torch.no_grad():
+        p = logits.sigmoid()
+        return float((2 * (p * targets).sum() + 0.1) / (p.sum() + targets.sum() + 0.1))
+
+
+def _check_order(augments: list[Augment], names: list[str]) -> None:
+    pairing = [augment.draws > 1 for augment in augments]
+    if pairing != sorted(pairing):
+        raise ConfigError(
+            f"The augments {', '.join(names)} can't run in this order: those that mix films come last.",
+            f"Move {names[pairing.index(True)]} to the end.",
+        )
+
+
+@contextmanager
+def _stop_requests() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C or termination request into an event; the second one acts at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before: dict[int, Any] = {}
+
+    def request(number: int, frame: Any) -> None:
+        stop.set()
+        for signal_number, handler in before.items():
+            signal.signal(signal_number, handler)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, request)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
