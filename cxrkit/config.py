@@ -162,6 +162,16 @@ class RunConfig(_Part):
         return self
 
 
+def demo_settings() -> dict[str, Any]:
+    """Settings of the demonstration that runs where no data is named: small enough for two CPU cores."""
+    return {
+        "data": {"name": "phantom", "count": 60},
+        "preprocess": {"size": 96},
+        "split": {"test_size": 12, "validation": 6},
+        "train": {"steps": 200, "lr": 2e-3, "warmup": 20, "validate_every": 25},
+    }
+
+
 def parse_losses(text: str) -> list[dict[str, Any]]:
     """`"focal-tversky + 0.5*bce"` to a list of terms with weights.
 

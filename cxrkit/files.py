@@ -23,7 +23,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     # The suffix is kept: writers such as OpenCV choose the format by it.
-    temporary = path.with_name(f".{path.stem[:100]}-{secrets.token_hex(8)}{path.suffix}")
+    temporary = path.parent / f".{path.stem[:100]}-{secrets.token_hex(8)}{path.suffix}"
     try:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -89,7 +89,7 @@ class Loss(nn.Module, ABC):
             return self(output, targets)
         value: Tensor = self(output.main.float(), targets)
         for side in output.sides:
-            smaller = F.adaptive_avg_pool2d(targets, side.shape[-2:])
+            smaller = F.adaptive_avg_pool2d(targets, (side.shape[-2], side.shape[-1]))
             value = value + self.side_weight * self(side.float(), smaller)
         return value
 

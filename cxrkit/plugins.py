@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -81,9 +81,9 @@ def load_plugins(found: Iterable[EntryPoint] | None = None) -> Plugins:
 
 def _load_one(point: EntryPoint, disabled: set[str]) -> PluginStatus:
     distribution, version = _origin(point)
-    about = {"name": point.name, "distribution": distribution, "version": version}
+    status = partial(PluginStatus, point.name, distribution, version)
     if point.name in disabled or distribution in disabled:
-        return PluginStatus(**about, disabled=True)
+        return status(disabled=True)
     started = time.perf_counter()
     collected: list[Component] = []
     try:
@@ -103,13 +103,12 @@ def _load_one(point: EntryPoint, disabled: set[str]) -> PluginStatus:
             raise PluginError(f"it registers the {kind_name} '{name}' twice.", f"Update {distribution}.")
     except (Exception, SystemExit) as error:
         # A plugin may fail in any way at all, even by calling sys.exit; only Ctrl-C goes through.
-        return PluginStatus(
-            **about,
+        return status(
             seconds=time.perf_counter() - started,
             error=f"{type(error).__name__}: {error}".splitlines()[0],
             details=traceback.format_exc(),
         )
-    return PluginStatus(**about, seconds=time.perf_counter() - started, components=tuple(collected))
+    return status(seconds=time.perf_counter() - started, components=tuple(collected))
 
 
 def _origin(point: EntryPoint) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from cxrkit.errors import CxrkitError, DataError
 
@@ -64,15 +64,12 @@ def read_film(path: Path) -> Film:
     else:
         film = Film(_as_grey(_decode(path), path, "film"), None)
     pixels = _film_type(film.pixels, path)
-    values = np.unique(pixels)
-    if len(values) == 1:
+    low, high = pixels.min(), pixels.max()
+    if low == high:
+        raise DataError(f"{path}: every pixel is {low}; a film shows something.", "Export it again, or leave it out.")
+    if _two_valued(pixels):
         raise DataError(
-            f"{path}: every pixel is {values[0]}; a film shows something.",
-            "Export the film again, or leave it out.",
-        )
-    if len(values) == 2:
-        raise DataError(
-            f"{path}: has only the two values {values[0]} and {values[1]}; this looks like a mask, not a film.",
+            f"{path}: has only the two values {low} and {high}; this looks like a mask, not a film.",
             "Check that films and masks are not swapped.",
         )
     return Film(pixels, film.spacing)
@@ -97,8 +94,9 @@ def read_mask(path: Path, *, threshold: int | None = None) -> np.ndarray:
         raise DataError(f"{path}: the mask holds values that are not finite (NaN or infinity).", "Export it as PNG.")
     if threshold is not None:
         return np.asarray(pixels > threshold)
-    values = np.unique(pixels)
-    if len(values) > 2 or (len(values) == 2 and values[0] != 0):
+    constant = pixels.min() == pixels.max()
+    if not constant and not (_two_valued(pixels) and pixels.min() == 0):
+        values = np.unique(pixels)
         shown = ", ".join(str(value) for value in values[:4]) + (", …" if len(values) > 4 else "")
         raise DataError(
             f"{path}: a mask holds 0 and one other value, but this one holds {len(values)} ({shown}).",
@@ -106,6 +104,11 @@ def read_mask(path: Path, *, threshold: int | None = None) -> np.ndarray:
             "If they stand for several structures, save each as a mask of its own.",
         )
     return np.asarray(pixels != 0)
+
+
+def _two_valued(pixels: np.ndarray) -> bool:
+    # Far cheaper than np.unique, which sorts.
+    return bool(((pixels == pixels.min()) | (pixels == pixels.max())).all())
 
 
 def is_dicom(path: Path) -> bool:
@@ -148,10 +151,10 @@ def _decoding(path: Path) -> Iterator[None]:
         yield
     except (CxrkitError, MemoryError):
         raise
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise DataError(
             f"{path}: is not a readable picture, or is cut off.",
-            f"cxrkit reads {', '.join(_FORMATS)} and DICOM. Open the file in a viewer; if it fails there, copy it again.",
+            f"cxrkit reads {', '.join(_FORMATS)} and DICOM. If a viewer can't open it either, copy it again.",
         ) from error
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: {error}", "Scale the film down, or check that this is the right file.") from error

@@ -1,134 +1,31 @@
-"""Scores of a network under both protocols (reference: docs/explanation/protocols).
-
-`paper`: soft probabilities, per film, mean over films. DSC flattens all channels together, background
-included; IoU is the mean of the channels' soft IoU.
-
-`honest`: probabilities thresholded at 0.5, per film and structure, mean over films.
-
-Distances are measured at the network's resolution, in millimetres where the film's pixel spacing is known
-(scaled along with the resize), else in pixels of the network's input.
-"""
+"""Judging a network on films: quickly while it trains, and wholly afterwards."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from cxrkit.config import DataConfig, RunConfig, SplitConfig
 from cxrkit.data.store import Store
+from cxrkit.engine.checkpoint import load_network
+from cxrkit.engine.films import prepare_films, prepare_store
 from cxrkit.engine.forward import probabilities
+from cxrkit.engine.hardware import autocast, choose_device, choose_precision
 from cxrkit.engine.observer import Observer, Silent
+from cxrkit.engine.provenance import check_fingerprint
+from cxrkit.engine.run import RunDirectory
+from cxrkit.engine.scores import Evaluation, FilmScores, QuickScores, score_film
+from cxrkit.errors import DataError
 from cxrkit.interfaces import BACKGROUND, Model
-from cxrkit.metrics.cardiothoracic import cardiothoracic_ratio
-from cxrkit.metrics.overlap import dice, intersection_over_union, soft_dice_pooled, soft_iou_per_channel
-from cxrkit.metrics.surface import average_symmetric_surface_distance, hausdorff_distance_95
+from cxrkit.metrics.overlap import dice, soft_dice_pooled, soft_iou_per_channel
+from cxrkit.registry import Registry
 
-LUNGS = "lungs"
-_PAIR = ("left_lung", "right_lung")
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class QuickScores(_Record):
-    """What validation during training measures; means over films.
-
-    Attributes:
-        dsc, iou: the paper's, in [0, 1].
-        dice: the honest Dice coefficient, mean over structures (background excluded) and films.
-    """
-
-    dsc: float
-    iou: float
-    dice: float
-
-
-class StructureScores(_Record):
-    """Honest scores of one structure on one film; distances in the film's `unit`."""
-
-    dice: float
-    iou: float
-    hd95: float
-    assd: float
-
-
-class FilmScores(_Record):
-    """All scores of one film.
-
-    Attributes:
-        id: the film.
-        dsc, iou: the paper's, in [0, 1].
-        structures: honest scores by structure; `lungs` is the union of both.
-        unit: of the distances, `mm` or `px`.
-        ctr, true_ctr: cardiothoracic ratio from the predicted and the true masks; None where one is empty.
-    """
-
-    id: str
-    dsc: float
-    iou: float
-    structures: dict[str, StructureScores]
-    unit: Literal["mm", "px"]
-    ctr: float | None = None
-    true_ctr: float | None = None
-
-
-class Evaluation(_Record):
-    """Scores of every film of one part of a split.
-
-    Attributes:
-        part: `test`, `validation` or `train`.
-        weights: which weights were judged, and the step they are of.
-        selected_on: where the choice of weights looked: `validation`, `test` (the paper's way: optimistic), or
-            `nothing` (the last step).
-        films: per film.
-    """
-
-    part: str
-    weights: str
-    step: int
-    selected_on: Literal["validation", "test", "nothing"]
-    films: tuple[FilmScores, ...]
-
-    @property
-    def structures(self) -> tuple[str, ...]:
-        """Names of the structures, in the order of the tables."""
-        return tuple(self.films[0].structures)
-
-    def values(self, structure: str, measure: str) -> np.ndarray:
-        """One honest measure of a structure, float64 `(films,)`."""
-        return np.array([getattr(film.structures[structure], measure) for film in self.films])
-
-    def paper(self, measure: Literal["dsc", "iou"]) -> np.ndarray:
-        """One of the paper's measures, float64 `(films,)`."""
-        return np.array([getattr(film, measure) for film in self.films])
-
-    def ctr_errors(self) -> np.ndarray:
-        """Absolute errors of the cardiothoracic ratio, of the films where both masks give one."""
-        pairs = [(f.ctr, f.true_ctr) for f in self.films]
-        return np.array([abs(a - b) for a, b in pairs if a is not None and b is not None])
-
-    def ctr_missing(self) -> int:
-        """Films where the prediction gives no ratio though the true masks do."""
-        return sum(f.ctr is None and f.true_ctr is not None for f in self.films)
-
-    def to_csv(self) -> str:
-        """A line a film and structure; the paper's scores stand under the structure `all`."""
-        stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["id", "protocol", "structure", "dice", "iou", "hd95", "assd", "unit", "ctr", "true_ctr"])
-        for film in self.films:
-            writer.writerow([film.id, "paper", "all", film.dsc, film.iou, "", "", "", "", ""])
-            for name, s in film.structures.items():
-                row = [film.id, "honest", name, s.dice, s.iou, s.hd95, s.assd, film.unit]
-                writer.writerow([*row, *(("" if c is None else c) for c in (film.ctr, film.true_ctr))])
-        return stream.getvalue()
+Part = Literal["test", "validation", "train"]
 
 
 def quick_scores(model: Model, images: Tensor, targets: Tensor, batch_size: int) -> QuickScores:
@@ -172,45 +69,66 @@ def score_films(
     return tuple(films)
 
 
-def score_film(
-    film: str,
-    channels: Sequence[str],
-    predicted: np.ndarray,
-    truth: np.ndarray,
-    spacing: tuple[float, float] | None,
-) -> FilmScores:
-    """All scores of one film: probabilities and targets `(C, H, W)`, spacing (row, column) in mm if known."""
-    masks = with_lungs({n: predicted[i] > 0.5 for i, n in enumerate(channels) if n != BACKGROUND})
-    true_masks = with_lungs({n: truth[i] > 0.5 for i, n in enumerate(channels) if n != BACKGROUND})
-    return FilmScores(
-        id=film,
-        dsc=float(soft_dice_pooled(predicted, truth)),
-        iou=float(soft_iou_per_channel(predicted, truth).mean()),
-        structures={
-            name: StructureScores(
-                dice=float(dice(mask, true_masks[name])),
-                iou=float(intersection_over_union(mask, true_masks[name])),
-                hd95=float(hausdorff_distance_95(mask, true_masks[name], spacing)),
-                assd=float(average_symmetric_surface_distance(mask, true_masks[name], spacing)),
-            )
-            for name, mask in masks.items()
-        },
-        unit="px" if spacing is None else "mm",
-        ctr=ratio_of(masks),
-        true_ctr=ratio_of(true_masks),
+def evaluate_run(
+    run: RunDirectory,
+    registry: Registry,
+    *,
+    part: Part = "test",
+    checkpoint: Literal["auto", "best", "last"] = "auto",
+    data: DataConfig | None = None,
+    device: str = "auto",
+    observer: Observer | None = None,
+) -> tuple[Evaluation, Store]:
+    """Scores of a run's network on a part of its own split, or on all films of another dataset.
+
+    Returns the scores and the store that the films are in.
+
+    Raises:
+        DataError: no such weights, an empty part, or another dataset that lacks a structure.
+    """
+    observer = observer or Silent()
+    weights = run.weights(checkpoint)
+    model, card = load_network(weights, registry)
+    store, ids, name = _films(run, registry, model, part, data, observer)
+    target = choose_device(device)
+    config = run.config()
+    with autocast(target, choose_precision(config.train.precision, target)):
+        films = score_films(
+            model.to(target, memory_format=torch.channels_last),  # type: ignore[call-overload]
+            store,
+            [store.ids.index(film) for film in ids],
+            standardise=card.preprocess.standardise,
+            device=target,
+            batch_size=max(4, config.train.batch_size),
+            observer=observer,
+        )
+    evaluation = Evaluation(
+        part=name, weights=weights.stem, step=card.step, selected_on=_selected_on(weights, config), films=films
     )
+    return evaluation, store
 
 
-def with_lungs(masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The masks, and `lungs`, the union of both lungs, where both are there."""
-    if all(side in masks for side in _PAIR):
-        return masks | {LUNGS: masks[_PAIR[0]] | masks[_PAIR[1]]}
-    return masks
+def _films(
+    run: RunDirectory, registry: Registry, model: Model, part: Part, data: DataConfig | None, observer: Observer
+) -> tuple[Store, tuple[str, ...], str]:
+    """The store, the ids to judge and the name of the part."""
+    config = run.config()
+    if data is not None:
+        structures = [name for name in model.channels if name != BACKGROUND]
+        other = config.model_copy(update={"data": data, "structures": structures})
+        store = prepare_store(other, registry, observer)
+        label = data.name if data.root is None else f"{data.name}-{Path(data.root).name}"
+        return store, tuple(store.ids), label
+    split = SplitConfig(file=run.split_file) if run.split_file.is_file() else config.split
+    films = prepare_films(config.model_copy(update={"split": split}), registry, observer)
+    check_fingerprint(run, films)
+    ids = {"test": films.split.test, "validation": films.split.validation, "train": films.split.train}[part]
+    if not ids:
+        raise DataError(f"{run.path}: this run's {part} part has no films.", "Evaluate another --part.")
+    return films.store, ids, part
 
 
-def ratio_of(masks: dict[str, np.ndarray]) -> float | None:
-    """The cardiothoracic ratio of masks by name; None where a mask is missing or empty."""
-    if not all(name in masks for name in ("heart", *_PAIR)):
-        return None
-    found = cardiothoracic_ratio(masks["heart"], masks["left_lung"], masks["right_lung"])
-    return None if found is None else float(found.value)
+def _selected_on(weights: Path, config: RunConfig) -> Literal["validation", "test", "nothing"]:
+    if weights.stem != "best":
+        return "nothing"
+    return "test" if config.train.protocol == "paper" else "validation"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Literal
@@ -76,6 +77,8 @@ def make_fabric(config: TrainConfig) -> Fabric:
         threads = max(1, (os.cpu_count() or 1) // config.devices)
         torch.set_num_threads(threads)
         os.environ["OMP_NUM_THREADS"] = str(threads)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # its notes would break our progress
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     precision = choose_precision(config.precision, device)
     several = config.devices * config.num_nodes > 1
     return Fabric(

@@ -176,7 +176,7 @@ class _Training:
         main = (output.main if isinstance(output, SideOutputs) else output).float()
         output = SideOutputs(main, output.sides) if isinstance(output, SideOutputs) else main
         loss = batch_loss(self.loss, output, batch)
-        value = float(loss)
+        value = loss.detach().item()
         if not math.isfinite(value):
             raise self._diverged(f"the loss is {value}")
         self.optimizer.zero_grad(set_to_none=True)
@@ -386,7 +386,7 @@ def _stop_requests() -> Iterator[threading.Event]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before: dict[int, Any] = {}
+    before: dict[signal.Signals, Any] = {}
 
     def request(number: int, frame: Any) -> None:
         stop.set()

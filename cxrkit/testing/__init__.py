@@ -1,1 +1,39 @@
-"""."""
+"""Conformance suites: what cxrkit expects of every model, loss, augment and dataset, as tests.
+
+A plugin's tests run the whole suite over all that the plugin registers:
+
+    from cxrkit.testing import conformance_cases
+
+    @pytest.mark.parametrize("case", conformance_cases("cxrkit-myplugin"), ids=str)
+    def test_conformance(case):
+        case.run()
+
+`check_model` and its sisters run one kind's suite over one component, or over a class that isn't registered
+yet; `run_conformance` is what `cxrkit plugins check NAME` prints. The built-in components pass the same suite.
+"""
+
+from __future__ import annotations
+
+from cxrkit.testing.conformance import (
+    Case,
+    Result,
+    check_augment,
+    check_dataset,
+    check_loss,
+    check_model,
+    conformance_cases,
+    run_conformance,
+)
+from cxrkit.testing.expectations import ConformanceError
+
+__all__ = [
+    "Case",
+    "ConformanceError",
+    "Result",
+    "check_augment",
+    "check_dataset",
+    "check_loss",
+    "check_model",
+    "conformance_cases",
+    "run_conformance",
+]

@@ -1,1 +1,1 @@
-"""Built-in augments, one system a file."""
+"""Built-in augments, one a file; `sampling` draws their random numbers."""

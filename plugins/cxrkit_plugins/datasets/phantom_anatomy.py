@@ -38,7 +38,7 @@ class Anatomy:
         breast: thickness of each breast; 0 for none.
         gas: radius of the stomach's bubble under the left dome; 0 for none.
         lung_density: relative to water.
-        vessel_seed: of the branches of the vessels.
+        detail_seed: of the small irregularities of outlines and vessels.
     """
 
     half_width: float
@@ -61,7 +61,7 @@ class Anatomy:
     breast: float
     gas: float
     lung_density: float
-    vessel_seed: int
+    detail_seed: int
 
 
 def draw_anatomy(rng: Generator) -> Anatomy:
@@ -82,7 +82,7 @@ def draw_anatomy(rng: Generator) -> Anatomy:
         knob=rng.uniform(13, 20),
         spine_bend=rng.normal(0.0, 5.0),
         spine_half_width=rng.uniform(17, 21),
-        rib_slope=rng.uniform(22, 44),
+        rib_slope=rng.uniform(44, 72),
         rib_width=rng.uniform(8.5, 11.5),
         clavicle_lift=rng.uniform(2, 26),
         thickness=rng.uniform(185, 255),
@@ -90,7 +90,7 @@ def draw_anatomy(rng: Generator) -> Anatomy:
         breast=rng.uniform(18, 50) if rng.random() < 0.5 else 0.0,
         gas=rng.uniform(14, 26) if rng.random() < 0.65 else 0.0,
         lung_density=rng.uniform(0.22, 0.34),
-        vessel_seed=int(rng.integers(2**31)),
+        detail_seed=int(rng.integers(2**31)),
     )
 
 
@@ -147,25 +147,26 @@ def lung(anatomy: Anatomy, side: int) -> np.ndarray:
     w = a.half_width
     corner = dome + a.angle_depth
     points = [
-        (0.40 * w, a.apex),
-        (0.58 * w, a.apex + 0.07 * height),
-        (0.74 * w, a.apex + 0.22 * height),
-        (0.87 * w, a.apex + 0.45 * height),
-        (0.955 * w, a.apex + 0.70 * height),
+        (0.42 * w, a.apex),
+        (0.60 * w, a.apex + 0.055 * height),
+        (0.765 * w, a.apex + 0.19 * height),
+        (0.89 * w, a.apex + 0.42 * height),
+        (0.96 * w, a.apex + 0.70 * height),
         (0.99 * w, dome),
         (0.995 * w, corner - 7.0),
         (0.975 * w, corner),
         (0.90 * w, dome + 0.50 * a.angle_depth),
         (0.72 * w, dome + 0.09 * a.angle_depth),
         (0.50 * w, dome),
-        (0.30 * w, dome + 0.14 * a.angle_depth),
-        (0.09 * w, dome + 0.45 * a.angle_depth),
+        (0.30 * w, dome + 0.06 * a.angle_depth),
+        (0.09 * w, dome + 0.20 * a.angle_depth),
         (0.08 * w, a.apex + 0.60 * height),
         (0.10 * w, a.apex + 0.30 * height),
         (0.16 * w, a.apex + 0.13 * height),
         (0.26 * w, a.apex + 0.03 * height),
     ]
-    return smooth(np.array(points) * (side, 1.0))
+    uneven = np.random.default_rng((a.detail_seed, side + 1)).normal(0.0, 2.0, (len(points), 2))
+    return smooth((np.array(points) + uneven) * (side, 1.0))
 
 
 def heart(anatomy: Anatomy) -> np.ndarray:
@@ -173,7 +174,7 @@ def heart(anatomy: Anatomy) -> np.ndarray:
     a = anatomy
     width = a.cardiothoracic_ratio * 2 * a.half_width
     left, right = width * a.heart_left_share, -width * (1 - a.heart_left_share)
-    bottom = a.left_dome + 0.22 * a.angle_depth
+    bottom = a.left_dome + 0.28 * a.angle_depth
     h = a.heart_height
     apex = bottom - (0.10 + 0.13 * a.boot) * h
     points = [
@@ -187,10 +188,10 @@ def heart(anatomy: Anatomy) -> np.ndarray:
         (0.62 * left, bottom),
         (0.90 * left, apex + 0.07 * h),
         (1.00 * left, apex - 0.07 * h),
-        (0.93 * left, apex - 0.22 * h),
-        (0.72 * left, bottom - (0.57 - 0.04 * a.boot) * h),
-        (0.50 * left, bottom - 0.80 * h),
-        (0.36 * left, bottom - 0.95 * h),
+        (0.95 * left, apex - 0.20 * h),
+        (0.80 * left, bottom - (0.53 - 0.03 * a.boot) * h),
+        (0.57 * left, bottom - 0.76 * h),
+        (0.41 * left, bottom - 0.94 * h),
         (0.05 * left, bottom - 1.02 * h),
     ]
     return smooth(np.array(points))
@@ -204,12 +205,12 @@ def mediastinum(anatomy: Anatomy) -> np.ndarray:
     arch = a.apex + 0.33 * (a.left_dome - a.apex)
     points = [
         (-20.0, top),
-        (-19.0, a.apex + 25.0),
-        (-24.0, arch),
-        (-25.0, arch + 35.0),
-        (-23.0, bottom),
-        (22.0, bottom),
-        (24.0, arch + 45.0),
+        (-24.0, a.apex + 25.0),
+        (-23.0, arch),
+        (-28.0, arch + 35.0),
+        (-16.0, bottom),
+        (16.0, bottom),
+        (28.0, arch + 45.0),
         (22.0, arch + 1.3 * a.knob),
         (22.0 + 0.55 * a.knob, arch + 0.5 * a.knob),
         (21.0 + 0.65 * a.knob, arch - 0.45 * a.knob),
@@ -217,7 +218,8 @@ def mediastinum(anatomy: Anatomy) -> np.ndarray:
         (18.0, a.apex + 15.0),
         (20.0, top),
     ]
-    return smooth(np.array(points))
+    uneven = np.random.default_rng((a.detail_seed, 3)).normal(0.0, 1.5, (len(points), 2))
+    return smooth(np.array(points) + uneven)
 
 
 def clavicle(anatomy: Anatomy, side: int) -> np.ndarray:
@@ -228,17 +230,17 @@ def clavicle(anatomy: Anatomy, side: int) -> np.ndarray:
     centre = smooth(
         np.array(
             [
-                (13.0, y + 4.0),
-                (0.28 * a.half_width, y - 2.0 - 0.10 * lift),
-                (0.58 * a.half_width, y - 3.0 - 0.55 * lift),
-                (0.88 * a.half_width, y - 12.0 - 1.00 * lift),
-                (1.12 * a.half_width, y - 16.0 - 1.10 * lift),
+                (12.0, y + 5.0),
+                (0.26 * a.half_width, y + 1.0 - 0.10 * lift),
+                (0.55 * a.half_width, y - 3.0 - 0.55 * lift),
+                (0.86 * a.half_width, y - 15.0 - 1.00 * lift),
+                (1.14 * a.half_width, y - 15.0 - 1.00 * lift),
             ]
         )
         * (side, 1.0),
         closed=False,
     )
-    taper = np.interp(np.linspace(0, 1, len(centre)), [0, 0.12, 0.5, 1.0], [8.0, 7.5, 5.6, 6.5])
+    taper = np.interp(np.linspace(0, 1, len(centre)), [0, 0.06, 0.14, 0.5, 0.95, 1.0], [4.0, 7.2, 6.8, 4.8, 6.0, 3.0])
     return band(centre, taper)
 
 
@@ -247,7 +249,7 @@ def wall(anatomy: Anatomy, y: np.ndarray | float) -> np.ndarray:
     a = anatomy
     span = a.right_dome - a.apex
     heights = a.apex + span * np.array([-0.12, 0.0, 0.07, 0.22, 0.45, 0.70, 1.0, 1.3])
-    shares = [0.20, 0.42, 0.60, 0.76, 0.885, 0.965, 1.0, 0.985]
+    shares = [0.20, 0.45, 0.62, 0.79, 0.90, 0.965, 1.0, 0.985]
     return np.asarray(np.interp(y, heights, np.array(shares) * a.half_width))
 
 
@@ -257,19 +259,19 @@ def ribs(anatomy: Anatomy, side: int, *, front: bool) -> np.ndarray:
     t = np.linspace(0, 1, 24)
     lines = []
     spacing = (a.right_dome + 48.0 - a.apex) / 9.6
-    for number in range(2 if front else 0, 8 if front else 11):
+    for number in range(1 if front else 0, 7 if front else 11):
         start = a.apex - 6.0 + number * spacing * (1 + 0.006 * number)
-        slope = a.rib_slope * (0.35 + 0.09 * number)
+        slope = a.rib_slope * (0.40 + 0.07 * number)
         side_y = start + slope
-        reach = float(wall(a, side_y)) + 1.5
+        reach = (float(wall(a, side_y)) + 1.5) * (1.0 if number < 9 else 1.66 - 0.09 * number)
         if front:
-            drop = 0.55 * spacing + 7.0 * number
+            drop = 0.7 * spacing + 9.0 * number
             inner = reach * (0.40 + 0.035 * number)
             x = inner + (reach - inner) * np.cos(t * np.pi / 2)
             y = side_y + drop * np.sin(t * np.pi / 2) ** 1.2
         else:
             x = 19.0 + (reach - 19.0) * np.sin(t * np.pi / 2) ** 0.9
-            y = start - 0.22 * spacing * np.sin(np.pi * np.minimum(t * 1.3, 1.0)) + slope * (x / reach) ** 2.6
+            y = start - 0.22 * spacing * np.sin(np.pi * np.minimum(t * 1.3, 1.0)) + slope * (x / reach) ** 2.2
             x = x + side * spine_x(a, start) * (1 - t)
         lines.append(np.stack((side * x, y), axis=1))
     return np.array(lines)
@@ -294,5 +296,5 @@ def body(anatomy: Anatomy) -> np.ndarray:
         (trunk + 3.0, a.right_dome + 30.0),
         (trunk + 0.3 * a.fat, 340.0),
     ]
-    right = np.array(half)
+    right = smooth(np.array(half), closed=False)
     return np.concatenate((right, right[::-1] * (-1.0, 1.0)))

@@ -1,1 +1,1 @@
-"""Built-in losses, one system a file."""
+"""Built-in losses: pure functions in `functional`, one family a file beside it."""

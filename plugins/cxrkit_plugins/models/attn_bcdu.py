@@ -1,14 +1,15 @@
 """Attention BCDU-Net: an Attention U-Net whose gates add with a ConvLSTM (Maga 2021).
 
-The attention gate of Oktay 2018 adds the skip's features and the gating signal, which is linear. Here the
-two are a sequence of length two that a (bidirectional) ConvLSTM reads. `bidirectional=False` is the network
-of the author's released code, equal to it with the same weights; `True` is what the paper's text says.
+The attention gate of Oktay 2018 adds the skip's features to the gating signal, which is linear. Here the two
+are a sequence of length two that a (bidirectional) ConvLSTM reads. `bidirectional=False` is the network of
+the author's released code, equal to it with the same weights; `True` is what the paper's text says.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Literal
 
 import torch
@@ -19,7 +20,8 @@ from torch import Tensor, nn
 from cxrkit import Model
 
 Norm = Literal["batch", "group", "instance"]
-NORM_EPSILON = 1e-3  # Keras's default, not PyTorch's 1e-5
+Resampling = Literal["gating-up", "features-down"]
+Merge = Literal["concat", "sum"]
 
 
 class AttentionBCDUNet(Model):
@@ -43,13 +45,11 @@ class AttentionBCDUNet(Model):
             bool, Field(description="a ConvLSTM each way (the paper); false: the one of the released code")
         ] = True,
         merge: Annotated[
-            Literal["concat", "sum"],
-            Field(description="how the two directions' last states join; concat is Keras's default"),
+            Merge, Field(description="how the two directions' last states join; concat is Keras's default")
         ] = "concat",
         lstm_filters: Annotated[int, Field(ge=1, description="ConvLSTM filters of each direction")] = 32,
         resampling: Annotated[
-            Literal["gating-up", "features-down"],
-            Field(description="gates bring the gating signal up to the skip's size, or the skip down"),
+            Resampling, Field(description="gates bring the gating signal up to the skip's size, or the skip down")
         ] = "gating-up",
         decoder_convs: Annotated[bool, Field(description="a double convolution after each concatenation")] = False,
         spatial_channel_attention: Annotated[
@@ -58,62 +58,46 @@ class AttentionBCDUNet(Model):
         norm: Annotated[Norm, Field(description="normalisation after each convolution")] = "batch",
         norm_momentum: Annotated[
             float,
-            Field(gt=0, le=1, description="share of the new batch in moving statistics; released code: 0.01"),
+            Field(gt=0, le=1, description="share of the newest batch in moving statistics (released code: 0.01)"),
         ] = 0.1,
     ) -> None:
         super().__init__(channels)
         self.size_multiple = 2**depth
-        self.depth = depth
+        normalise = partial(_norm, norm, norm_momentum)
         widths = [base_channels * 2 ** (level // 2) for level in range(depth)]
         centre = base_channels * 2 ** (depth // 2)
 
-        def double_conv(before: int, after: int) -> nn.Sequential:
-            return nn.Sequential(
-                *_conv_norm_relu(before, after, 3, norm, norm_momentum),
-                *_conv_norm_relu(after, after, 3, norm, norm_momentum),
-            )
-
         self.encoder = nn.ModuleList(
-            double_conv(before, after) for before, after in zip([1, *widths], widths, strict=False)
+            _double_conv(before, after, normalise) for before, after in zip([1, *widths[:-1]], widths, strict=True)
         )
         self.centre = nn.Sequential(
-            double_conv(widths[-1], centre), *(double_conv(centre, centre) for _ in range(center_length - 1))
+            _double_conv(widths[-1], centre, normalise),
+            *(_double_conv(centre, centre, normalise) for _ in range(center_length - 1)),
         )
-        self.gating_signals, self.gates = nn.ModuleList(), nn.ModuleList()
-        self.ups, self.decoder = nn.ModuleList(), nn.ModuleList()
-        running = centre  # channels of the feature that climbs the decoder
+        self.decoder = nn.ModuleList()
+        running = pair_input = centre  # channels of the feature that climbs the decoder, and enters the pair
         for level in reversed(range(depth)):
-            if self._enters_pair(level):
-                pair_input = running
-            self.gating_signals.insert(0, nn.Sequential(*_conv_norm_relu(pair_input, pair_input, 1, norm, norm_momentum)))
-            self.gates.insert(
-                0,
-                AttentionGate(
-                    widths[level],
-                    pair_input,
-                    steps_apart=1 if self._enters_pair(level) else 2,
-                    recurrent=TwoStepConvLSTM(widths[level], lstm_filters, bidirectional, merge),
-                    resampling=resampling,
-                    norm=_norm(norm, widths[level], norm_momentum),
-                ),
+            enters_pair = level % 2 == 1 or level == depth - 1
+            pair_input = running if enters_pair else pair_input
+            lstm = TwoStepConvLSTM(widths[level], lstm_filters, bidirectional=bidirectional, merge=merge)
+            step = DecoderStep(
+                running,
+                widths[level],
+                pair_input,
+                enters_pair=enters_pair,
+                lstm=lstm,
+                resampling=resampling,
+                normalise=normalise,
+                convolve=decoder_convs,
             )
-            self.ups.insert(0, SameConvTranspose2d(running, widths[level], stride=2))
-            running = 2 * widths[level]
-            if decoder_convs:
-                self.decoder.insert(0, double_conv(running, widths[level]))
-                running = widths[level]
-            else:
-                self.decoder.insert(0, nn.Identity())
+            self.decoder.append(step)
+            running = step.out_channels
         self.head = nn.Conv2d(running, len(self.channels), 1)
 
         self.first_attention = SpatialAttention() if spatial_channel_attention else nn.Identity()
         self.centre_attention = ChannelAttention(centre) if spatial_channel_attention else nn.Identity()
         self.last_attention = SpatialAttention() if spatial_channel_attention else nn.Identity()
         self.apply(_initialise)
-
-    def _enters_pair(self, level: int) -> bool:
-        """Whether the decoder meets this level first of its pair (levels 0 and 1, 2 and 3, ...)."""
-        return level % 2 == 1 or level == self.depth - 1
 
     def forward(self, images: Tensor) -> Tensor:
         """Float `(B, 1, H, W)` to logits `(B, C, H, W)`."""
@@ -124,30 +108,80 @@ class AttentionBCDUNet(Model):
                 feature = self.first_attention(feature)
             skips.append(feature)
             feature = F.max_pool2d(feature, 2)
-        feature = self.centre_attention(self.centre(feature))
-        for level in reversed(range(self.depth)):
-            if self._enters_pair(level):
-                pair_input = feature
-            gated = self.gates[level](skips[level], self.gating_signals[level](pair_input))
-            feature = self.decoder[level](torch.cat([F.relu(self.ups[level](feature)), gated], 1))
+        feature = pair_input = self.centre_attention(self.centre(feature))
+        for step, skip in zip(self.decoder, reversed(skips), strict=True):
+            pair_input = feature if step.enters_pair else pair_input
+            feature = step(feature, pair_input, skip)
         logits: Tensor = self.head(self.last_attention(feature))
         return logits
+
+
+class DecoderStep(nn.Module):
+    """Doubles the running feature's size and joins it to the gated skip of that level.
+
+    Args:
+        running: channels of the running feature.
+        width: channels of the skip, and of the running feature once it is brought up.
+        pair_input: channels of the feature that entered the pair of levels.
+        enters_pair: whether that is the running feature itself, or the one of a level before.
+        lstm: what the gate adds with.
+        resampling: see `AttentionGate`.
+        normalise: makes the normalisation of so many channels.
+        convolve: whether a double convolution follows the concatenation.
+    """
+
+    def __init__(
+        self,
+        running: int,
+        width: int,
+        pair_input: int,
+        *,
+        enters_pair: bool,
+        lstm: TwoStepConvLSTM,
+        resampling: Resampling,
+        normalise: Callable[[int], nn.Module],
+        convolve: bool,
+    ) -> None:
+        super().__init__()
+        self.enters_pair = enters_pair
+        self.out_channels = width if convolve else 2 * width
+        self.gating_signal = nn.Sequential(*_conv_norm_relu(pair_input, pair_input, 1, normalise))
+        self.gate = AttentionGate(
+            width,
+            pair_input,
+            halvings=1 if enters_pair else 2,
+            lstm=lstm,
+            resampling=resampling,
+            norm=normalise(width),
+        )
+        self.up = SameConvTranspose2d(running, width, stride=2)
+        self.convolve = _double_conv(2 * width, width, normalise) if convolve else nn.Identity()
+
+    def forward(self, running: Tensor, pair_input: Tensor, skip: Tensor) -> Tensor:
+        """`(B, running, h, w)`, `(B, pair_input, ·, ·)`, `(B, width, 2h, 2w)` to `(B, out_channels, 2h, 2w)`."""
+        gated = self.gate(skip, self.gating_signal(pair_input))
+        if gated.requires_grad:
+            # The concatenation hands back a strided part of its gradient, and the gate's batch norm takes
+            # three times as long on that as on a dense copy.
+            gated.register_hook(torch.clone)
+        joined: Tensor = self.convolve(torch.cat([F.relu(self.up(running)), gated], 1))
+        return joined
 
 
 class AttentionGate(nn.Module):
     """Weighs a skip's pixels by what the gating signal makes of them.
 
-    θ, the skip at half size, and φ, the gating signal, are brought to one grid; the ConvLSTM reads [φ, θ];
-    its answer becomes one weight in (0, 1) a pixel of that grid.
+    θ, from the skip, and φ, from the gating signal, lie on one grid; the ConvLSTM reads [φ, θ]; its answer
+    becomes one weight in (0, 1) for each pixel of that grid.
 
     Args:
         features: channels of the skip, and of θ and φ.
         gating: channels of the gating signal.
-        steps_apart: how many halvings lie between the skip and the gating signal: 1 or 2.
-        recurrent: maps φ and θ, `(B, features, h, w)` each, to `(B, recurrent.out_channels, h, w)`.
-        resampling: "gating-up" brings φ to θ's grid with a transposed convolution, as released;
-            "features-down" lets θ stride to the gating signal's grid (Oktay 2018, figure 2).
-        norm: applied at the end, on `features` channels.
+        halvings: how many lie between the skip and the gating signal, 1 or 2.
+        lstm: reads φ, then θ.
+        resampling: "gating-up": θ has half the skip's size and a transposed convolution brings φ to it, as
+            released. "features-down": θ strides down to the gating signal's size.
+        norm: comes last, on `features` channels.
     """
 
     def __init__(
@@ -155,30 +189,27 @@ class AttentionGate(nn.Module):
         features: int,
         gating: int,
         *,
-        steps_apart: int,
-        recurrent: TwoStepConvLSTM,
-        resampling: Literal["gating-up", "features-down"],
+        halvings: Literal[1, 2],
+        lstm: TwoStepConvLSTM,
+        resampling: Resampling,
         norm: nn.Module,
     ) -> None:
         super().__init__()
-        self.shrink = 2 if resampling == "gating-up" else 2**steps_apart
+        gating_up = resampling == "gating-up"
+        self.shrink = 2 if gating_up else 2**halvings
         self.theta = nn.Conv2d(features, features, self.shrink, stride=self.shrink)
-        self.phi = nn.Conv2d(gating, features, 1)
-        self.phi_up = (
-            SameConvTranspose2d(features, features, stride=steps_apart)
-            if resampling == "gating-up"
-            else nn.Identity()
-        )
-        self.recurrent = recurrent
-        self.psi = nn.Conv2d(recurrent.out_channels, 1, 1)
+        phi = nn.Conv2d(gating, features, 1)
+        to_theta = SameConvTranspose2d(features, features, stride=halvings) if gating_up else nn.Identity()
+        self.phi = nn.Sequential(phi, to_theta)
+        self.lstm = lstm
+        self.psi = nn.Conv2d(lstm.out_channels, 1, 1)
         self.out = nn.Conv2d(features, features, 1)
         self.norm = norm
 
     def forward(self, skip: Tensor, gating_signal: Tensor) -> Tensor:
         """Skip `(B, features, H, W)` and gating signal `(B, gating, h, w)` to `(B, features, H, W)`."""
-        theta = self.theta(skip)
-        phi = self.phi_up(self.phi(gating_signal))
-        weights = torch.sigmoid(self.psi(F.relu(self.recurrent(phi, theta))))
+        state = self.lstm(self.phi(gating_signal), self.theta(skip))
+        weights = torch.sigmoid(self.psi(F.relu(state)))
         weights = F.interpolate(weights, scale_factor=float(self.shrink), mode="nearest")
         gated: Tensor = self.norm(self.out(skip * weights))
         return gated
@@ -187,72 +218,80 @@ class AttentionGate(nn.Module):
 class TwoStepConvLSTM(nn.Module):
     """The last hidden states of a ConvLSTM over a sequence of two (Shi 2015, without peepholes).
 
-    With the states zero at the start, the first step needs neither the recurrent convolution nor the forget
-    gate. That is mathematically the textbook loop; so is the one call that convolves both inputs for both
-    directions.
-
-    Gates lie in the order input, forget, cell, output. The recurrent activation is Keras's hard sigmoid of
-    the time, clip(0.2x + 0.5, 0, 1).
-
     Args:
         features: channels of each input.
-        filters: channels of the state.
+        filters: channels of each direction's state.
         bidirectional: one ConvLSTM each way; otherwise the one that reads the sequence backwards.
-        merge: how the two directions' states join.
+        merge: how the two directions' last states join.
     """
 
-    def __init__(
-        self, features: int, filters: int, bidirectional: bool, merge: Literal["concat", "sum"]
-    ) -> None:
+    def __init__(self, features: int, filters: int, *, bidirectional: bool, merge: Merge) -> None:
         super().__init__()
-        self.filters = filters
         self.merge = merge
-        self.backwards = ConvLSTMWeights(features, filters)
-        self.forwards = ConvLSTMWeights(features, filters) if bidirectional else None
+        self.forwards = ConvLSTM(features, filters) if bidirectional else None
+        self.backwards = ConvLSTM(features, filters)
         self.out_channels = 2 * filters if bidirectional and merge == "concat" else filters
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Two tensors `(B, features, H, W)` to `(B, out_channels, H, W)`."""
-        both = torch.cat([first, second])
-        last = []
-        for weights, backwards in ((self.forwards, False), (self.backwards, True)):
-            if weights is None:
-                continue
-            a, b = weights.input(both).chunk(2)
-            if backwards:
-                a, b = b, a
-            i, _, c, o = a.chunk(4, 1)
-            cell = hs(i) * torch.tanh(c)
-            hidden = hs(o) * torch.tanh(cell)
-            i, f, c, o = (b + weights.recurrent(hidden)).chunk(4, 1)
-            cell = hs(f) * cell + hs(i) * torch.tanh(c)
-            last.append(hs(o) * torch.tanh(cell))
-        if len(last) == 1:
-            return last[0]
-        return torch.cat(last, 1) if self.merge == "concat" else last[0] + last[1]
+        backwards: Tensor = self.backwards(second, first)
+        if self.forwards is None:
+            return backwards
+        forwards: Tensor = self.forwards(first, second)
+        return torch.cat([forwards, backwards], 1) if self.merge == "concat" else forwards + backwards
 
 
-def hs(x: Tensor) -> Tensor:
-    return torch.clamp(x * 0.2 + 0.5, 0, 1)
+class ConvLSTM(nn.Module):
+    """One direction: reads two inputs, from zero states, and gives the last hidden state.
 
+    Gates lie in the order input, forget, cell, output, with one bias. The recurrent activation is Keras's
+    hard sigmoid of the time, clip(0.2x + 0.5, 0, 1).
 
-class ConvLSTMWeights(nn.Module):
-    """The convolutions of one direction: `input` `(4·filters, features, 3, 3)` with bias, and `recurrent`."""
+    It is the textbook's loop with less work: zero states make the first step's recurrent convolution and
+    forget gate superfluous, the second step's two convolutions are one over input and state together, and
+    0.2x + 0.5 goes into the weights, which leaves a clip of the hard sigmoid.
+    """
 
     def __init__(self, features: int, filters: int) -> None:
         super().__init__()
-        self.input = nn.Conv2d(features, 4 * filters, 3, padding=1)
-        self.recurrent = nn.Conv2d(filters, 4 * filters, 3, padding=1, bias=False)
+        self.features = features
+        self.input_weight = nn.Parameter(torch.empty(4 * filters, features, 3, 3))
+        self.recurrent_weight = nn.Parameter(torch.empty(4 * filters, filters, 3, 3))
+        unit_forget = torch.tensor([0.0, 1.0, 0.0, 0.0]).repeat_interleave(filters)
+        self.bias = nn.Parameter(unit_forget)
+        nn.init.xavier_normal_(self.input_weight)
+        nn.init.orthogonal_(self.recurrent_weight)
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """Two tensors `(B, features, H, W)` to `(B, filters, H, W)`."""
+        weight = torch.cat([self.input_weight, self.recurrent_weight], 1)
+        of_input, of_forget, of_cell, of_output = weight.chunk(4)
+        of_input, of_forget, of_output = 0.2 * of_input, 0.2 * of_forget, 0.2 * of_output
+        b_input, b_forget, b_cell, b_output = self.bias.chunk(4)
+        b_input, b_forget, b_output = 0.2 * b_input + 0.5, 0.2 * b_forget + 0.5, 0.2 * b_output + 0.5
+
+        weight = torch.cat([of_input, of_cell, of_output])[:, : self.features]
+        gates = F.conv2d(first, weight, torch.cat([b_input, b_cell, b_output]), padding=1)
+        enter, candidate, leave = gates.chunk(3, 1)
+        cell = _clip(enter) * torch.tanh(candidate)
+        hidden = _clip(leave) * torch.tanh(cell)
+
+        weight = torch.cat([of_input, of_forget, of_cell, of_output])
+        bias = torch.cat([b_input, b_forget, b_cell, b_output])
+        gates = F.conv2d(torch.cat([second, hidden], 1), weight, bias, padding=1)
+        enter, keep, candidate, leave = gates.chunk(4, 1)
+        cell = _clip(keep) * cell + _clip(enter) * torch.tanh(candidate)
+        return _clip(leave) * torch.tanh(cell)
 
 
 class SameConvTranspose2d(nn.ConvTranspose2d):
-    """A 3×3 transposed convolution with "same" padding as TensorFlow has it: `(B, C, H, W)` to stride·H, stride·W.
+    """A 3×3 transposed convolution with TensorFlow's "same" padding: `(B, C, H, W)` to stride·H, stride·W.
 
-    At stride 2 input i reaches outputs 2i, 2i + 1, 2i + 2 and the last row and column are cropped; PyTorch's
-    `padding=1, output_padding=1` is shifted by one pixel against that.
+    At stride 2 input i reaches outputs 2i, 2i + 1 and 2i + 2, and the last row and column are cropped;
+    PyTorch's `padding=1, output_padding=1` lies one pixel beside that.
     """
 
-    def __init__(self, before: int, after: int, *, stride: int) -> None:
+    def __init__(self, before: int, after: int, *, stride: Literal[1, 2]) -> None:
         super().__init__(before, after, 3, stride=stride, padding=1 if stride == 1 else 0)
 
     def forward(self, feature: Tensor, output_size: list[int] | None = None) -> Tensor:
@@ -262,7 +301,10 @@ class SameConvTranspose2d(nn.ConvTranspose2d):
 
 
 class SpatialAttention(nn.Module):
-    """One weight a pixel: the channels' sum, convolved, through a sigmoid (SCAU-Net, Zhao 2020)."""
+    """One weight a pixel: the channels' average, a 7×7 convolution, a sigmoid (SCAU-Net, Zhao 2020).
+
+    SCAU-Net sums the channels; the average is that up to a factor that the convolution can learn.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -275,14 +317,12 @@ class SpatialAttention(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """One weight a channel: global average, two dense layers, a sigmoid (SCAU-Net, Zhao 2020)."""
+    """One weight a channel: the global average, two dense layers, a sigmoid (SCAU-Net, Zhao 2020)."""
 
-    def __init__(self, features: int, reduction: int = 8) -> None:
+    def __init__(self, features: int) -> None:
         super().__init__()
-        hidden = max(1, features // reduction)
-        self.dense = nn.Sequential(
-            nn.Linear(features, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, features), nn.Sigmoid()
-        )
+        hidden = max(1, features // 8)
+        self.dense = nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, features), nn.Sigmoid())
 
     def forward(self, feature: Tensor) -> Tensor:
         """`(B, C, H, W)` to the same, weighted."""
@@ -290,27 +330,31 @@ class ChannelAttention(nn.Module):
         return feature * weights[:, :, None, None]
 
 
-def _conv_norm_relu(before: int, after: int, kernel: int, norm: Norm, momentum: float) -> list[nn.Module]:
+def _clip(gate: Tensor) -> Tensor:
+    return F.hardtanh(gate, 0.0, 1.0)  # unlike torch.clamp, it has a backward of a single pass
+
+
+def _double_conv(before: int, after: int, normalise: Callable[[int], nn.Module]) -> nn.Sequential:
+    return nn.Sequential(*_conv_norm_relu(before, after, 3, normalise), *_conv_norm_relu(after, after, 3, normalise))
+
+
+def _conv_norm_relu(before: int, after: int, kernel: int, normalise: Callable[[int], nn.Module]) -> list[nn.Module]:
     convolution = nn.Conv2d(before, after, kernel, padding=kernel // 2)
-    return [convolution, _norm(norm, after, momentum), nn.ReLU(inplace=True)]
+    return [convolution, normalise(after), nn.ReLU(inplace=True)]
 
 
-def _norm(kind: Norm, channels: int, momentum: float) -> nn.Module:
+def _norm(kind: Norm, momentum: float, channels: int) -> nn.Module:
+    epsilon = 1e-3  # Keras's default
     if kind == "batch":
-        return nn.BatchNorm2d(channels, eps=NORM_EPSILON, momentum=momentum)
-    # Instance norm is group norm of one channel a group, which unlike nn.InstanceNorm2d keeps channels_last.
+        return nn.BatchNorm2d(channels, eps=epsilon, momentum=momentum)
+    # Instance norm is group norm with one channel a group, which unlike nn.InstanceNorm2d keeps channels_last.
     groups = channels if kind == "instance" else math.gcd(8, channels)
-    return nn.GroupNorm(groups, channels, eps=NORM_EPSILON)
+    return nn.GroupNorm(groups, channels, eps=epsilon)
 
 
 def _initialise(module: nn.Module) -> None:
-    """Glorot-normal weights and zero biases; for ConvLSTMs orthogonal recurrent weights, unit forget bias."""
+    """Glorot-normal weights and zero biases; the ConvLSTMs have initialised themselves."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         nn.init.xavier_normal_(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-    elif isinstance(module, ConvLSTMWeights):  # after its convolutions: apply() goes depth first
-        nn.init.orthogonal_(module.recurrent.weight)
-        filters = module.recurrent.in_channels
-        with torch.no_grad():
-            module.input.bias[filters : 2 * filters] = 1.0

@@ -1,0 +1,252 @@
+"""cxrkit from Python: `train`, `evaluate`, `load`, and what the command line's other verbs do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+from cxrkit.config import DataConfig, RunConfig, demo_settings, make_config, resolve
+from cxrkit.data.check import Finding, check_dataset
+from cxrkit.data.images import FILM_SUFFIXES
+from cxrkit.data.store import Store
+from cxrkit.engine import evaluate as judging
+from cxrkit.engine.films import build_dataset, prepare_store
+from cxrkit.engine.observer import Observer, Silent
+from cxrkit.engine.predict import Segmentation, Segmenter, load_segmenter
+from cxrkit.engine.run import RunDirectory, default_folder
+from cxrkit.engine.scores import Evaluation
+from cxrkit.engine.train import train as run_training
+from cxrkit.errors import ConfigError, CxrkitError, DataError, StorageError
+from cxrkit.files import atomic_path, write_text
+from cxrkit.plugins import registry
+from cxrkit.report import choose_panels, draw_overlay, write_report
+
+__all__ = ["Segmentation", "Segmenter", "check", "evaluate", "load", "predict", "prepare", "train"]
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run: its folder, and its scores on the test part (None where that part is empty)."""
+
+    path: Path
+    evaluation: Evaluation | None
+
+
+def train(
+    config: RunConfig | None = None,
+    *,
+    out: Path | str | None = None,
+    resume: Path | str | None = None,
+    observer: Observer | None = None,
+) -> TrainedRun:
+    """Train a network, judge it on the test part, and write the run's report.
+
+    Args:
+        config: what to train; by default the demonstration on synthetic radiographs.
+        out: the run's folder, new or empty; by default a new one below `runs/`.
+        resume: go on with this run instead; its own configuration holds.
+        observer: hears of the progress.
+
+    Raises:
+        CxrkitError: bad settings, films, plugins or disk; its kind and text say which and what to do.
+    """
+    components = registry()
+    if resume is not None:
+        if config is not None or out is not None:
+            raise ConfigError("--resume goes on with a run as it is.", "Leave out all other settings.")
+        run = RunDirectory.open(Path(resume))
+    else:
+        chosen = resolve(config or make_config(demo_settings()), components)
+        run = RunDirectory.create(Path(out) if out else default_folder(chosen), chosen)
+    films = run_training(run, components, observer)
+    evaluation = evaluate(run.path, observer=observer) if films.split.test else None
+    return TrainedRun(run.path, evaluation)
+
+
+def evaluate(
+    run: Path | str,
+    *,
+    part: judging.Part = "test",
+    checkpoint: Literal["auto", "best", "last"] = "auto",
+    data: DataConfig | None = None,
+    device: str = "auto",
+    observer: Observer | None = None,
+) -> Evaluation:
+    """Score a run's network; results go to its `evaluation/` and `report/`.
+
+    Args:
+        run: the run's folder.
+        part: the part of the run's own split.
+        checkpoint: `best` on validation, `last`, or `auto`: best where there is one.
+        data: judge on all films of this dataset instead (another hospital's, say).
+        device: as in training.
+        observer: hears of the progress.
+
+    Raises:
+        CxrkitError: no such run, weights or films.
+    """
+    directory = RunDirectory.open(Path(run))
+    evaluation, store = judging.evaluate_run(
+        directory, registry(), part=part, checkpoint=checkpoint, data=data, device=device, observer=observer
+    )
+    name = f"{evaluation.part}-{evaluation.weights}"
+    write_text(directory.evaluation / f"{name}.json", evaluation.model_dump_json(indent=1) + "\n")
+    write_text(directory.evaluation / f"{name}.csv", evaluation.to_csv())
+    segmenter = load(directory.weights(checkpoint), device=device)
+    write_report(directory, evaluation, choose_panels(evaluation, store, segmenter))
+    return evaluation
+
+
+def load(path: Path | str, *, device: str = "auto") -> Segmenter:
+    """The network of a run's folder or weights file, ready to segment films.
+
+    Raises:
+        CxrkitError: there are no usable weights, or their plugin isn't installed.
+    """
+    return load_segmenter(Path(path), registry(), device=device)
+
+
+@dataclass(frozen=True)
+class PredictionRow:
+    """What was found on one film: where its pictures lie, areas in pixels, and the cardiothoracic ratio."""
+
+    film: str
+    folder: str
+    cardiothoracic_ratio: float | None
+    areas: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A film that couldn't be segmented, why, and what to do."""
+
+    film: str
+    what: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The films that were segmented and those that couldn't be."""
+
+    rows: tuple[PredictionRow, ...]
+    failures: tuple[Failure, ...]
+
+
+def predict(
+    films: Sequence[Path | str],
+    weights: Path | str,
+    out: Path | str,
+    *,
+    probabilities: bool = False,
+    device: str = "auto",
+    observer: Observer | None = None,
+) -> Predictions:
+    """Segment films and write masks at their own size, overlays, and a table.
+
+    Each film gets a folder `out/<name>` with a PNG a structure and `overlay.png`; `predictions.csv` and
+    `predictions.json` list all. A film that can't be used doesn't stop the others.
+
+    Args:
+        films: files, and folders whose films are all taken.
+        weights: a run's folder or a weights file.
+        out: where to write.
+        probabilities: also write each structure's probability as a 16-bit PNG (65535 is 1).
+        device: as in training.
+        observer: hears of the progress.
+
+    Raises:
+        CxrkitError: no such weights, no films at all, or an unwritable place.
+    """
+    observer = observer or Silent()
+    chosen = list(_films(films))
+    segmenter = load(weights, device=device)
+    observer.stage("Segmenting", len(chosen))
+    rows: list[PredictionRow] = []
+    failures: list[Failure] = []
+    for done, (name, path) in enumerate(chosen, start=1):
+        try:
+            result = segmenter(path)
+        except CxrkitError as error:
+            failures.append(Failure(str(path), error.what, error.remedy))
+        else:
+            rows.append(_write(result, path, Path(out) / name, probabilities))
+        observer.advance(done, path.name)
+    table = [asdict(row) for row in rows]
+    write_text(Path(out) / "predictions.json", json.dumps(table, indent=1) + "\n")
+    write_text(Path(out) / "predictions.csv", _csv(rows, segmenter.structures))
+    return Predictions(tuple(rows), tuple(failures))
+
+
+def prepare(config: RunConfig, observer: Observer | None = None) -> Store:
+    """The preprocessed films that a configuration describes, made now or found in the cache."""
+    return prepare_store(resolve(config, registry()), registry(), observer or Silent())
+
+
+def check(config: RunConfig, observer: Observer | None = None) -> list[Finding]:
+    """Read every film and mask that a configuration names and tell what is wrong with them."""
+    listener = observer or Silent()
+    dataset = build_dataset(resolve(config, registry()), registry())
+    listener.stage("Checking films", len(dataset.entries()))
+    return check_dataset(dataset, config.structures, lambda done, total: listener.advance(done))
+
+
+def _films(paths: Sequence[Path | str]) -> Iterator[tuple[str, Path]]:
+    """Every film with a folder name of its own: its stem, or more of its name where two share one."""
+    found: list[Path] = []
+    for given in map(Path, paths):
+        if given.is_dir():
+            inside = sorted(p for p in given.rglob("*") if p.suffix.lower() in FILM_SUFFIXES and p.is_file())
+            if not inside:
+                raise DataError(f"{given}: no films in this folder.", f"Films end in {', '.join(FILM_SUFFIXES)}.")
+            found += [path for path in inside if not path.name.startswith(".")]
+        else:
+            found.append(given)
+    if not found:
+        raise DataError("No films were given.", "Name files or folders: cxrkit predict FILM.png --weights runs/x.")
+    taken: set[str] = set()
+    for path in dict.fromkeys(found):
+        name, number = path.stem, 2
+        while name in taken:
+            name, number = f"{path.stem}-{number}", number + 1
+        taken.add(name)
+        yield name, path
+
+
+def _write(result: Segmentation, path: Path, folder: Path, probabilities: bool) -> PredictionRow:
+    ratio = result.cardiothoracic_ratio
+    for name, mask in result.masks.items():
+        _write_png(folder / f"{name}.png", mask.astype(np.uint8) * 255)
+        if probabilities:
+            values = np.rint(result.probabilities[name] * 65535).astype(np.uint16)
+            _write_png(folder / f"{name}-probability.png", values)
+    drawn = draw_overlay(result.film.pixels, result.masks, ratio=ratio)
+    _write_png(folder / "overlay.png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
+    areas = {name: int(mask.sum()) for name, mask in result.masks.items()}
+    return PredictionRow(str(path), str(folder), None if ratio is None else round(ratio.value, 4), areas)
+
+
+def _write_png(path: Path, pixels: np.ndarray) -> None:
+    with atomic_path(path) as temporary:
+        if not cv2.imwrite(str(temporary), pixels):
+            raise StorageError(f"{path}: the picture can't be written.", "Check the disk's free space.")
+
+
+def _csv(rows: Sequence[PredictionRow], structures: Sequence[str]) -> str:
+    import csv
+    import io
+
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["film", "folder", "cardiothoracic_ratio", *(f"{name}_pixels" for name in structures)])
+    for row in rows:
+        values: list[Any] = [row.areas[name] for name in structures]
+        ratio = "" if row.cardiothoracic_ratio is None else row.cardiothoracic_ratio
+        writer.writerow([row.film, row.folder, ratio, *values])
+    return stream.getvalue()

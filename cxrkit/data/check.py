@@ -1,0 +1,222 @@
+"""Looking through a whole dataset for what would spoil a training: all findings at once, not the first alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from cxrkit.data.samples import choose_structures, list_entries, read_sample
+from cxrkit.errors import CxrkitError
+from cxrkit.interfaces import Dataset, Entry, Sample
+
+Severity = Literal["error", "warning", "note"]
+
+#: A film is small below this many pixels a side, poor in greys below this many different values, and low in
+#: contrast if the middle 90 % of its pixels span less than this share of its own range.
+SMALL_SIDE = 128
+FEW_GREYS = 32
+LOW_CONTRAST = 0.1
+#: A mask's area is an outlier beyond this many robust standard deviations of the logarithm of the structure's areas.
+OUTLIER = 5.0
+_ENOUGH_FOR_OUTLIERS = 10
+#: Left and right structures that share more than this part of the smaller one are likely the same mask.
+_SHARED = 0.5
+
+_ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something found in a dataset.
+
+    Attributes:
+        severity: `error` stops a training; `warning` likely spoils it; `note` is good to know.
+        id: the film, or "" for the dataset as a whole.
+        file: where it is, if one file is meant.
+        message: what was found, in one sentence.
+        remedy: what to do about it.
+    """
+
+    severity: Severity
+    id: str
+    file: Path | None
+    message: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is remembered of a film, so that no pixels need be kept."""
+
+    entry: Entry
+    digest: str
+    areas: Mapping[str, float]
+    has_spacing: bool
+
+
+def check_dataset(
+    dataset: Dataset,
+    structures: Sequence[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Finding]:
+    """Read every film and report everything that is wrong or odd, errors first.
+
+    Errors are films that can't be read. Warnings: empty masks, masks of an unusual area, left and right swapped, a
+    heart that doesn't lie between the lungs, the same picture twice, tiny, dark or flat films. Notes: no spacing.
+
+    Raises:
+        DataError: the dataset as a whole can't be used: it has no films, or not the structures.
+    """
+    entries = list_entries(dataset)
+    chosen = choose_structures(dataset, structures)
+    findings: list[Finding] = []
+    seen: list[_Seen] = []
+    for done, entry in enumerate(entries, start=1):
+        try:
+            sample = read_sample(dataset, entry, chosen)
+        except CxrkitError as error:
+            findings.append(Finding("error", entry.id, _file(entry), error.what, error.remedy))
+        # A plugin's defect in one film shouldn't hide what is wrong with the others.
+        except Exception as error:
+            what = f"The dataset plugin fails on film '{entry.id}': {type(error).__name__}: {error}."
+            findings.append(Finding("error", entry.id, _file(entry), what, "Tell the plugin's author."))
+        else:
+            findings.extend(check_film(entry, sample))
+            findings.extend(check_anatomy(entry, {name: sample.masks[name] for name in chosen}))
+            seen.append(_remember(entry, sample, chosen))
+        if progress is not None:
+            progress(done, len(entries))
+    findings.extend(_duplicates(seen))
+    for name in chosen:
+        findings.extend(_area_outliers(seen, name))
+    findings.extend(_spacing(seen))
+    return sorted(findings, key=lambda finding: (_ORDER[finding.severity], finding.id))
+
+
+def check_film(entry: Entry, sample: Sample) -> Iterator[Finding]:
+    """What is odd about a film's pixels."""
+    image = sample.image
+    height, width = image.shape
+
+    def warn(message: str, remedy: str) -> Finding:
+        return Finding("warning", entry.id, _file(entry), message, remedy)
+
+    if min(height, width) < SMALL_SIDE:
+        yield warn(f"The film is only {width} × {height} pixels.", "Use the original film rather than a thumbnail.")
+    greys = len(np.unique(image))
+    if greys < FEW_GREYS:
+        yield warn(f"The film has only {greys} different grey values.", "Export it again with its full depth.")
+    low, dark, bright, high = np.percentile(image, [0, 5, 95, 100])
+    if bright - dark < LOW_CONTRAST * (high - low):
+        share = round(100 * float((bright - dark) / max(high - low, 1e-12)))
+        yield warn(
+            f"The film is flat: 90 % of its pixels span {share} % of its range of grey values.",
+            "Look at it: a bright marker or a wrong window may use up the range. Crop it, or export it again.",
+        )
+    elif bright - low < 0.25 * (high - low):
+        yield warn(
+            "The film is dark: 95 % of its pixels lie in the lowest quarter of its range of grey values.",
+            "Look at it; CLAHE at 8 bits (--set preprocess.clahe.bits=8) evens such films out.",
+        )
+
+
+def check_anatomy(entry: Entry, masks: Mapping[str, np.ndarray]) -> Iterator[Finding]:
+    """What can't be so in a chest: empty masks, swapped sides, a heart beside the lungs.
+
+    Left and right are the patient's: `left_lung` is on the right of the picture.
+    """
+
+    def warn(message: str, remedy: str) -> Finding:
+        return Finding("warning", entry.id, _file(entry), message, remedy)
+
+    for name, mask in masks.items():
+        if not mask.any():
+            yield warn(f"The mask of '{name}' is empty.", "Draw it, or leave the film out, unless it is really absent.")
+        elif mask.all():
+            yield warn(f"The mask of '{name}' covers the whole film.", "Check the mask file; 0 is background.")
+    columns = {name: float(np.nonzero(mask)[1].mean()) for name, mask in masks.items() if mask.any()}
+    for left in [name for name in columns if name.startswith("left_")]:
+        right = "right_" + left.removeprefix("left_")
+        if right not in columns:
+            continue
+        if columns[left] < columns[right]:
+            yield warn(
+                f"'{left}' lies to the left of '{right}' in the picture; they seem swapped, or the film mirrored.",
+                "Left is the patient's: it is on the right of the picture. Swap the masks, or mirror the film.",
+            )
+        shared = (masks[left] & masks[right]).sum() / min(masks[left].sum(), masks[right].sum())
+        if shared > _SHARED:
+            yield warn(
+                f"'{left}' and '{right}' share {round(100 * float(shared))} % of the smaller.",
+                "One mask may be there twice, or hold both sides.",
+            )
+    if {"heart", "left_lung", "right_lung"} <= columns.keys():
+        sides = sorted((columns["left_lung"], columns["right_lung"]))
+        if not sides[0] < columns["heart"] < sides[1]:
+            yield warn(
+                "The centre of 'heart' does not lie between the centres of the lungs.",
+                "Look at the masks: heart and a lung may be swapped.",
+            )
+
+
+def _remember(entry: Entry, sample: Sample, structures: Sequence[str]) -> _Seen:
+    image = np.ascontiguousarray(sample.image)
+    digest = hashlib.sha256(f"{image.shape} {image.dtype}".encode() + image.tobytes()).hexdigest()
+    areas = {name: float(sample.masks[name].mean()) for name in structures}
+    return _Seen(entry, digest, areas, sample.spacing is not None)
+
+
+def _duplicates(seen: Sequence[_Seen]) -> Iterator[Finding]:
+    by_digest: dict[str, list[_Seen]] = {}
+    for film in seen:
+        by_digest.setdefault(film.digest, []).append(film)
+    for same in by_digest.values():
+        first = same[0]
+        for second in same[1:]:
+            yield Finding(
+                "warning" if first.entry.group != second.entry.group else "note",
+                second.entry.id,
+                _file(second.entry),
+                f"The film has the same pixels as '{first.entry.id}'.",
+                "Leave one out: a film that trains and tests makes results look better than they are.",
+            )
+
+
+def _area_outliers(seen: Sequence[_Seen], name: str) -> Iterator[Finding]:
+    films = [film for film in seen if film.areas[name] > 0]
+    if len(films) < _ENOUGH_FOR_OUTLIERS:
+        return
+    logarithms = np.log([film.areas[name] for film in films])
+    middle = float(np.median(logarithms))
+    # 1.4826 makes the median deviation of normally distributed values their standard deviation; the floor keeps
+    # datasets of nearly equal areas from calling everything an outlier.
+    deviation = max(1.4826 * float(np.median(np.abs(logarithms - middle))), 0.05)
+    for film, logarithm in zip(films, logarithms.tolist(), strict=True):
+        if abs(logarithm - middle) > OUTLIER * deviation:
+            yield Finding(
+                "warning",
+                film.entry.id,
+                _file(film.entry),
+                f"The mask of '{name}' covers {100 * film.areas[name]:.1f} % of the film; "
+                f"{100 * float(np.exp(middle)):.1f} % is usual here.",
+                "Look at the mask: a part may be missing, or another structure drawn in its place.",
+            )
+
+
+def _spacing(seen: Sequence[_Seen]) -> Iterator[Finding]:
+    counts = Counter(film.has_spacing for film in seen)
+    if counts[False]:
+        which = "No film says" if not counts[True] else f"{counts[False]} of {len(seen)} films don't say"
+        yield Finding(
+            "note", "", None, f"{which} how large its pixels are.", "Distances of those will be in pixels, not mm."
+        )
+
+
+def _file(entry: Entry) -> Path | None:
+    return entry.files[0] if entry.files else None

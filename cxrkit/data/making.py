@@ -1,0 +1,233 @@
+"""Making the store of preprocessed films: what keys it, and how it is written.
+
+Layout of the HDF5 file, N films, K structures, side S:
+
+* `images` uint16 `(N, S, S)`, `masks` bool `(N, K, S, S)`: a chunk a plane, compressed, with checksums;
+* `original_shape` int64 `(N, 2)`, `content` int64 `(N, 4)`, `spacing` float64 `(N, 2)` with NaN for unknown;
+* attributes `format`, `key`, `recipe` (JSON), `content_hash`.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import h5py
+import numpy as np
+
+from cxrkit.config import PreprocessConfig
+from cxrkit.data.preprocess import Placement, preprocess_film, preprocess_mask
+from cxrkit.data.samples import read_sample
+from cxrkit.errors import DataError, StorageError
+from cxrkit.files import atomic_path, storage_error
+from cxrkit.interfaces import Dataset, Entry
+
+#: Part of the key: raise it whenever preprocessing or the layout changes what a store holds.
+FORMAT = 1
+
+#: A half-written store that nobody has written to for this long was left by a killed process.
+_ABANDONED_SECONDS = 3600
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a store holds; stores of equal recipes are the same.
+
+    Attributes:
+        name: of the dataset, as registered.
+        root: the folder or file that it reads, or "".
+        parameters: the dataset's, with the version of the package that it comes from.
+        entries: the films, each with the sizes and times of its files.
+        structures: in channel order.
+        preprocess: all but `standardise`, which happens after the store.
+    """
+
+    name: str
+    root: str
+    parameters: Mapping[str, Any]
+    entries: tuple[Entry, ...]
+    structures: tuple[str, ...]
+    preprocess: PreprocessConfig
+
+    def to_json(self) -> str:
+        """The recipe as text, the same for equal recipes.
+
+        Raises:
+            DataError: a file of an entry isn't there any more.
+        """
+        content = {
+            "format": FORMAT,
+            "name": self.name,
+            "root": self.root,
+            "parameters": self.parameters,
+            "entries": [
+                [entry.id, entry.group, entry.fold, [_file_state(file) for file in entry.files]]
+                for entry in self.entries
+            ],
+            "structures": self.structures,
+            "preprocess": self.preprocess.model_dump(mode="json", exclude={"standardise"}),
+        }
+        return json.dumps(content, sort_keys=True, default=str)
+
+
+def _file_state(file: Path) -> tuple[str, int, int]:
+    try:
+        state = file.stat()
+    except OSError as error:
+        raise DataError(
+            f"{file}: can't be read: {error.strerror}.", "Put the file back, or leave its film out."
+        ) from error
+    return str(file), state.st_size, state.st_mtime_ns
+
+
+def key_of(recipe_text: str) -> str:
+    """The key of a recipe: the SHA-256 of its text."""
+    return hashlib.sha256(recipe_text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One film ready to be stored: uint16 `(S, S)`, bool `(K, S, S)`, and where the film lies in the square."""
+
+    image: np.ndarray
+    masks: np.ndarray
+    placement: Placement
+
+
+def prepare(dataset: Dataset, entry: Entry, structures: Sequence[str], config: PreprocessConfig) -> Prepared:
+    """Read and preprocess one film and its masks."""
+    sample = read_sample(dataset, entry, structures)
+    image, placement = preprocess_film(sample.image, config, spacing=sample.spacing)
+    masks = np.stack([preprocess_mask(sample.masks[name], placement) for name in structures])
+    return Prepared(image, masks, placement)
+
+
+def write_store(path: Path, dataset: Dataset, recipe: Recipe, progress: Progress | None, workers: int) -> None:
+    """Make the store at `path`, film by film, with `workers` threads reading ahead; whole or not at all.
+
+    Raises:
+        DataError: a film or mask can't be used, or files changed meanwhile.
+        StorageError: the disk is full or can't be written to.
+    """
+    _sweep(path)
+    text = recipe.to_json()
+    with atomic_path(path) as temporary:
+        with _hdf5_errors(path):
+            file = h5py.File(temporary, "w")
+        try:
+            _fill(file, path, dataset, recipe, progress, workers)
+            if recipe.to_json() != text:
+                raise DataError(f"Films of {recipe.root or recipe.name} changed while they were read.", "Run it again.")
+            with _hdf5_errors(path):
+                file.attrs.update({"format": FORMAT, "key": key_of(text)})
+                # A dataset, because attributes are limited to 64 KiB.
+                file.create_dataset("recipe", data=text)
+                file.close()
+        except BaseException:
+            # What is in the buffers can't be written either when the disk is full.
+            with suppress(OSError, RuntimeError):
+                file.close()
+            raise
+
+
+def _fill(
+    file: h5py.File, path: Path, dataset: Dataset, recipe: Recipe, progress: Progress | None, workers: int
+) -> None:
+    total, size = len(recipe.entries), recipe.preprocess.size
+    with _hdf5_errors(path):
+        options = {"compression": "lzf", "shuffle": True, "fletcher32": True}
+        planes = (total, len(recipe.structures), size, size)
+        file.create_dataset("images", (total, size, size), np.uint16, chunks=(1, size, size), **options)
+        file.create_dataset("masks", planes, np.bool_, chunks=(1, 1, size, size), **options)
+    digest = ContentHash(recipe.structures)
+    placements: list[Placement] = []
+
+    def work(entry: Entry) -> Prepared:
+        return prepare(dataset, entry, recipe.structures, recipe.preprocess)
+
+    for index, prepared in enumerate(read_ahead(work, recipe.entries, workers)):
+        with _hdf5_errors(path):
+            file["images"][index] = prepared.image
+            file["masks"][index] = prepared.masks
+        digest.add(recipe.entries[index].id, prepared)
+        placements.append(prepared.placement)
+        if progress is not None:
+            progress(index + 1, total)
+    unknown = (np.nan, np.nan)
+    with _hdf5_errors(path):
+        file["original_shape"] = np.array([item.original_shape for item in placements], dtype=np.int64)
+        file["content"] = np.array([item.content for item in placements], dtype=np.int64)
+        file["spacing"] = np.array([item.original_spacing or unknown for item in placements], dtype=np.float64)
+        file.attrs["content_hash"] = digest.hexdigest()
+
+
+class ContentHash:
+    """SHA-256 over structures, and each film's id, image, masks, placement and spacing, in order."""
+
+    def __init__(self, structures: Sequence[str]) -> None:
+        self._digest = hashlib.sha256(json.dumps(list(structures)).encode())
+
+    def add(self, film: str, prepared: Prepared) -> None:
+        """Take the next film into account."""
+        placement = prepared.placement
+        place = [film, placement.original_shape, placement.content, placement.original_spacing]
+        self._digest.update(json.dumps(place).encode())
+        self._digest.update(prepared.image.astype("<u2").tobytes())
+        self._digest.update(np.packbits(prepared.masks).tobytes())
+
+    def hexdigest(self) -> str:
+        """The hash of all films so far."""
+        return self._digest.hexdigest()
+
+
+def read_ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """`map` in order, with threads that are at most `2 * workers` results ahead, so that memory stays bounded."""
+    pending: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="cxrkit-read") as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) > 2 * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+@contextmanager
+def _hdf5_errors(path: Path) -> Iterator[None]:
+    """HDF5 tells a full disk as OSError or RuntimeError, with the errno in the text at best."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        found = re.search(r"errno = (\d+)", str(error))
+        number = getattr(error, "errno", None) or (int(found[1]) if found else errno.EIO)
+        raise storage_error(path, OSError(number, os.strerror(number))) from error
+
+
+def _sweep(path: Path) -> None:
+    """Remove half-written files of this store that killed processes left."""
+    try:
+        for leftover in path.parent.glob(f".{path.stem}-*{path.suffix}"):
+            with suppress(FileNotFoundError):
+                if time.time() - leftover.stat().st_mtime > _ABANDONED_SECONDS:
+                    leftover.unlink()
+    except OSError as error:
+        raise StorageError(f"{path.parent}: can't be tidied: {error.strerror}.", "Check its permissions.") from error

@@ -1,0 +1,164 @@
+"""From a film as read to the network's square input, and from the network's output back to the film.
+
+The order is the paper's (Maga 2021, §2.4): resize → grey values to the full 16 bits → CLAHE → pad to a square. The
+padding comes after CLAHE so that it takes no part in any histogram. What is stored is uint16; `to_input` makes the
+float32 that a network sees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from cxrkit.config import ClaheConfig, PreprocessConfig
+
+FULL_SCALE = 65535
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a film lies in the network's square, and how to come back from there.
+
+    Attributes:
+        original_shape: (height, width) of the film as read.
+        content: (top, left, height, width) of the film within the square; the rest is padding.
+        size: side of the square.
+        original_spacing: (row, column) millimetres a pixel of the film as read, or None.
+    """
+
+    original_shape: tuple[int, int]
+    content: tuple[int, int, int, int]
+    size: int
+    original_spacing: tuple[float, float] | None = None
+
+    @property
+    def spacing(self) -> tuple[float, float] | None:
+        """(row, column) millimetres a pixel of the network's square, or None where unknown."""
+        if self.original_spacing is None:
+            return None
+        (height, width), (_, _, content_height, content_width) = self.original_shape, self.content
+        row, column = self.original_spacing
+        return row * height / content_height, column * width / content_width
+
+    @property
+    def region(self) -> tuple[slice, slice]:
+        """The rows and columns of the square that the film fills."""
+        top, left, height, width = self.content
+        return slice(top, top + height), slice(left, left + width)
+
+    def restore(self, array: np.ndarray) -> np.ndarray:
+        """Bring `(..., size, size)` float maps, probabilities say, back to `(..., *original_shape)` float32.
+
+        The padding is cut off and the rest resized as `resize_film` does. Threshold afterwards, not before.
+        """
+        if array.shape[-2:] != (self.size, self.size):
+            raise ValueError(f"expected (..., {self.size}, {self.size}), got {array.shape}")
+        content = np.asarray(array, dtype=np.float32)[..., *self.region]
+        flat = content.reshape(-1, *content.shape[-2:])
+        restored = np.empty((len(flat), *self.original_shape), dtype=np.float32)
+        for index, plane in enumerate(flat):
+            restored[index] = resize_film(plane, self.original_shape)
+        return restored.reshape(*array.shape[:-2], *self.original_shape)
+
+
+def place(shape: tuple[int, int], spacing: tuple[float, float] | None, size: int, fit: str = "pad") -> Placement:
+    """Where a film of `shape` goes: centred with its aspect ratio kept (`pad`), or all over the square (`stretch`)."""
+    height, width = shape
+    if fit == "stretch":
+        return Placement((height, width), (0, 0, size, size), size, spacing)
+    scale = size / max(height, width)
+    rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
+    return Placement((height, width), ((size - rows) // 2, (size - columns) // 2, rows, columns), size, spacing)
+
+
+def preprocess_film(
+    pixels: np.ndarray, config: PreprocessConfig, *, spacing: tuple[float, float] | None = None
+) -> tuple[np.ndarray, Placement]:
+    """A film `(H, W)` uint8, uint16 or finite float32 to uint16 `(size, size)`, and its placement."""
+    placement = place(pixels.shape[:2], spacing, config.size, config.fit)
+    content = full_range(resize_film(pixels, placement.content[2:]))
+    if config.clahe is not None:
+        content = clahe(content, config.clahe)
+    square = np.zeros((config.size, config.size), dtype=np.uint16)
+    square[placement.region] = content
+    return square, placement
+
+
+def preprocess_mask(mask: np.ndarray, placement: Placement) -> np.ndarray:
+    """A bool mask `(H, W)` of the film's original shape to bool `(size, size)`; padding is False."""
+    if mask.shape != placement.original_shape:
+        raise ValueError(f"expected a mask of {placement.original_shape}, got {mask.shape}")
+    square = np.zeros((placement.size, placement.size), dtype=bool)
+    square[placement.region] = resize_mask(mask, placement.content[2:])
+    return square
+
+
+def resize_film(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Resize `(H, W)` to `shape` (height, width); the dtype stays.
+
+    Linear, as in the paper, unless a side shrinks to less than half: there linear interpolation looks at 4 pixels
+    of each block and lets the rest alias, so the block's area is averaged instead. (The paper's own 2048 → 512 is
+    such a case.)
+    """
+    height, width = pixels.shape
+    if height > 2 * shape[0] or width > 2 * shape[1]:
+        smaller = (min(height, shape[0]), min(width, shape[1]))
+        pixels = cv2.resize(pixels, smaller[::-1], interpolation=cv2.INTER_AREA)
+    if pixels.shape != shape:
+        pixels = cv2.resize(pixels, shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return pixels
+
+
+def resize_mask(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Resize a bool mask `(H, W)` to `shape` by the nearest pixel.
+
+    Pixel centres are aligned as in the resize of films. OpenCV's plain INTER_NEAREST takes the upper left pixel
+    of each block, which would shift masks by up to half a pixel of the result against their films.
+    """
+    if mask.shape == shape:
+        return mask.copy()
+    resized = cv2.resize(mask.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.asarray(resized.astype(bool))
+
+
+def full_range(pixels: np.ndarray) -> np.ndarray:
+    """A film's own minimum and maximum to 0 and 65535, linearly, as uint16; a constant film becomes 0."""
+    low, high = float(pixels.min()), float(pixels.max())
+    if high <= low:
+        return np.zeros(pixels.shape, dtype=np.uint16)
+    scaled = (pixels.astype(np.float64) - low) * (FULL_SCALE / (high - low))
+    return np.asarray(np.rint(scaled).astype(np.uint16))
+
+
+def clahe(pixels: np.ndarray, config: ClaheConfig) -> np.ndarray:
+    """Contrast-limited adaptive histogram equalisation (Zuiderveld 1994) of uint16 `(H, W)`; uint16 comes back.
+
+    `config.bits` is the number of grey values that the histograms tell apart. With 16 bits and tiles of t pixels
+    OpenCV clips each of the 65,536 bins at max(1, clip_limit · t / 65536) pixels, which is 1 at all usual sizes:
+    a film with many different grey values is then equalised to the full, one of few (an 8-bit film that wasn't
+    resized) hardly at all. With 8 bits the clip limit works as its name says, whatever the film's depth.
+    """
+    operator = cv2.createCLAHE(clipLimit=config.clip_limit, tileGridSize=(config.tiles, config.tiles))
+    if config.bits == 16:
+        return np.asarray(operator.apply(pixels))
+    coarse = (pixels >> 8).astype(np.uint8)
+    # × 257 takes 255 to 65535.
+    return np.asarray(operator.apply(coarse).astype(np.uint16) * np.uint16(257))
+
+
+def to_input(pixels: np.ndarray, placement: Placement | None = None, *, standardise: bool) -> np.ndarray:
+    """A stored film, uint16 `(size, size)`, to the network's float32 `(1, size, size)`.
+
+    In [0, 1], or with `standardise` of zero mean and unit variance over the film's content (over the whole square
+    where no placement is given); the padding stays black, that is at the value that 0 goes to. A constant film
+    becomes all 0.
+    """
+    scaled = pixels.astype(np.float32) / FULL_SCALE
+    if standardise:
+        content = scaled if placement is None else scaled[placement.region]
+        mean, deviation = content.mean(dtype=np.float64), content.std(dtype=np.float64)
+        # Below a grey step's worth of deviation there is nothing to scale up but rounding.
+        scaled = (scaled - np.float32(mean)) / np.float32(deviation) if deviation * FULL_SCALE > 0.5 else 0 * scaled
+    return np.asarray(scaled[None], dtype=np.float32)

@@ -1,0 +1,128 @@
+"""Reading one film through a dataset plugin, and holding the plugin to its contract."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cxrkit.errors import ContractError, CxrkitError, DataError, nearest
+from cxrkit.interfaces import BACKGROUND, Dataset, Entry, Sample
+
+
+def list_entries(dataset: Dataset) -> tuple[Entry, ...]:
+    """The dataset's entries; their ids are unique and usable as file names.
+
+    Raises:
+        DataError: there are none, or ids that are not so.
+    """
+    entries = tuple(dataset.entries())
+    if not entries:
+        raise DataError(f"{_name(dataset)} has no films.", "Check --data.")
+    seen: set[str] = set()
+    for entry in entries:
+        if not entry.id or entry.id in (".", "..") or any(sign in entry.id for sign in "/\\\0"):
+            raise DataError(f"The film id {entry.id!r} can't be a file name.", "Rename the film without / and \\.")
+        if entry.id in seen:
+            raise DataError(f"The film id '{entry.id}' occurs twice{_files(entry)}.", "Give every film its own name.")
+        seen.add(entry.id)
+    return entries
+
+
+def choose_structures(dataset: Dataset, asked: Sequence[str] | None) -> tuple[str, ...]:
+    """The structures asked for, or all of the dataset's.
+
+    Raises:
+        DataError: one is unknown or named twice, or none is.
+    """
+    known = tuple(dataset.structures)
+    if not known or BACKGROUND in known:
+        fault = f"one called '{BACKGROUND}', which cxrkit adds itself" if known else "no structures"
+        raise ContractError(f"{_name(dataset)} has {fault}.", "Mend the dataset: name what its masks show.")
+    chosen = known if asked is None else tuple(asked)
+    if not chosen:
+        raise DataError("No structure is asked for.", f"Choose from: {', '.join(known)}.")
+    for name in chosen:
+        if name not in known:
+            raise DataError(
+                f"{_name(dataset)} has no masks of '{name}'.",
+                f"{nearest(name, known)}Its structures are: {', '.join(known)}.",
+            )
+    if len(set(chosen)) < len(chosen):
+        raise DataError(f"A structure is asked for twice: {', '.join(chosen)}.", "Name each once.")
+    return chosen
+
+
+def read_sample(dataset: Dataset, entry: Entry, structures: Sequence[str]) -> Sample:
+    """Read a film; its image and the masks of `structures` are of one shape and of the types that `Sample` states.
+
+    Raises:
+        DataError: the plugin raised it, a mask is missing, or film and mask differ in size; names the files.
+        ContractError: the plugin returned something else than a `Sample` as it is stated.
+    """
+    try:
+        sample = dataset.read(entry)
+    except CxrkitError:
+        raise
+    except OSError as error:
+        raise DataError(f"Film '{entry.id}' can't be read: {error}.", "Check the file and its permissions.") from error
+    except Exception as error:
+        error.add_note(f"This happened while {_name(dataset)} read the film '{entry.id}'{_files(entry)}.")
+        raise
+    if not isinstance(sample, Sample):
+        raise _broken(dataset, entry, "a cxrkit.Sample", type(sample).__name__)
+    _check_image(dataset, entry, sample)
+    for name in structures:
+        _check_mask(dataset, entry, sample, name)
+    return sample
+
+
+def _check_image(dataset: Dataset, entry: Entry, sample: Sample) -> None:
+    image = sample.image
+    if not isinstance(image, np.ndarray) or image.ndim != 2 or image.dtype not in (np.uint8, np.uint16, np.float32):
+        raise _broken(dataset, entry, "an image (H, W) of uint8, uint16 or float32", _described(image))
+    if image.size == 0 or not np.isfinite(image).all():
+        raise _broken(dataset, entry, "finite pixels", "an empty image" if image.size == 0 else "NaN or infinity")
+    spacing = sample.spacing
+    if spacing is not None and not (len(spacing) == 2 and all(np.isfinite(side) and side > 0 for side in spacing)):
+        raise _broken(dataset, entry, "a spacing of two positive numbers, or None", repr(spacing))
+
+
+def _check_mask(dataset: Dataset, entry: Entry, sample: Sample, name: str) -> None:
+    mask = sample.masks.get(name)
+    if mask is None:
+        raise DataError(
+            f"Film '{entry.id}' has no mask of '{name}'{_files(entry)}.",
+            "Add the mask, leave the film out, or choose other --structures.",
+        )
+    if not isinstance(mask, np.ndarray) or mask.ndim != 2 or mask.dtype != np.bool_:
+        raise _broken(dataset, entry, f"a bool mask (H, W) of '{name}'", _described(mask))
+    if mask.shape != sample.image.shape:
+        raise DataError(
+            f"Film '{entry.id}' is {_size(sample.image)} pixels, but its mask of '{name}' is {_size(mask)}"
+            f"{_files(entry)}.",
+            "Film and mask must have the same size: export the mask again, or resize one to the other.",
+        )
+
+
+def _broken(dataset: Dataset, entry: Entry, expected: str, came: str) -> ContractError:
+    return ContractError(
+        f"{_name(dataset)}: reading '{entry.id}' should give {expected}, but gave {came}.",
+        "Mend the dataset plugin; `cxrkit plugins check` tells more.",
+    )
+
+
+def _described(value: object) -> str:
+    return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+
+
+def _size(array: np.ndarray) -> str:
+    return f"{array.shape[1]} × {array.shape[0]}"
+
+
+def _files(entry: Entry) -> str:
+    return f" (files: {', '.join(str(file) for file in entry.files)})" if entry.files else ""
+
+
+def _name(dataset: Dataset) -> str:
+    return type(dataset).__name__ + (f" ({dataset.root})" if dataset.root else "")

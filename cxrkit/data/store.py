@@ -1,0 +1,220 @@
+"""The store: preprocessed films and masks in one HDF5 file, made once and found again by what made it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import platformdirs
+import torch
+from torch import Tensor
+
+from cxrkit.config import PreprocessConfig
+from cxrkit.data.making import FORMAT, ContentHash, Prepared, Progress, Recipe, key_of, write_store
+from cxrkit.data.preprocess import Placement, to_input
+from cxrkit.data.samples import choose_structures, list_entries
+from cxrkit.errors import StorageError
+from cxrkit.interfaces import BACKGROUND, Dataset, Entry
+
+
+@dataclass(frozen=True)
+class Store:
+    """Preprocessed films of a dataset. Arrays stay on disk until `load` or `input_tensors` fetches them.
+
+    Attributes:
+        path: the HDF5 file; its layout is described in `cxrkit.data.making`.
+        entries: the films, in the dataset's order; positions in it are the indices used here.
+        structures: names of the masks, in channel order.
+        size: side S of the square films, pixels.
+        placements: of each film, where it lies in the square, and how to come back.
+        content_hash: SHA-256 of everything in the store: the data's fingerprint.
+    """
+
+    path: Path
+    entries: tuple[Entry, ...]
+    structures: tuple[str, ...]
+    size: int
+    placements: tuple[Placement, ...]
+    content_hash: str
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The films' ids."""
+        return tuple(entry.id for entry in self.entries)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The films' patients."""
+        return tuple(entry.group for entry in self.entries)
+
+    @property
+    def folds(self) -> tuple[str | None, ...]:
+        """The films' official folds, where they have one."""
+        return tuple(entry.fold for entry in self.entries)
+
+    def spacing(self, index: int) -> tuple[float, float] | None:
+        """(row, column) millimetres a pixel of a stored film, or None where unknown."""
+        return self.placements[index].spacing
+
+    def channels(self, *, background: bool) -> tuple[str, ...]:
+        """The names of the channels of `input_tensors`' targets."""
+        return (*self.structures, BACKGROUND) if background else self.structures
+
+    def load(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Films uint16 `(n, S, S)` and masks bool `(n, K, S, S)`.
+
+        Raises:
+            StorageError: the file is gone or has been damaged since it was opened.
+        """
+        images = np.empty((len(indices), self.size, self.size), dtype=np.uint16)
+        masks = np.empty((len(indices), len(self.structures), self.size, self.size), dtype=np.bool_)
+        try:
+            with _open(self.path) as file:
+                stored_images, stored_masks = file["images"], file["masks"]
+                for position, index in enumerate(indices):
+                    images[position] = stored_images[int(index)]
+                    masks[position] = stored_masks[int(index)]
+        except (OSError, RuntimeError, KeyError) as error:
+            raise StorageError(
+                f"{self.path}: the store can't be read any more: {error}.", "Run the same line again; it is made anew."
+            ) from error
+        return images, masks
+
+    def input_tensors(self, indices: Sequence[int], *, background: bool, standardise: bool) -> tuple[Tensor, Tensor]:
+        """What the network sees and should say: float32 `(n, 1, S, S)` and float32 `(n, C, S, S)` of 0 and 1.
+
+        With `background` the last channel is what belongs to no structure, padding included.
+
+        Raises:
+            StorageError: see `load`.
+        """
+        images, masks = self.load(indices)
+        inputs = np.empty((len(images), 1, self.size, self.size), dtype=np.float32)
+        for position, index in enumerate(indices):
+            inputs[position] = to_input(images[position], self.placements[index], standardise=standardise)
+        targets = np.empty((len(masks), len(self.channels(background=background)), self.size, self.size), np.float32)
+        targets[:, : len(self.structures)] = masks
+        if background:
+            targets[:, -1] = ~masks.any(axis=1)
+        return torch.from_numpy(inputs), torch.from_numpy(targets)
+
+
+def open_store(
+    dataset: Dataset,
+    *,
+    name: str,
+    parameters: Mapping[str, Any],
+    preprocess: PreprocessConfig,
+    structures: Sequence[str] | None,
+    progress: Progress | None = None,
+    workers: int | None = None,
+) -> Store:
+    """Find the store of a dataset in the cache folder, or make it.
+
+    A store is used again if nothing that it depends on has changed: the dataset's name, root and parameters, its
+    films with the sizes and times of their files, the structures, and the preprocessing. A damaged one is made
+    anew. Stores of former settings are kept. Processes that make the same store at once don't disturb each other:
+    each writes its own file, and the last one done stays.
+
+    Args:
+        dataset: `dataset.read` is called from several threads at once.
+        name: the dataset's registered name.
+        parameters: the dataset's, and the version of the package that it comes from.
+        preprocess: `standardise` in it plays no part here.
+        structures: which, in channel order; None for all of the dataset's.
+        progress: called with (films done, films in all) while a store is made, never when one is found.
+        workers: threads that read ahead; at most 4, and one a core, unless told.
+
+    Raises:
+        DataError: a film, a mask or a structure is missing or can't be used.
+        ContractError: the dataset plugin doesn't keep to its contract.
+        StorageError: the cache folder can't be made or written to.
+    """
+    entries = list_entries(dataset)
+    root = str(dataset.root.resolve()) if dataset.root else ""
+    recipe = Recipe(name, root, dict(parameters), entries, choose_structures(dataset, structures), preprocess)
+    path = store_path(recipe)
+    store = _found(path, recipe)
+    if store is None:
+        _make_folder(path.parent)
+        write_store(path, dataset, recipe, progress, workers or min(4, os.cpu_count() or 1))
+        store = _found(path, recipe)
+    if store is None:
+        raise StorageError(
+            f"{path}: what was just written can't be read back.",
+            "Check the disk, or set CXRKIT_CACHE to a folder on another one.",
+        )
+    return store
+
+
+def cache_folder() -> Path:
+    """Where stores lie: `$CXRKIT_CACHE`, or the system's folder for caches."""
+    chosen = os.environ.get("CXRKIT_CACHE")
+    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("cxrkit"))
+
+
+def store_path(recipe: Recipe) -> Path:
+    """The file of a recipe's store, whether it is there or not."""
+    readable = re.sub(r"[^A-Za-z0-9._-]", "_", recipe.name)
+    return cache_folder() / f"{readable}-{recipe.preprocess.size}-{key_of(recipe.to_json())[:16]}.h5"
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"{folder}: the folder for preprocessed films can't be made: {error.strerror}.",
+            "Set the environment variable CXRKIT_CACHE to a folder that can be written to.",
+        ) from error
+
+
+def _open(path: Path) -> h5py.File:
+    # A finished store never changes in place, and locks fail on some network disks.
+    return h5py.File(path, "r", locking=False)
+
+
+def _found(path: Path, recipe: Recipe) -> Store | None:
+    """The store at `path` if it is there, whole and of this recipe."""
+    if not path.is_file():
+        return None
+    try:
+        with _open(path) as file:
+            if file.attrs["format"] != FORMAT or file.attrs["key"] != key_of(recipe.to_json()):
+                return None
+            placements = _placements(file, recipe.preprocess.size)
+            content_hash = _rehash(file, recipe, placements)
+            if content_hash != file.attrs["content_hash"]:
+                return None
+    # Whatever a damaged file makes HDF5 raise: it is made anew.
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError):
+        return None
+    return Store(path, recipe.entries, recipe.structures, recipe.preprocess.size, placements, content_hash)
+
+
+def _placements(file: h5py.File, size: int) -> tuple[Placement, ...]:
+    rows = zip(
+        file["original_shape"][:].tolist(), file["content"][:].tolist(), file["spacing"][:].tolist(), strict=True
+    )
+    return tuple(
+        Placement(tuple(shape), tuple(content), size, None if np.isnan(spacing).any() else tuple(spacing))
+        for shape, content, spacing in rows
+    )
+
+
+def _rehash(file: h5py.File, recipe: Recipe, placements: Sequence[Placement]) -> str:
+    """The hash of what is really there, film by film; it costs one reading, which training does anyway."""
+    digest = ContentHash(recipe.structures)
+    images, masks = file["images"], file["masks"]
+    for index, (entry, placement) in enumerate(zip(recipe.entries, placements, strict=True)):
+        digest.add(entry.id, Prepared(images[index], masks[index], placement))
+    return digest.hexdigest()

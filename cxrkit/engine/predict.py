@@ -1,0 +1,118 @@
+"""From a film to masks at its own size, probabilities, and the cardiothoracic ratio."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cxrkit.data.images import Film, read_film
+from cxrkit.data.preprocess import preprocess_film, to_input
+from cxrkit.engine.checkpoint import NetworkCard, load_network
+from cxrkit.engine.forward import probabilities
+from cxrkit.engine.hardware import autocast, choose_device, choose_precision
+from cxrkit.engine.run import RunDirectory
+from cxrkit.errors import DataError
+from cxrkit.interfaces import BACKGROUND, Model
+from cxrkit.metrics.cardiothoracic import CardiothoracicRatio, cardiothoracic_ratio
+from cxrkit.registry import Registry
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What a network says of one film.
+
+    Attributes:
+        film: the film as it was read.
+        masks: structure to bool `(H, W)`, at the film's own size.
+        probabilities: structure to float32 `(H, W)` in [0, 1].
+        cardiothoracic_ratio: with the extents it was measured between; None where the network doesn't know
+            heart and lungs, or found one of them nowhere.
+    """
+
+    film: Film
+    masks: dict[str, np.ndarray]
+    probabilities: dict[str, np.ndarray]
+    cardiothoracic_ratio: CardiothoracicRatio | None
+
+
+class Segmenter:
+    """A trained network that is applied to films: `segmenter("film.png")`.
+
+    Args:
+        model: the network.
+        card: what its weights file says of it.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        threshold: probability above which a pixel belongs to a structure.
+    """
+
+    def __init__(self, model: Model, card: NetworkCard, *, device: str = "auto", threshold: float = 0.5) -> None:
+        self.device = choose_device(device)
+        self.model: Model = model.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.card = card
+        self.threshold = threshold
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """The names of the masks."""
+        return tuple(name for name in self.card.channels if name != BACKGROUND)
+
+    def arithmetic(self) -> Any:
+        """A context in which the network computes with the precision that suits the device."""
+        return autocast(self.device, choose_precision("auto", self.device))
+
+    def __call__(self, film: Path | str | np.ndarray | Film) -> Segmentation:
+        """Segment one film.
+
+        Args:
+            film: a file (PNG, TIFF, JPEG, DICOM), or its grey values `(H, W)` uint8, uint16 or float32,
+                bright where it shows bone.
+
+        Raises:
+            DataError: the file can't be read, or the array isn't a grey film.
+        """
+        read = _as_film(film)
+        stored, placement = preprocess_film(read.pixels, self.card.preprocess, spacing=read.spacing)
+        inputs = to_input(stored, standardise=self.card.preprocess.standardise, placement=placement)
+        images = torch.from_numpy(inputs)[None].to(self.device)
+        with self.arithmetic():
+            predicted = probabilities(self.model, images, batch_size=1)[0].numpy()
+        restored = placement.restore(predicted)
+        found = {name: restored[index] for index, name in enumerate(self.card.channels) if name != BACKGROUND}
+        masks = {name: probability > self.threshold for name, probability in found.items()}
+        return Segmentation(read, masks, found, _ratio(masks))
+
+
+def load_segmenter(path: Path, registry: Registry, *, device: str = "auto") -> Segmenter:
+    """The network of a run's folder (its best weights, else its last), or of a weights file.
+
+    Raises:
+        DataError: there are no usable weights. PluginError: the network's package isn't installed.
+    """
+    file = RunDirectory.open(path).weights() if path.is_dir() else path
+    model, card = load_network(file, registry)
+    return Segmenter(model, card, device=device)
+
+
+def _as_film(film: Path | str | np.ndarray | Film) -> Film:
+    if isinstance(film, Film):
+        return film
+    if isinstance(film, str | Path):
+        return read_film(Path(film))
+    if film.ndim != 2 or film.dtype not in (np.uint8, np.uint16, np.float32):
+        raise DataError(
+            f"The array has shape {film.shape} and type {film.dtype}; a film is (H, W) of uint8, uint16 or float32.",
+            "Take one grey channel and convert it, for example film[..., 0].astype('float32').",
+        )
+    if not np.isfinite(film).all():
+        raise DataError("The array holds values that are not finite.", "Replace NaN and infinities.")
+    return Film(film, None)
+
+
+def _ratio(masks: dict[str, np.ndarray]) -> CardiothoracicRatio | None:
+    if not all(name in masks for name in ("heart", "left_lung", "right_lung")):
+        return None
+    return cardiothoracic_ratio(masks["heart"], masks["left_lung"], masks["right_lung"])

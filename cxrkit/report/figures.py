@@ -1,0 +1,204 @@
+"""The figures of a report: curves of the training, and films with what is true and what was found.
+
+matplotlib is imported when a figure is drawn; its global state (pyplot, rcParams) is left alone.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from cxrkit.report.colours import RGB, structure_colours, structure_label
+from cxrkit.report.overlay import draw_overlay, to_grey
+from cxrkit.report.panels import Panel
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DPI = 150
+_INK = "#222222"
+_FAINT = "#b8b8b8"
+_LOSS = "#7a7a7a"
+_TRAIN, _VALID_DICE, _VALID_DSC = "#D55E00", "#0072B2", "#56B4E9"
+#: Films are enlarged to about this many pixels a side, so that outlines are smooth.
+_DRAWN_SIDE = 640
+
+
+def draw_curves(records: Iterable[Mapping[str, Any]], *, title: str = "", best: int | None = None) -> Figure:
+    """Loss, and scores in training and validation, over steps.
+
+    Args:
+        records: lines of a run's metrics.jsonl.
+        title: of the figure, such as the run's name.
+        best: the step of the weights that were chosen, marked.
+    """
+    readings = list(records)
+    training = [r for r in readings if "loss" in r]
+    validation = [r for r in readings if "validation" in r]
+    figure = _figure(9.6, 3.9)
+    loss, scores = figure.subplots(1, 2)
+    _draw_loss(loss, training)
+    _draw_scores(scores, training, validation)
+    for axes in (loss, scores):
+        _style(axes)
+        if best is not None:
+            axes.axvline(best, color=_INK, linewidth=0.8, linestyle=(0, (2, 2)))
+    if best is not None:
+        label = f"chosen, step {best}"
+        late = bool(readings) and best > 0.5 * max(r["step"] for r in readings)
+        scores.annotate(
+            label,
+            (best, 0.02),
+            xycoords=("data", "axes fraction"),
+            xytext=(-4 if late else 4, 0),
+            textcoords="offset points",
+            ha="right" if late else "left",
+            fontsize=8,
+            color=_INK,
+        )
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", color=_INK)
+    return figure
+
+
+def draw_panels(panels: Sequence[Panel], *, title: str = "") -> Figure:
+    """A row a film: the film, the true structures, the prediction with the true outlines dashed."""
+    names = list(dict.fromkeys(name for panel in panels for name in (*panel.truth, *panel.predicted)))
+    colours = structure_colours(names)
+    rows = max(1, len(panels))
+    figure = _figure(9.6, 3.5 * rows + 0.7)
+    grid = figure.subplots(rows, 3, squeeze=False)
+    for axes, panel in zip(grid, panels, strict=False):
+        _draw_panel(axes, panel)
+    for axes, heading in zip(grid[0], ("film", "truth", "prediction (truth dashed)"), strict=True):
+        axes.set_title(heading, fontsize=10, color=_INK, pad=6)
+    for axes in grid.flat:
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.set_frame_on(False)
+    _draw_legend(figure, colours)
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", color=_INK)
+    return figure
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06)
+    figure = Figure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _style(axes: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_FAINT)
+    axes.tick_params(colors=_INK, labelsize=8, color=_FAINT)
+    axes.grid(axis="y", color="#e6e6e6", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.set_xlabel("step", fontsize=9, color=_INK)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _draw_loss(axes: Axes, training: Sequence[Mapping[str, Any]]) -> None:
+    axes.set_title("training loss", loc="left", fontsize=10, color=_INK)
+    steps, values = [r["step"] for r in training], np.array([r["loss"] for r in training], dtype=float)
+    if len(values) < 2:
+        axes.plot(steps, values, color=_LOSS, marker="o", markersize=3)
+        return
+    axes.plot(steps, values, color=_FAINT, linewidth=0.9)
+    axes.plot(steps, smooth(values), color=_INK, linewidth=1.6)
+    if values.min() > 0 and values.max() > 10 * values.min():
+        axes.set_yscale("log")
+
+
+def _draw_scores(axes: Axes, training: Sequence[Mapping[str, Any]], validation: Sequence[Mapping[str, Any]]) -> None:
+    on = str(validation[-1].get("on", "validation")) if validation else "validation"
+    axes.set_title("scores, %", loc="left", fontsize=10, color=_INK)
+    curves: list[tuple[str, str, list[int], list[float]]] = []
+    if training:
+        values = smooth(np.array([r["train_dsc"] for r in training], dtype=float))
+        curves.append(("training DSC", _TRAIN, [r["step"] for r in training], list(100 * values)))
+    for measure, label, colour in (("dsc", "DSC", _VALID_DSC), ("dice", "Dice", _VALID_DICE)):
+        points = [(r["step"], 100 * r["validation"][measure]) for r in validation if measure in r["validation"]]
+        if points:
+            curves.append((f"{on} {label}", colour, [s for s, _ in points], [v for _, v in points]))
+    for label, colour, steps, values_ in curves:
+        few = len(steps) <= 40
+        axes.plot(steps, values_, color=colour, linewidth=1.6, marker="o" if few else "", markersize=3, label=label)
+    if curves:
+        lowest = min(min(values_) for _, _, _, values_ in curves)
+        axes.set_ylim(max(0.0, lowest - 3), 100.5)
+        axes.legend(fontsize=8, labelcolor=_INK, loc="best", facecolor="white", edgecolor="none", framealpha=0.85)
+
+
+def smooth(values: np.ndarray) -> np.ndarray:
+    """Running mean over a twentieth of the curve, centred, shorter at both ends; `(N,)` to `(N,)`."""
+    half = max(1, len(values) // 40)
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    places = np.arange(len(values))
+    reach = np.minimum(half, np.minimum(places, len(values) - 1 - places))
+    result: np.ndarray = (sums[places + reach + 1] - sums[places - reach]) / (2 * reach + 1)
+    return result
+
+
+def _draw_panel(axes: Sequence[Axes], panel: Panel) -> None:
+    film = to_grey(_enlarge(panel.image))
+    truth = {name: _enlarge_mask(mask) for name, mask in panel.truth.items()}
+    found = {name: _enlarge_mask(mask) for name, mask in panel.predicted.items()}
+    axes[0].imshow(film, cmap="gray", vmin=0, vmax=255)
+    axes[1].imshow(draw_overlay(film, truth, legend=False))
+    axes[2].imshow(draw_overlay(film, found, truth=truth, legend=False))
+    axes[0].set_ylabel(panel.label, fontsize=10, fontweight="bold", color=_INK)
+    axes[0].set_xlabel(textwrap.shorten(panel.scores.id, 44, placeholder="…"), fontsize=8, color=_INK)
+    axes[2].set_xlabel(caption(panel), fontsize=8, color=_INK)
+
+
+def caption(panel: Panel) -> str:
+    """`Dice %: left lung 96.2, heart 91.0`, wrapped."""
+    scores = panel.scores.structures
+    parts = [f"{structure_label(name)} {100 * s.dice:.1f}" for name, s in scores.items()]
+    # A name and its number stay on one line.
+    return textwrap.fill("Dice %: " + ", ".join(part.replace(" ", "\u00a0") for part in parts), 50)
+
+
+def _enlarge(image: np.ndarray) -> np.ndarray:
+    factor = max(1, round(_DRAWN_SIDE / max(image.shape)))
+    enlarged: np.ndarray = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
+    return enlarged
+
+
+def _enlarge_mask(mask: np.ndarray) -> np.ndarray:
+    """A mask enlarged like its film, its pixels' stairs rounded off by half a pixel of the network's."""
+    enlarged = _enlarge(mask.astype(np.float32))
+    blur = 0.5 * enlarged.shape[0] / mask.shape[0]
+    rounded: np.ndarray = cv2.GaussianBlur(enlarged, (0, 0), blur) > 0.5
+    return rounded
+
+
+def _draw_legend(figure: Figure, colours: Mapping[str, RGB]) -> None:
+    from matplotlib.lines import Line2D
+
+    if colours:
+        handles = [
+            Line2D([], [], color="#{:02x}{:02x}{:02x}".format(*colour), linewidth=3, label=structure_label(name))
+            for name, colour in colours.items()
+        ]
+        figure.legend(
+            handles=handles,
+            loc="outside lower center",
+            ncols=min(5, len(handles)),
+            frameon=False,
+            fontsize=9,
+            labelcolor=_INK,
+        )

@@ -1,0 +1,233 @@
+"""A film with its structures drawn on it: outlines, a veil of colour, the cardiothoracic ratio, a legend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from cxrkit.errors import DataError
+from cxrkit.metrics.cardiothoracic import CardiothoracicRatio, Extent
+from cxrkit.report.colours import RGB, structure_colours, structure_label
+
+#: Share of the structure's colour in its interior.
+VEIL = 0.18
+#: Films with a shorter side below this get neither legend nor numbers: text would hide what they show.
+SMALLEST_WITH_TEXT = 192
+
+_Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
+
+_WHITE: RGB = (255, 255, 255)
+_BLACK: RGB = (0, 0, 0)
+
+
+def draw_overlay(
+    film: np.ndarray,
+    masks: Mapping[str, np.ndarray],
+    *,
+    truth: Mapping[str, np.ndarray] | None = None,
+    ratio: CardiothoracicRatio | None = None,
+    legend: bool = True,
+) -> np.ndarray:
+    """Draw structures on a film.
+
+    Args:
+        film: grey values `(H, W)`, uint8, uint16 or float, bright where it shows bone.
+        masks: structure to bool `(H, W)`: a coloured outline and a veil each.
+        truth: structure to bool `(H, W)`: a thin dashed white outline each.
+        ratio: its two widths are drawn as lines, with the number.
+        legend: name the structures; left out on films too small for text.
+
+    Returns:
+        RGB uint8 `(H, W, 3)`.
+
+    Raises:
+        DataError: the film or a mask has another shape.
+    """
+    _check_shapes(film, masks, truth or {})
+    colours = structure_colours(masks)
+    canvas = np.repeat(to_grey(film)[..., None], 3, axis=2)
+    for name, mask in masks.items():
+        _lay_veil(canvas, mask, colours[name])
+    width = line_width(film.shape)
+    for name, mask in masks.items():
+        _draw_lines(canvas, _outlines(mask), colours[name], width)
+    for mask in (truth or {}).values():
+        dashes = [dash for line in _outlines(mask) for dash in _dashed(line, 4.0 * width + 2.0)]
+        _draw_lines(canvas, dashes, _WHITE, max(1, width // 2), closed=False)
+    room_for_text = min(film.shape) >= SMALLEST_WITH_TEXT
+    if ratio is not None:
+        _draw_ratio(canvas, ratio, width)
+    if room_for_text and (legend or ratio is not None):
+        canvas = _write_texts(canvas, masks, colours if legend else {}, bool(truth) and legend, ratio)
+    return canvas
+
+
+def to_grey(film: np.ndarray) -> np.ndarray:
+    """Grey values of any type to uint8, stretched between their 0.5 % and 99.5 % quantiles."""
+    values = film.astype(np.float32)
+    low, high = np.percentile(values, (0.5, 99.5))
+    if high <= low:
+        low, high = float(values.min()), float(values.max())
+    scaled = (values - low) / max(float(high - low), 1e-12)
+    return np.asarray(np.rint(np.clip(scaled, 0, 1) * 255), dtype=np.uint8)
+
+
+def line_width(shape: Sequence[int]) -> int:
+    """Pixels that an outline is thick, so that it looks alike on films of all sizes."""
+    return max(1, round(min(shape[:2]) / 350))
+
+
+def _check_shapes(film: np.ndarray, masks: Mapping[str, np.ndarray], truth: Mapping[str, np.ndarray]) -> None:
+    if film.ndim != 2 or 0 in film.shape:
+        raise DataError(f"The film to draw on has shape {film.shape}, not (H, W).", "Give one grey channel.")
+    for role, group in (("mask", masks), ("true mask", truth)):
+        for name, mask in group.items():
+            if mask.shape != film.shape:
+                raise DataError(
+                    f"The {role} of {name} is {mask.shape}, the film {film.shape}.", "Give masks of the film's size."
+                )
+
+
+def _lay_veil(canvas: np.ndarray, mask: np.ndarray, colour: RGB) -> None:
+    inside = mask.astype(bool)
+    canvas[inside] = np.rint((1 - VEIL) * canvas[inside] + VEIL * np.array(colour)).astype(np.uint8)
+
+
+def _outlines(mask: np.ndarray) -> list[np.ndarray]:
+    """Closed outlines of a mask, each int32 `(N, 1, 2)` of (column, row)."""
+    found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    return list(found)
+
+
+def _dashed(outline: np.ndarray, length: float) -> Iterator[np.ndarray]:
+    """The dashes of a closed outline: every other stretch of `length` pixels."""
+    closed = np.concatenate([outline, outline[:1]])
+    steps = np.linalg.norm(np.diff(closed[:, 0], axis=0), axis=1)
+    number = np.floor(np.concatenate([[0.0], np.cumsum(steps)]) / length).astype(int)
+    for stretch in range(0, int(number[-1]) + 1, 2):
+        dash = closed[number == stretch]
+        if len(dash):
+            yield dash
+
+
+def _draw_lines(
+    canvas: np.ndarray, lines: Sequence[np.ndarray], colour: RGB, width: int, *, closed: bool = True
+) -> None:
+    """Draw lines with a dark edge, which keeps them legible on bright bone; thin coloured ones need none."""
+    if not lines:
+        return
+    if width > 1 or min(colour) > 150:
+        points = np.concatenate(list(lines))[:, 0]
+        margin = width + 3
+        left, top = np.maximum(points.min(axis=0) - margin, 0)
+        right, bottom = points.max(axis=0) + margin
+        part = canvas[top:bottom, left:right]
+        shade = part.copy()
+        shifted = [line - np.array([left, top], dtype=np.int32) for line in lines]
+        cv2.polylines(shade, shifted, closed, _BLACK, width + 2, cv2.LINE_AA)
+        part[:] = cv2.addWeighted(shade, 0.45, part, 0.55, 0)
+    cv2.polylines(canvas, list(lines), closed, colour, width, cv2.LINE_AA)
+
+
+def _draw_ratio(canvas: np.ndarray, ratio: CardiothoracicRatio, width: int) -> None:
+    heart_row, thorax_row = _ratio_rows(ratio, canvas.shape[0], width)
+    thin = max(1, round(0.75 * width))
+    for extent, row in ((ratio.heart, heart_row), (ratio.thorax, thorax_row)):
+        for column, reached in ((extent.left, extent.left_row), (extent.right, extent.right_row)):
+            plumb = [np.array([[[column, row]], [[column, reached]]], dtype=np.int32)]
+            _draw_lines(canvas, plumb, (200, 200, 200), max(1, thin // 2), closed=False)
+            tick = [np.array([[[column, row - 4 * width]], [[column, row + 4 * width]]], dtype=np.int32)]
+            _draw_lines(canvas, tick, _WHITE, thin, closed=False)
+        across = [np.array([[[extent.left, row]], [[extent.right, row]]], dtype=np.int32)]
+        _draw_lines(canvas, across, _WHITE, thin, closed=False)
+
+
+def _ratio_rows(ratio: CardiothoracicRatio, height: int, width: int) -> tuple[int, int]:
+    """The rows that the two lines are drawn in: near where they were measured, and apart from each other."""
+    heart, thorax = _middle(ratio.heart), _middle(ratio.thorax)
+    apart = 12 * width
+    if abs(thorax - heart) < apart:
+        thorax = heart + apart if heart + 4 * apart < height else heart - apart
+    return heart, thorax
+
+
+def _middle(extent: Extent) -> int:
+    return round((extent.left_row + extent.right_row) / 2)
+
+
+def _write_texts(
+    canvas: np.ndarray,
+    masks: Mapping[str, np.ndarray],
+    colours: Mapping[str, RGB],
+    truth: bool,
+    ratio: CardiothoracicRatio | None,
+) -> np.ndarray:
+    picture = Image.fromarray(canvas)
+    pen = ImageDraw.Draw(picture, "RGBA")
+    height, width = canvas.shape[:2]
+    size = max(12, round(min(height, width) / 34))
+    font = ImageFont.load_default(size)
+    if colours:
+        rows: list[tuple[str, RGB, bool]] = [(structure_label(name), colour, False) for name, colour in colours.items()]
+        _write_legend(pen, rows + [("truth", _WHITE, True)] * truth, font, size, masks)
+    if ratio is not None:
+        heart_row, thorax_row = _ratio_rows(ratio, height, line_width((height, width)))
+        side = 1 if thorax_row > heart_row else -1  # away from the heart's line
+        _write_ratio(pen, ratio, round(thorax_row + side * size * 1.3), font, size)
+    return np.asarray(picture).copy()
+
+
+def _write_legend(
+    pen: ImageDraw.ImageDraw,
+    rows: Sequence[tuple[str, RGB, bool]],
+    font: _Font,
+    size: int,
+    masks: Mapping[str, np.ndarray],
+) -> None:
+    """A box with a colour and a name a line, in the corner where it hides least."""
+    pad, swatch, leading = size * 0.6, size * 1.1, size * 1.45
+    widest = max(pen.textlength(label, font=font) for label, _, _ in rows)
+    box_width, box_height = round(pad * 2.8 + swatch + widest), round(pad + leading * len(rows))
+    x, y = _free_corner(masks, box_width, box_height, round(pad))
+    _draw_plate(pen, (x, y, x + box_width, y + box_height), size)
+    for number, (label, colour, dashed) in enumerate(rows):
+        middle, left = y + pad / 2 + leading * (number + 0.5), x + pad
+        thick = max(2, round(size / 5))
+        for start, end in ((0.0, 0.42), (0.58, 1.0)) if dashed else ((0.0, 1.0),):
+            pen.line((left + start * swatch, middle, left + end * swatch, middle), fill=(*colour, 255), width=thick)
+        pen.text((left + swatch + pad * 0.8, middle), label, font=font, anchor="lm", fill=(255, 255, 255, 255))
+
+
+def _free_corner(masks: Mapping[str, np.ndarray], width: int, height: int, margin: int) -> tuple[int, int]:
+    """Column and row of a box in the corner that shows least of the structures; the lower ones first.
+
+    Upper corners are where radiographers put the side marker.
+    """
+    rows, columns = next(iter(masks.values())).shape
+    lower, right = rows - height - margin, columns - width - margin
+    corners = [(margin, lower), (right, lower), (margin, margin), (right, margin)]
+
+    def hidden(corner: tuple[int, int]) -> int:
+        x, y = (max(0, place) for place in corner)
+        return sum(int(mask[y : y + height, x : x + width].sum()) for mask in masks.values())
+
+    return min(corners, key=hidden)
+
+
+def _write_ratio(pen: ImageDraw.ImageDraw, ratio: CardiothoracicRatio, row: int, font: _Font, size: int) -> None:
+    text = f"CTR {ratio.value:.2f}"
+    centre = round((ratio.thorax.left + ratio.thorax.right) / 2)
+    half_width, half_height = round(pen.textlength(text, font=font) / 2 + size * 0.5), round(size * 0.75)
+    _draw_plate(pen, (centre - half_width, row - half_height, centre + half_width, row + half_height), size)
+    pen.text((centre, row), text, font=font, anchor="mm", fill=(255, 255, 255, 255))
+
+
+def _draw_plate(pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], size: int) -> None:
+    """What text stands on."""
+    if size < 16:  # Pillow blends the corners of small round boxes twice
+        pen.rectangle(box, fill=(0, 0, 0, 150))
+    else:
+        pen.rounded_rectangle(box, radius=round(size * 0.4), fill=(0, 0, 0, 150))

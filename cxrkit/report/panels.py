@@ -1,0 +1,65 @@
+"""The films that a report shows: the best, the median and the worst of an evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from cxrkit.data.store import Store
+from cxrkit.engine.forward import probabilities
+from cxrkit.engine.predict import Segmenter
+from cxrkit.engine.scores import Evaluation, FilmScores
+from cxrkit.interfaces import BACKGROUND
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One film of the picture: what it shows, what was found, and what is true.
+
+    Attributes:
+        label: why it is shown (`best`, `median`, `worst`).
+        image: float32 `(S, S)` in [0, 1], as the network's preprocessing leaves it.
+        predicted, truth: structure to bool `(S, S)`.
+        scores: the film's scores.
+    """
+
+    label: str
+    image: np.ndarray
+    predicted: dict[str, np.ndarray]
+    truth: dict[str, np.ndarray]
+    scores: FilmScores
+
+
+def choose_panels(evaluation: Evaluation, store: Store, segmenter: Segmenter) -> tuple[Panel, ...]:
+    """Best, median and worst film by the mean Dice coefficient over structures; fewer where there are fewer films."""
+    ranked = sorted(evaluation.films, key=_mean_dice, reverse=True)
+    places = {"best": 0, "median": len(ranked) // 2, "worst": len(ranked) - 1}
+    chosen: dict[str, FilmScores] = {}
+    for label, place in places.items():
+        if ranked[place] not in chosen.values():
+            chosen[label] = ranked[place]
+    return tuple(_panel(label, film, store, segmenter) for label, film in chosen.items())
+
+
+def _mean_dice(film: FilmScores) -> float:
+    return float(np.mean([scores.dice for scores in film.structures.values()]))
+
+
+def _panel(label: str, film: FilmScores, store: Store, segmenter: Segmenter) -> Panel:
+    index = store.ids.index(film.id)
+    standardise = segmenter.card.preprocess.standardise
+    images, targets = store.input_tensors([index], background=False, standardise=standardise)
+    model, names = segmenter.model, segmenter.card.channels
+    with segmenter.arithmetic():
+        found = probabilities(model, images.to(segmenter.device), batch_size=1)[0].numpy() > segmenter.threshold
+    shown = images[0, 0].numpy()
+    low, high = float(shown.min()), float(shown.max())
+    return Panel(
+        label=label,
+        image=((shown - low) / max(high - low, torch.finfo(torch.float32).tiny)).astype(np.float32),
+        predicted={name: found[channel] for channel, name in enumerate(names) if name != BACKGROUND},
+        truth={name: targets[0, k].numpy() > 0.5 for k, name in enumerate(store.structures)},
+        scores=film,
+    )

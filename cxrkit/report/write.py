@@ -1,0 +1,63 @@
+"""Writing a run's report: `table.md`, `curves.png`, `overlays.png`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cxrkit.engine.run import RunDirectory
+from cxrkit.engine.scores import Evaluation
+from cxrkit.files import atomic_path, write_text
+from cxrkit.report.figures import draw_curves, draw_panels
+from cxrkit.report.panels import Panel
+from cxrkit.report.summary import summarise
+from cxrkit.report.tables import markdown_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def write_report(run: RunDirectory, evaluation: Evaluation, panels: Sequence[Panel]) -> None:
+    """Write the report of an evaluation into the run's `report/`.
+
+    The test part's files are `table.md` and `overlays.png`; another part's, or another dataset's, carry its
+    name (`table-validation.md`), so that they stand beside those. `curves.png` is of the training.
+
+    Raises:
+        StorageError: the place can't be written to.
+    """
+    suffix = "" if evaluation.part == "test" else f"-{evaluation.part}"
+    curves, overlays = run.report / "curves.png", run.report / f"overlays{suffix}.png"
+    readings = list(run.metrics())
+    if readings:
+        best = evaluation.step if evaluation.selected_on != "nothing" else None
+        save_figure(draw_curves(readings, title=run.path.resolve().name, best=best), curves)
+    if panels:
+        of = f"{run.path.resolve().name}: {evaluation.part} films by their mean Dice"
+        save_figure(draw_panels(panels, title=of), overlays)
+    text = _heading(run, evaluation) + markdown_table(summarise(evaluation))
+    pictures = [("Training", curves, bool(readings)), ("Films", overlays, bool(panels))]
+    text += "".join(f"\n### {name}\n\n![{name}]({file.name})\n" for name, file, there in pictures if there)
+    write_text(run.report / f"table{suffix}.md", text)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure, atomically; the format is that of the suffix."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary)
+
+
+def _heading(run: RunDirectory, evaluation: Evaluation) -> str:
+    config = run.config()
+    losses = " + ".join(loss.name if loss.weight == 1 else f"{loss.weight:g}·{loss.name}" for loss in config.loss)
+    facts = {
+        "model": config.model.name,
+        "loss": losses,
+        "augmentation": ", ".join(augment.name for augment in config.augment) or "none",
+        "data": config.data.name if config.data.root is None else f"{config.data.name} ({config.data.root})",
+        "input": f"{config.preprocess.size} × {config.preprocess.size}",
+        "seed": str(config.seed),
+    }
+    lines = [f"# {run.path.resolve().name}", "", *(f"- {name}: {value}" for name, value in facts.items()), ""]
+    return "\n".join(lines) + f"\n## Scores on {evaluation.part}\n\n"

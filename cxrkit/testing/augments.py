@@ -1,0 +1,142 @@
+"""What cxrkit expects of every augment: batches in, batches out, and no randomness but the generator's."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cxrkit.interfaces import Augment, Batch
+from cxrkit.testing.expectations import Check, Subject, describe, disc_targets, expect, random_state
+
+_FILMS = 4
+
+
+def _batch(augment: Augment, films: int = _FILMS, channels: int = 3, height: int = 48, width: int = 48) -> Batch:
+    """The batch that the sampler would draw for `films` films: images in [0, 1] and binary targets."""
+    drawn = films * augment.draws
+    targets = disc_targets(drawn, channels, height, width)
+    images = 0.3 * torch.rand(drawn, 1, height, width) + 0.7 * targets.amax(dim=1, keepdim=True)
+    return Batch(images, targets)
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _tensors(batch: Batch) -> list[Tensor]:
+    partner = [] if batch.partner is None else [batch.partner.targets, batch.partner.weight]
+    return [batch.images, batch.targets, *partner]
+
+
+def _same(first: Batch, second: Batch) -> bool:
+    pairs = _tensors(first), _tensors(second)
+    return len(pairs[0]) == len(pairs[1]) and all(torch.equal(a, b) for a, b in zip(*pairs, strict=True))
+
+
+def _devices() -> list[str]:
+    return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+
+
+def _expect_tensor(value: object, shape: tuple[int, ...], device: str, name: str) -> None:
+    right = isinstance(value, Tensor) and value.dtype == torch.float32 and tuple(value.shape) == shape
+    expect(
+        right and isinstance(value, Tensor) and value.device.type == device,
+        f"{name} as Tensor float32 {shape} on {device}",
+        describe(value) + (f" on {value.device.type}" if isinstance(value, Tensor) else ""),
+        "Keep the shape, type and device; with `draws` > 1 make one film of that many.",
+    )
+
+
+def it_says_how_many_it_draws(subject: Subject) -> None:
+    """`draws` is a whole number from 1 on."""
+    augment: Augment = subject.build()
+    draws = augment.draws
+    expect(type(draws) is int and draws >= 1, "draws to be 1 or more", repr(draws), "Set it on the class.")
+
+
+def batches_keep_their_form(subject: Subject) -> None:
+    """draws * B films become B, with shapes, types and device kept: also one film, one channel, not square."""
+    augment: Augment = subject.build()
+    for device in _devices():
+        for films, channels, height, width in ((_FILMS, 3, 48, 48), (1, 3, 48, 48), (2, 1, 48, 48), (2, 3, 48, 64)):
+            drawn = _batch(augment, films, channels, height, width)
+            given = Batch(drawn.images.to(device), drawn.targets.to(device))
+            made = augment(given, _generator(0))
+            expect(isinstance(made, Batch), "a Batch", describe(made), "Return `batch.with_(images=..., targets=...)`.")
+            _expect_tensor(made.images, (films, 1, height, width), device, "images")
+            _expect_tensor(made.targets, (films, channels, height, width), device, "targets")
+            if made.partner is not None:
+                _expect_tensor(made.partner.targets, (films, channels, height, width), device, "partner targets")
+                _expect_tensor(made.partner.weight, (films,), device, "partner weights")
+
+
+def values_stay_in_range(subject: Subject) -> None:
+    """Images stay finite; targets and a partner's targets and weights stay within [0, 1]."""
+    augment: Augment = subject.build()
+    for seed in range(5):
+        made = augment(_batch(augment), _generator(seed))
+        expect(bool(made.images.isfinite().all()), "finite images", "others", "Look for a division or a power.")
+        for name, value in zip(("targets", "partner targets", "partner weights"), _tensors(made)[1:], strict=False):
+            low, high = float(value.min()), float(value.max())
+            expect(
+                low >= 0 and high <= 1,
+                f"{name} within [0, 1]",
+                f"values from {low:.6g} to {high:.6g}",
+                "Interpolate masks linearly or by nearest, or clamp them.",
+            )
+
+
+def the_generator_decides_everything(subject: Subject) -> None:
+    """One seed gives one result, and the global generators are neither used nor seeded."""
+    augment: Augment = subject.build()
+    batch = _batch(augment)
+    first = augment(batch, _generator(5))
+    torch.rand(7)  # an augment that drew from the global generator would now give something else
+    state = random_state()
+    second = augment(batch, _generator(5))
+    expect(
+        random_state() == state,
+        "the global generators of torch, NumPy and Python left alone",
+        "a changed one",
+        "Draw with `generator=generator`, and from nothing else.",
+    )
+    expect(_same(first, second), "the same batch from the same seed", "others", "Draw from the given generator only.")
+
+
+def draws_differ(subject: Subject) -> None:
+    """Successive batches from one generator are changed differently, unless nothing is changed at all."""
+    augment: Augment = subject.build()
+    batch, generator = _batch(augment), _generator(0)
+    made = [augment(batch, generator) for _ in range(8)]
+    unchanged = len(batch) == _FILMS and all(_same(one, batch) for one in made)
+    expect(
+        unchanged or not all(_same(one, made[0]) for one in made[1:]),
+        "other draws for every batch",
+        "the same change eight times",
+        "Draw from the given generator itself: don't seed a new one with its seed.",
+    )
+
+
+def batches_stay_as_they_were(subject: Subject) -> None:
+    """The batch that comes in isn't changed in place: the films of a whole training set lie behind it."""
+    augment: Augment = subject.build()
+    for seed in range(3):
+        batch = _batch(augment)
+        given = [tensor.clone() for tensor in _tensors(batch)]
+        augment(batch, _generator(seed))
+        expect(
+            all(torch.equal(a, b) for a, b in zip(_tensors(batch), given, strict=True)),
+            "a batch left as it was",
+            "changed tensors",
+            "Make new tensors instead of working in place.",
+        )
+
+
+CHECKS: tuple[Check, ...] = (
+    it_says_how_many_it_draws,
+    batches_keep_their_form,
+    values_stay_in_range,
+    the_generator_decides_everything,
+    draws_differ,
+    batches_stay_as_they_were,
+)

@@ -1,0 +1,182 @@
+"""What cxrkit expects of every dataset: entries that can be told apart, and films that fit their masks.
+
+A dataset that reads files needs a folder to be tried on; without one its checks are skipped with that reason.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from unittest import SkipTest
+
+import numpy as np
+
+from cxrkit.errors import ConfigError, CxrkitError, DataError, PluginError
+from cxrkit.interfaces import BACKGROUND, Dataset, Entry, Sample
+from cxrkit.testing.expectations import Check, ConformanceError, Subject, describe, expect
+
+_DTYPES = (np.uint8, np.uint16, np.float32)
+
+
+def _dataset(subject: Subject) -> Dataset:
+    return _with_entries(subject)[0]
+
+
+def _with_entries(subject: Subject) -> tuple[Dataset, Sequence[Entry]]:
+    """The dataset and its entries.
+
+    Raises:
+        unittest.SkipTest: it needs a folder and has none.
+    """
+    try:
+        dataset: Dataset = subject.build(subject.root)
+        return dataset, dataset.entries()
+    except (ConfigError, DataError) as error:
+        if subject.root is None:
+            raise SkipTest(f"needs data: {error.what}") from error
+        raise
+
+
+def structures_have_names(subject: Subject) -> None:
+    """`structures` is a tuple of different names in snake_case; the background isn't one of them."""
+    structures = _dataset(subject).structures
+    right = isinstance(structures, tuple) and bool(structures) and len(set(structures)) == len(structures)
+    names = all(isinstance(name, str) and re.fullmatch(r"[a-z0-9]+(_[a-z0-9]+)*", name) for name in structures)
+    expect(
+        right and names and BACKGROUND not in structures,
+        f"a tuple of different snake_case names without '{BACKGROUND}'",
+        repr(structures),
+        "Name what the masks show, as in ('left_lung', 'right_lung', 'heart').",
+    )
+
+
+def entries_can_be_told_apart(subject: Subject) -> None:
+    """Every film has an id of its own that can be a file's name, and a patient."""
+    _, entries = _with_entries(subject)
+    expect(len(entries) > 0, "films", "none", "Raise DataError that says what was looked for, and where.")
+    ids = [entry.id for entry in entries]
+    twice = sorted({name for name in ids if ids.count(name) > 1})
+    expect(not twice, "different ids", f"several films called {', '.join(twice[:5])}", "Add the folder to the id.")
+    unusable = [name for name in ids if not re.fullmatch(r"[\w.+=@ -]{1,128}", name) or name.startswith((".", " "))]
+    expect(
+        not unusable,
+        "ids that can be file names",
+        f"{', '.join(map(repr, unusable[:5]))}",
+        "Use letters, digits, '-', '_' and '.', at most 128, and no '/'.",
+    )
+    for entry in entries:
+        fold = entry.fold is None or (isinstance(entry.fold, str) and bool(entry.fold))
+        files = isinstance(entry.files, tuple) and all(isinstance(file, Path) for file in entry.files)
+        expect(
+            isinstance(entry, Entry) and isinstance(entry.group, str) and bool(entry.group) and fold and files,
+            "Entry(id, group, files, fold) with a group, a tuple of paths, and a fold or None",
+            repr(entry),
+            "Where patients aren't known, give each film a group of its own: its id.",
+        )
+        missing = [str(file) for file in entry.files if not file.is_file()]
+        expect(not missing, f"the files of {entry.id}", f"none at {', '.join(missing)}", "Raise DataError for them.")
+
+
+def entries_keep_their_order(subject: Subject) -> None:
+    """Asking twice, or building the dataset anew, gives the same films in the same order: splits rely on it."""
+    dataset, entries = _with_entries(subject)
+    again = _with_entries(subject)[1]
+    expect(
+        list(dataset.entries()) == list(entries) and list(again) == list(entries),
+        "the same entries in the same order every time",
+        "others",
+        "Sort what a folder listing gives.",
+    )
+
+
+def films_fit_their_masks(subject: Subject) -> None:
+    """A film is finite uint8, uint16 or float32 (H, W); each structure has a bool mask of its shape."""
+    dataset, entries = _with_entries(subject)
+    for entry in _some(entries):
+        sample = dataset.read(entry)
+        expect(isinstance(sample, Sample), "a Sample", describe(sample), "Return `Sample(entry.id, image, masks)`.")
+        expect(sample.id == entry.id, f"the id {entry.id!r}", repr(sample.id), "Give the sample its entry's id.")
+        image = sample.image
+        right = isinstance(image, np.ndarray) and image.ndim == 2 and image.dtype in _DTYPES and image.size > 0
+        expect(right, "an image (H, W) of uint8, uint16 or float32", describe(image), "Convert it on reading.")
+        expect(bool(np.isfinite(image).all()), "a finite image", "NaN or infinity", "Raise DataError for such a film.")
+        missing = [name for name in dataset.structures if name not in sample.masks]
+        expect(
+            not missing,
+            "a mask for every structure",
+            f"none for {', '.join(missing)}",
+            "Give an empty mask where a film doesn't show the structure.",
+        )
+        for name, mask in sample.masks.items():
+            expect(
+                isinstance(mask, np.ndarray) and mask.dtype == np.bool_ and mask.shape == image.shape,
+                f"the mask '{name}' as bool {image.shape}",
+                describe(mask),
+                "Threshold masks on reading; a mask of another size than its film is a DataError.",
+            )
+        _expect_spacing(sample.spacing)
+
+
+def _expect_spacing(spacing: object) -> None:
+    known = isinstance(spacing, tuple) and len(spacing) == 2
+    right = known and all(isinstance(side, float | int) and math.isfinite(side) and side > 0 for side in spacing)  # type: ignore[attr-defined]
+    expect(
+        spacing is None or right,
+        "spacing as (row, column) millimetres, or None",
+        repr(spacing),
+        "Say None where it isn't known: a wrong one makes wrong distances.",
+    )
+
+
+def films_read_the_same_twice(subject: Subject) -> None:
+    """Reading a film again, also with a dataset built anew, gives the same pixels and masks."""
+    dataset, entries = _with_entries(subject)
+    other = _dataset(subject)
+    for entry in _some(entries)[:2]:
+        first, second = dataset.read(entry), other.read(entry)
+        same = np.array_equal(first.image, second.image) and first.spacing == second.spacing
+        masks = first.masks.keys() == second.masks.keys() and all(
+            np.array_equal(mask, second.masks[name]) for name, mask in first.masks.items()
+        )
+        expect(same and masks, f"film {entry.id} to read the same twice", "others", "Seed by the entry's id.")
+
+
+def a_wrong_folder_is_told(subject: Subject) -> None:
+    """A folder that isn't there, and an empty one, raise an error that names it: unless no folder is read at all."""
+    with tempfile.TemporaryDirectory() as empty:
+        for wrong in (Path(empty) / "missing", Path(empty)):
+            try:
+                dataset: Dataset = subject.build(wrong)
+                entries = dataset.entries()
+            except PluginError:
+                raise
+            except CxrkitError as error:
+                told = str(error)
+                expect(wrong.name in told, f"an error that names {wrong.name}", repr(told), "Name the folder in it.")
+            except Exception as error:
+                raise ConformanceError(
+                    "a DataError for a folder without films",
+                    f"{type(error).__name__}: {error}",
+                    "Check for the folder in `entries` and raise `cxrkit.errors.DataError(what, remedy)`.",
+                ) from error
+            else:
+                expect(len(entries) > 0, "a DataError for a folder without films", "no entries", "Raise DataError.")
+
+
+def _some(entries: Sequence[Entry]) -> list[Entry]:
+    """The first, middle and last film."""
+    places = sorted({0, len(entries) // 2, len(entries) - 1})
+    return [entries[place] for place in places]
+
+
+CHECKS: tuple[Check, ...] = (
+    structures_have_names,
+    entries_can_be_told_apart,
+    entries_keep_their_order,
+    films_fit_their_masks,
+    films_read_the_same_twice,
+    a_wrong_folder_is_told,
+)

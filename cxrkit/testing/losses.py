@@ -1,0 +1,183 @@
+"""What cxrkit expects of every loss: a finite scalar with a finite slope, whatever the masks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cxrkit.interfaces import Loss, SideOutputs
+from cxrkit.testing.expectations import Check, Subject, describe, disc_targets, expect
+
+_SIDE = 64
+
+
+def _situations() -> dict[str, tuple[Tensor, Tensor]]:
+    """Logits and targets `(2, 4, 64, 64)` that training meets sooner or later, by name."""
+    targets = disc_targets(2, 4, _SIDE, _SIDE)
+    soft = (targets + disc_targets(4, 4, _SIDE, _SIDE)[2:]) / 2
+    noise = torch.randn_like(targets)
+    certain = 200 * targets - 100
+    return {
+        "random logits": (noise, targets),
+        "targets that are soft, as after mixup": (noise, soft),
+        "empty masks": (noise, torch.zeros_like(targets)),
+        "masks that fill the film": (noise, torch.ones_like(targets)),
+        "a perfect and certain prediction": (certain, targets),
+        "a wrong and certain prediction": (-certain, targets),
+        "a perfect prediction of empty masks": (torch.full_like(targets, -100), torch.zeros_like(targets)),
+        "logits that are all zero": (torch.zeros_like(targets), targets),
+    }
+
+
+def _expect_scalar(value: object, situation: str) -> None:
+    right = isinstance(value, Tensor) and value.shape == () and value.dtype == torch.float32
+    expect(
+        right,
+        f"a scalar, Tensor float32 (), for {situation}",
+        describe(value),
+        "Average or sum over films and channels.",
+    )
+    if isinstance(value, Tensor):
+        expect(
+            bool(value.isfinite()), f"a finite loss for {situation}", f"{value.item()}", "Add a small constant to sums."
+        )
+
+
+def values_are_finite_scalars(subject: Subject) -> None:
+    """One float32 number, also for empty masks and for predictions that are certain."""
+    loss: Loss = subject.build()
+    for situation, (logits, targets) in _situations().items():
+        _expect_scalar(loss(logits, targets), situation)
+
+
+def gradients_are_finite(subject: Subject) -> None:
+    """The slope at the logits is finite in every situation, also at a perfect prediction."""
+    loss: Loss = subject.build()
+    for situation, (logits, targets) in _situations().items():
+        logits = logits.requires_grad_(True)
+        value = loss(logits, targets)
+        expect(
+            value.requires_grad,
+            f"a loss with a gradient for {situation}",
+            "one that is cut off from the logits",
+            "Leave out `detach`, `item`, rounding and thresholds.",
+        )
+        (gradient,) = torch.autograd.grad(value, logits, allow_unused=True)
+        expect(gradient is not None, f"a gradient for {situation}", "none", "Let the loss depend on the logits.")
+        count = int((~gradient.isfinite()).sum())
+        expect(
+            count == 0,
+            f"finite gradients for {situation}",
+            f"{count} that are not",
+            "A root or a logarithm has an infinite slope at 0: clamp what goes in, or use `logsigmoid`.",
+        )
+
+
+def better_predictions_do_not_cost_more(subject: Subject) -> None:
+    """The masks themselves as prediction cost no more than their opposite."""
+    loss: Loss = subject.build().eval()
+    targets = disc_targets(2, 4, _SIDE, _SIDE)
+    logits = 20 * targets - 10
+    with torch.no_grad():
+        right, wrong = float(loss(logits, targets)), float(loss(-logits, targets))
+    expect(
+        right <= wrong,
+        "a loss of the right prediction no higher than that of its opposite",
+        f"{right:.4g} for the right one, {wrong:.4g} for its opposite",
+        "A loss is minimised: use one minus an overlap. Its arguments are (logits, targets).",
+    )
+
+
+def the_order_of_films_does_not_matter(subject: Subject) -> None:
+    """Reordering a batch leaves the loss as it is."""
+    loss: Loss = subject.build().eval()
+    logits, targets = torch.randn(3, 4, _SIDE, _SIDE), disc_targets(3, 4, _SIDE, _SIDE)
+    with torch.no_grad():
+        first, second = float(loss(logits, targets)), float(loss(logits[[2, 0, 1]], targets[[2, 0, 1]]))
+    expect(
+        abs(first - second) <= 1e-4 * (1 + abs(first)),
+        "the same loss for the same films in another order",
+        f"{first:.6g} and {second:.6g}",
+        "Treat all films of a batch alike.",
+    )
+
+
+def it_takes_any_shape(subject: Subject) -> None:
+    """One film, one channel and films that aren't square are taken."""
+    for films, channels, height, width in ((1, 4, 64, 64), (2, 1, 64, 64), (2, 3, 64, 96)):
+        loss: Loss = subject.build()
+        targets = disc_targets(films, channels, height, width)
+        _expect_scalar(loss(torch.randn_like(targets), targets), f"shape {tuple(targets.shape)}")
+
+
+def logits_and_targets_stay_as_they_were(subject: Subject) -> None:
+    """Neither argument is changed in place."""
+    loss: Loss = subject.build()
+    logits, targets = _situations()["targets that are soft, as after mixup"]
+    given = logits.clone(), targets.clone()
+    loss(logits, targets)
+    expect(
+        torch.equal(logits, given[0]) and torch.equal(targets, given[1]),
+        "arguments left as they were",
+        "changed ones",
+        "Don't use functions that end in an underscore on the arguments.",
+    )
+
+
+def whole_outputs_have_a_total(subject: Subject) -> None:
+    """`total` takes logits and side outputs, with the images, and has a gradient."""
+    loss: Loss = subject.build()
+    targets = disc_targets(2, 4, _SIDE, _SIDE)
+    images = torch.randn(2, 1, _SIDE, _SIDE)
+    main = torch.randn(2, 4, _SIDE, _SIDE, requires_grad=True)
+    sides = tuple(torch.randn(2, 4, side, side, requires_grad=True) for side in (_SIDE // 2, _SIDE // 4))
+    for output, name in ((main, "logits"), (SideOutputs(main, sides), "side outputs")):
+        value = loss.total(output, targets, images)
+        _expect_scalar(value, f"the total of {name}")
+        (gradient,) = torch.autograd.grad(value, main, allow_unused=True)
+        expect(
+            gradient is not None and bool(gradient.isfinite().all()),
+            f"a finite gradient of the total of {name}",
+            "none, or one that isn't finite",
+            "Let `total` depend on the main logits.",
+        )
+
+
+def its_own_loss_trains_its_own_parameters(subject: Subject) -> None:
+    """`own_loss` is None where there is nothing to train, and else a finite scalar that reaches its parameters."""
+    loss: Loss = subject.build().train()
+    targets, images = disc_targets(2, 4, _SIDE, _SIDE), torch.randn(2, 1, _SIDE, _SIDE)
+    logits = torch.randn_like(targets)
+    own = loss.own_loss(logits, targets, images)
+    names = [name for name, parameter in loss.named_parameters() if parameter.requires_grad]
+    if own is None:
+        expect(
+            not names,
+            "an `own_loss` for the loss's own parameters",
+            f"None, with {', '.join(names[:5])} to train",
+            "Implement `own_loss`, or keep fixed tensors as buffers.",
+        )
+        return
+    _expect_scalar(own, "the loss's own training")
+    rate = loss.own_learning_rate
+    expect(rate > 0, "a positive `own_learning_rate`", repr(rate), "Set it on the class.")
+    own.backward()
+    missed = [name for name, p in loss.named_parameters() if p.requires_grad and p.grad is None]
+    expect(
+        bool(names) and not missed,
+        "a gradient of `own_loss` for each of the loss's parameters",
+        f"none for {', '.join(missed[:5]) or 'anything'}",
+        "Compute it from all submodules, or freeze those that it doesn't need.",
+    )
+
+
+CHECKS: tuple[Check, ...] = (
+    values_are_finite_scalars,
+    gradients_are_finite,
+    better_predictions_do_not_cost_more,
+    the_order_of_films_does_not_matter,
+    it_takes_any_shape,
+    logits_and_targets_stay_as_they_were,
+    whole_outputs_have_a_total,
+    its_own_loss_trains_its_own_parameters,
+)

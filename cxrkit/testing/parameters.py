@@ -1,0 +1,66 @@
+"""What every component promises, whatever its kind: parameters and a class that explain themselves."""
+
+from __future__ import annotations
+
+import inspect
+
+from pydantic import ConfigDict, ValidationError, create_model
+
+from cxrkit.testing.expectations import Check, Subject, expect
+
+
+def it_has_a_summary_of_one_line(subject: Subject) -> None:
+    """`cxrkit list` prints it beside the name."""
+    summary = subject.component.summary
+    expect(
+        isinstance(summary, str) and bool(summary.strip()) and "\n" not in summary and len(summary) <= 100,
+        "a summary of one line, at most 100 characters",
+        repr(summary),
+        "Shorten it where the component is registered.",
+    )
+
+
+def its_class_has_a_docstring(subject: Subject) -> None:
+    """`cxrkit show` prints it."""
+    own = vars(subject.component.target).get("__doc__") if inspect.isclass(subject.component.target) else None
+    text = own if inspect.isclass(subject.component.target) else inspect.getdoc(subject.component.target)
+    expect(
+        bool(text and text.strip()),
+        "a docstring that says what the component is and where it comes from",
+        "none",
+        f"Write one for {subject.component.factory}.",
+    )
+
+
+def every_parameter_has_a_description(subject: Subject) -> None:
+    """Keyword-only parameters are the user's, and the user reads their descriptions."""
+    fields = subject.component.parameters.model_fields
+    silent = [name for name, field in fields.items() if not field.description]
+    expect(
+        not silent,
+        "a description of every keyword-only parameter",
+        f"none for {', '.join(silent)}",
+        'Annotate them: `Annotated[int, Field(ge=1, description="...")]`.',
+    )
+
+
+def defaults_are_given_and_accepted(subject: Subject) -> None:
+    """The component can be used by its name alone: defaults exist and lie within their own bounds."""
+    schema = subject.component.parameters
+    missing = [name for name, field in schema.model_fields.items() if field.is_required()]
+    expect(not missing, "a default for every parameter", f"none for {', '.join(missing)}", "Give them defaults.")
+    strict = ConfigDict(validate_default=True, arbitrary_types_allowed=True, protected_namespaces=())
+    fields = {name: (field.annotation, field) for name, field in schema.model_fields.items()}
+    try:
+        create_model("Defaults", __config__=strict, **fields).model_validate({})  # type: ignore[call-overload]
+    except ValidationError as error:
+        faults = "; ".join(f"{fault['loc'][0]}: {fault['msg']} (is {fault['input']!r})" for fault in error.errors())
+        expect(False, "defaults within the bounds of their own annotations", faults, "Mend the default or the bound.")
+
+
+CHECKS: tuple[Check, ...] = (
+    it_has_a_summary_of_one_line,
+    its_class_has_a_docstring,
+    every_parameter_has_a_description,
+    defaults_are_given_and_accepted,
+)

@@ -1,0 +1,42 @@
+"""Drawing from a batch's generator.
+
+The generator is a CPU generator and the only source of randomness: the global ones are left alone, so that an
+augment can't change what else is random in a run, and a resumed run draws what an unbroken one would have.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cxrkit import Batch
+from cxrkit.errors import ConfigError
+
+
+def uniform(low: float, high: float, *shape: int, generator: torch.Generator) -> Tensor:
+    """Float32 values between `low` and `high`, on the CPU: parameters are few, and so equal on every device."""
+    return low + (high - low) * torch.rand(shape, generator=generator)
+
+
+def happens(probability: float, count: int, generator: torch.Generator) -> Tensor:
+    """Bool `(count,)`, each true with `probability`; never at 0, always at 1."""
+    return torch.rand(count, generator=generator) < probability
+
+
+def generator_on(device: torch.device, generator: torch.Generator) -> torch.Generator:
+    """A generator on `device`, seeded from `generator`: for a value a pixel, too many to carry over."""
+    seed = int(torch.randint(2**62, (), generator=generator))
+    return torch.Generator(device=device).manual_seed(seed)
+
+
+def refuse_partner(batch: Batch, name: str) -> None:
+    """Make sure that the batch has no second targets, which this augment would leave behind.
+
+    Raises:
+        ConfigError: it has.
+    """
+    if batch.partner is not None:
+        raise ConfigError(
+            f"The augment '{name}' came after one that mixes losses (mixup with target: losses).",
+            f"List '{name}' before it: mixup comes last.",
+        )

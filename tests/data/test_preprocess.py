@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from cxrkit.config import ClaheConfig, PreprocessConfig
+from cxrkit.data.preprocess import (
+    FULL_SCALE,
+    clahe,
+    full_range,
+    place,
+    preprocess_film,
+    preprocess_mask,
+    resize_film,
+    resize_mask,
+    to_input,
+)
+
+SIDES = st.integers(1, 90)
+SHAPES = st.tuples(SIDES, SIDES)
+quickly = settings(deadline=None, max_examples=25)
+
+
+def film(shape: tuple[int, int], seed: int = 0, dtype: type = np.uint16) -> np.ndarray:
+    values = np.random.default_rng(seed).random(shape)
+    return values.astype(dtype) if dtype is np.float32 else (values * np.iinfo(dtype).max).astype(dtype)
+
+
+@quickly
+@given(SHAPES, SHAPES, st.sampled_from([np.uint8, np.uint16, np.float32]))
+def test_resize_keeps_dtype_and_range_and_is_the_identity_at_the_same_size(
+    shape: tuple[int, int], target: tuple[int, int], dtype: type
+) -> None:
+    pixels = film(shape, dtype=dtype)
+    resized = resize_film(pixels, target)
+    assert resized.shape == target
+    assert resized.dtype == dtype
+    assert pixels.min() - 1e-5 <= resized.min() <= resized.max() <= pixels.max() + 1e-5
+    np.testing.assert_array_equal(resize_film(pixels, shape), pixels)
+
+
+@quickly
+@given(SHAPES, SHAPES)
+def test_resized_masks_hold_only_what_was_there(shape: tuple[int, int], target: tuple[int, int]) -> None:
+    mask = film(shape, dtype=np.float32) > 0.5
+    resized = resize_mask(mask, target)
+    assert resized.shape == target
+    assert resized.dtype == np.bool_
+    if mask.all() or not mask.any():
+        assert (resized == mask.flat[0]).all()
+    np.testing.assert_array_equal(resize_mask(mask, shape), mask)
+
+
+def test_shrinking_does_not_alias() -> None:
+    # Lines of one pixel, six to a block: linear interpolation would meet some and miss others.
+    lines = np.zeros((96, 96), np.float32)
+    lines[:, ::6] = 6
+    assert np.ptp(resize_film(lines, (16, 16))) < 1e-5
+    # Both ways at once: averaged along the side that shrinks, interpolated along the other.
+    assert resize_film(lines, (200, 16)).shape == (200, 16)
+    assert np.ptp(resize_film(lines, (200, 16))) < 1e-5
+
+
+@pytest.mark.parametrize("target", [(40, 40), (64, 64), (200, 200), (50, 130)])
+def test_masks_stay_on_their_films(target: tuple[int, int]) -> None:
+    disc = ((np.indices((320, 320)) - np.array([150, 170])[:, None, None]) ** 2).sum(0) < 90**2
+    resized = resize_film(disc.astype(np.float32), target)
+    weights = resized / resized.sum()
+    rows, columns = np.indices(target)
+    film_centre = (rows * weights).sum(), (columns * weights).sum()
+    mask_centre = np.argwhere(resize_mask(disc, target)).mean(0)
+    np.testing.assert_allclose(mask_centre, film_centre, atol=0.1)
+
+
+@quickly
+@given(hnp.arrays(np.float32, (5, 7), elements=st.floats(-1e6, 1e6, width=32)))
+def test_full_range_is_monotone_and_fills_the_range(pixels: np.ndarray) -> None:
+    scaled = full_range(pixels)
+    assert scaled.dtype == np.uint16
+    order = np.argsort(pixels, axis=None)
+    assert (np.diff(scaled.flat[order].astype(int)) >= 0).all()
+    ends = (scaled.min(), scaled.max())
+    assert ends == ((0, FULL_SCALE) if pixels.min() < pixels.max() else (0, 0))
+
+
+@quickly
+@given(SHAPES, st.sampled_from([8, 16]), st.floats(0.5, 40), st.integers(1, 12), st.integers(0, 9))
+def test_clahe_is_repeatable_and_stays_in_range(
+    shape: tuple[int, int], bits: int, clip_limit: float, tiles: int, seed: int
+) -> None:
+    pixels = film(shape, seed)
+    config = ClaheConfig(bits=bits, clip_limit=clip_limit, tiles=tiles)  # type: ignore[arg-type]
+    before = pixels.copy()
+    out = clahe(pixels, config)
+    assert out.shape == shape
+    assert out.dtype == np.uint16
+    np.testing.assert_array_equal(pixels, before)
+    np.testing.assert_array_equal(clahe(pixels, config), out)
+
+
+@quickly
+@given(st.sampled_from([8, 16]), st.integers(0, 99))
+def test_clahe_with_one_tile_is_monotone(bits: int, seed: int) -> None:
+    # With one tile there is one mapping of grey values, and it must not turn any two around.
+    pixels = film((40, 40), seed)
+    out = clahe(pixels, ClaheConfig(bits=bits, tiles=1))  # type: ignore[arg-type]
+    order = np.argsort(pixels, axis=None)
+    assert (np.diff(out.flat[order].astype(int)) >= 0).all()
+
+
+def test_clahe_raises_contrast_and_a_higher_limit_raises_it_more() -> None:
+    rows, columns = np.indices((128, 128))
+    faint = (30_000 + 900 * np.sin(rows / 5) * np.cos(columns / 7)).astype(np.uint16)
+    deviation = {limit: clahe(faint, ClaheConfig(bits=8, clip_limit=limit)).std() for limit in (2.0, 8.0, 40.0)}
+    assert faint.std() < deviation[2.0] < deviation[8.0] <= deviation[40.0]
+
+
+def test_16_bit_clahe_hardly_acts_on_few_grey_values_and_8_bit_clahe_does() -> None:
+    # OpenCV clips each of 65,536 bins at one pixel, so an 8-bit film keeps its greys; see `clahe`.
+    smooth = (1 + np.sin(np.arange(128) / 9)[:, None] * np.cos(np.arange(128) / 14)) / 2
+    few = full_range((60 + smooth * 40).astype(np.uint8))
+    few[0, 0], few = 0, few // 4
+    change = {bits: np.abs(clahe(few, ClaheConfig(bits=bits)).astype(int) - few).mean() for bits in (8, 16)}  # type: ignore[arg-type]
+    assert change[16] < 0.1 * change[8]
+
+
+@quickly
+@given(SHAPES, st.integers(16, 64), st.sampled_from(["pad", "stretch"]))
+def test_placement_lies_in_the_square_and_restore_gives_the_original_shape(
+    shape: tuple[int, int], size: int, fit: str
+) -> None:
+    placement = place(shape, None, size, fit)
+    top, left, height, width = placement.content
+    assert min(top, left) >= 0
+    assert min(height, width) >= 1
+    assert top + height <= size
+    assert left + width <= size
+    assert max(height, width) == size
+    maps = film((2, 3, size, size), dtype=np.float32)  # type: ignore[arg-type]
+    restored = placement.restore(maps)
+    assert restored.shape == (2, 3, *shape)
+    assert restored.dtype == np.float32
+    assert -1e-6 <= restored.min() <= restored.max() <= 1 + 1e-6
+
+
+def test_pad_keeps_the_aspect_ratio_centred() -> None:
+    assert place((100, 50), None, 64).content == (0, 16, 64, 32)
+    assert place((50, 100), None, 64).content == (16, 0, 32, 64)
+    assert place((50, 100), None, 64, "stretch").content == (0, 0, 64, 64)
+
+
+def test_spacing_follows_the_resize() -> None:
+    assert place((100, 50), (0.2, 0.3), 50).spacing == pytest.approx((0.4, 0.6))
+    assert place((100, 50), (0.2, 0.3), 50, "stretch").spacing == pytest.approx((0.4, 0.3))
+    assert place((100, 50), None, 50).spacing is None
+
+
+def test_restore_undoes_the_placement() -> None:
+    same = place((64, 64), None, 64)
+    maps = film((64, 64), dtype=np.float32)
+    np.testing.assert_array_equal(same.restore(maps), maps)
+    disc = ((np.indices((240, 160)) - 80) ** 2).sum(0) < 50**2
+    placement = place(disc.shape, None, 120)
+    back = placement.restore(preprocess_mask(disc, placement).astype(np.float32)) > 0.5
+    assert (back ^ disc).sum() < 0.03 * disc.sum()
+    with pytest.raises(ValueError, match="expected"):
+        placement.restore(np.zeros((3, 64, 64)))
+
+
+def test_padding_takes_no_part_in_film_or_mask() -> None:
+    pixels = film((80, 40)) // 2 + 20_000
+    config = PreprocessConfig(size=64)
+    square, placement = preprocess_film(pixels, config, spacing=(0.1, 0.1))
+    assert square.shape == (64, 64)
+    assert square.dtype == np.uint16
+    content = square[placement.region]
+    assert content.shape == (64, 32)
+    outside = np.ones((64, 64), dtype=bool)
+    outside[placement.region] = False
+    assert (square[outside] == 0).all()
+    narrow, _ = preprocess_film(pixels, config.model_copy(update={"fit": "stretch"}))
+    assert narrow.shape == (64, 64)
+    mask = preprocess_mask(np.ones((80, 40), dtype=bool), placement)
+    np.testing.assert_array_equal(mask, ~outside)
+    with pytest.raises(ValueError, match="expected"):
+        preprocess_mask(np.ones((40, 80), dtype=bool), placement)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_exposure_does_not_matter_without_clahe(dtype: type) -> None:
+    config = PreprocessConfig(size=32, clahe=None)
+    pixels = film((32, 32), dtype=np.uint8).astype(dtype)
+    reference, _ = preprocess_film(pixels, config)
+    dimmed, _ = preprocess_film((pixels.astype(np.float32) * 0.25 + 3).astype(np.float32), config)
+    assert (reference.min(), reference.max()) == (0, FULL_SCALE)
+    assert np.abs(reference.astype(int) - dimmed.astype(int)).max() <= 1
+
+
+@quickly
+@given(SHAPES, st.integers(0, 99))
+def test_inputs_are_standardised_over_the_content(shape: tuple[int, int], seed: int) -> None:
+    square, placement = preprocess_film(film(shape, seed), PreprocessConfig(size=32))
+    plain = to_input(square, placement, standardise=False)
+    assert plain.shape == (1, 32, 32)
+    assert plain.dtype == np.float32
+    assert 0 <= plain.min() <= plain.max() <= 1
+    standard = to_input(square, placement, standardise=True)
+    assert standard.dtype == np.float32
+    content = standard[0][placement.region]
+    if square.any():
+        assert abs(content.mean()) < 1e-4
+        assert abs(content.std() - 1) < 1e-3
+        np.testing.assert_allclose(np.corrcoef(plain.ravel(), standard.ravel())[0, 1], 1, atol=1e-5)
+    else:
+        assert not standard.any()
+
+
+def test_a_constant_film_becomes_zero_not_nan() -> None:
+    for value in (0, 30_000, FULL_SCALE):
+        out = to_input(np.full((16, 16), value, np.uint16), standardise=True)
+        assert (out == 0).all()

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from cxrkit.config import ComponentConfig, PreprocessConfig
+from cxrkit.engine import checkpoint as ckpt
+from cxrkit.errors import DataError, PluginError, StorageError
+from cxrkit.registry import Registry
+
+
+def card(**changes: object) -> ckpt.NetworkCard:
+    content = {
+        "cxrkit": "0",
+        "model": ComponentConfig(name="unet", base_channels=4, depth=2),
+        "channels": ("heart", "background"),
+        "preprocess": PreprocessConfig(size=32, clahe=None),
+        "package": ("cxrkit", "0"),
+        "step": 7,
+    }
+    return ckpt.NetworkCard.model_validate(content | changes)
+
+
+def test_a_network_comes_back_as_it_was(tmp_path: Path, components: Registry) -> None:
+    model = components.get("model", "unet").build(("heart", "background"), base_channels=4, depth=2)
+    model = model.to(memory_format=torch.channels_last)
+    ckpt.save_network(tmp_path / "w.safetensors", model.state_dict(), card())
+    loaded, read = ckpt.load_network(tmp_path / "w.safetensors", components)
+    images = torch.randn(1, 1, 32, 32)
+    assert torch.equal(loaded(images), model.eval()(images))
+    assert read == card()
+    assert not loaded.training
+
+
+def test_weights_of_a_missing_plugin_say_what_to_install(tmp_path: Path, components: Registry) -> None:
+    strange = card(model=ComponentConfig(name="from-elsewhere"), package=("their-package", "1.2"))
+    ckpt.save_network(tmp_path / "w.safetensors", {"a": torch.zeros(1)}, strange)
+    with pytest.raises(PluginError, match="pip install their-package==1.2"):
+        ckpt.load_network(tmp_path / "w.safetensors", components)
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path, components: Registry) -> None:
+    ckpt.save_network(tmp_path / "w.safetensors", {"a": torch.zeros(1)}, card())
+    with pytest.raises(DataError, match="don't fit unet"):
+        ckpt.load_network(tmp_path / "w.safetensors", components)
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights", b"\x80\x04K\x01."])
+def test_a_damaged_file_is_named(tmp_path: Path, components: Registry, content: bytes) -> None:
+    (tmp_path / "w.safetensors").write_bytes(content)
+    with pytest.raises(DataError, match=r"w\.safetensors: not a readable safetensors file"):
+        ckpt.load_network(tmp_path / "w.safetensors", components)
+
+
+def test_other_safetensors_and_missing_files_are_refused(tmp_path: Path, components: Registry) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(DataError, match="not written by cxrkit"):
+        ckpt.load_network(tmp_path / "other.safetensors", components)
+    with pytest.raises(DataError, match="no such file"):
+        ckpt.load_network(tmp_path / "none.safetensors", components)
+
+
+def test_metadata_of_another_version_is_refused(tmp_path: Path, components: Registry) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors", metadata={"cxrkit": json.dumps({"format": 99})})
+    with pytest.raises(DataError, match="Update cxrkit"):
+        ckpt.load_network(tmp_path / "w.safetensors", components)
+
+
+@pytest.mark.parametrize("best", [None, (0.5, 3)])
+def test_a_state_comes_back_as_it_was(tmp_path: Path, best: tuple[float, int] | None) -> None:
+    tensors = {"network.w": torch.randn(3, 4), "network.n": torch.tensor(5)}
+    ckpt.save_state(tmp_path / "s.safetensors", ckpt.TrainingState(tensors, 12, best))
+    state = ckpt.load_state(tmp_path / "s.safetensors")
+    assert (state.step, state.best) == (12, best)
+    assert all(torch.equal(state.tensors[name], value) for name, value in tensors.items())
+
+
+def test_an_optimizer_goes_on_as_if_it_had_never_stopped() -> None:
+    def make() -> tuple[nn.Module, torch.optim.Optimizer]:
+        torch.manual_seed(0)
+        model = nn.Conv2d(4, 8, 3).to(memory_format=torch.channels_last)
+        return model, torch.optim.AdamW(model.parameters(), lr=1e-2, fused=True)
+
+    def steps(model: nn.Module, optimizer: torch.optim.Optimizer, seeds: range) -> None:
+        for seed in seeds:
+            images = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(seed))
+            optimizer.zero_grad()
+            model(images).square().sum().backward()
+            optimizer.step()
+
+    straight, broken, resumed = make(), make(), make()
+    steps(*straight, range(6))
+    steps(*broken, range(3))
+    tensors = ckpt.module_tensors("m", broken[0]) | ckpt.optimizer_tensors("o", broken[1])
+    ckpt.restore_module("m", resumed[0], tensors)
+    ckpt.restore_optimizer("o", resumed[1], tensors)
+    steps(*resumed, range(3, 6))
+    for one, other in zip(straight[0].parameters(), resumed[0].parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_full_disk_is_told(components: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ckpt, "save_file", full)
+    with pytest.raises(StorageError, match="disk is full"):
+        ckpt.save_state(tmp_path / "s.safetensors", ckpt.TrainingState({}, 0, None))
+    assert list(tmp_path.iterdir()) == []

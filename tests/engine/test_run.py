@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cxrkit.config import RunConfig
+from cxrkit.engine.run import RunDirectory, default_folder
+from cxrkit.errors import ConfigError, DataError, StorageError
+
+
+def test_the_configuration_comes_back(tmp_path: Path, tiny: Callable[..., RunConfig]) -> None:
+    run = RunDirectory.create(tmp_path / "run", tiny(loss="dice + 0.5*bce"))
+    assert RunDirectory.open(run.path).config() == tiny(loss="dice + 0.5*bce")
+
+
+def test_an_occupied_place_is_left_alone(tmp_path: Path, tiny: Callable[..., RunConfig]) -> None:
+    RunDirectory.create(tmp_path / "run", tiny())
+    with pytest.raises(ConfigError, match="a run in that place") as caught:
+        RunDirectory.create(tmp_path / "run", tiny())
+    assert "--resume" in caught.value.remedy
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("precious")
+    with pytest.raises(ConfigError, match="something in that place"):
+        RunDirectory.create(tmp_path / "mine", tiny())
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError):
+        RunDirectory.create(tmp_path / "file", tiny())
+
+
+def test_an_impossible_place_is_told(tmp_path: Path, tiny: Callable[..., RunConfig]) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="part of the path is a file"):
+        RunDirectory.create(tmp_path / "file" / "run", tiny())
+
+
+def test_what_is_not_a_run_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no config\.yaml"):
+        RunDirectory.open(tmp_path)
+    with pytest.raises(DataError, match="provenance"):
+        RunDirectory(tmp_path).provenance()
+    with pytest.raises(DataError, match="no weights"):
+        RunDirectory(tmp_path).weights()
+
+
+def test_a_line_cut_by_a_kill_is_left_out(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    for step in (10, 20, 30):
+        run.log({"step": step, "loss": 1.0})
+    with (tmp_path / "metrics.jsonl").open("a") as stream:
+        stream.write('{"step": 40, "lo')
+    assert [record["step"] for record in run.metrics()] == [10, 20, 30]
+    run.forget_metrics_after(20)
+    assert [record["step"] for record in run.metrics()] == [10, 20]
+    assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 2
+
+
+def test_folders_are_numbered(tmp_path: Path, tiny: Callable[..., RunConfig]) -> None:
+    first = default_folder(tiny(augment=["mixup"]), tmp_path)
+    assert first.name == "unet-dice-mixup-1"
+    first.mkdir()
+    assert default_folder(tiny(augment=["mixup"]), tmp_path).name == "unet-dice-mixup-2"

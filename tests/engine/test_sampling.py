@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cxrkit.engine.sampling import Sampler, derive_seed, generator
+from cxrkit.errors import DataError
+
+shapes = st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(0, 30))
+
+
+@settings(deadline=None, max_examples=50)
+@given(shapes, st.integers(0, 1000))
+def test_an_epoch_uses_each_film_at_most_once(shape: tuple[int, int, int], seed: int) -> None:
+    batch, draws, extra = shape
+    sampler = Sampler(batch * draws + extra, batch, draws, seed)
+    seen = torch.cat([sampler.indices(step) for step in range(sampler.steps_per_epoch)])
+    assert len(seen) == sampler.steps_per_epoch * batch * draws
+    assert len(set(seen.tolist())) == len(seen)
+    assert 0 <= int(seen.min())
+    assert int(seen.max()) < sampler.films
+
+
+def test_the_paper_makes_about_1000_updates() -> None:
+    # Maga 2021 §3.1: 1000, 500 and 50 epochs of 10, 20 and 209 films, batch 5, pairs by mixup.
+    updates = [Sampler(n, 5, 2, 0).steps_per_epoch * epochs for n, epochs in ((10, 1000), (20, 500), (209, 50))]
+    assert updates == [1000, 1000, 1000]
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_processes_share_the_batch_of_one(world: int) -> None:
+    alone, shared = Sampler(40, 4, 2, 3), Sampler(40, 4, 2, 3, world)
+    for step in range(12):
+        pairs = {tuple(pair) for pair in alone.indices(step).view(2, -1).T.tolist()}
+        parts = [shared.indices(step, rank).view(2, -1).T.tolist() for rank in range(world)]
+        assert {tuple(pair) for part in parts for pair in part} == pairs
+
+
+def test_steps_depend_on_seed_and_step_alone() -> None:
+    first, again, other = (Sampler(20, 5, 1, seed) for seed in (1, 1, 2))
+    assert torch.equal(first.indices(7), again.indices(7))
+    assert any(not torch.equal(first.indices(step), other.indices(step)) for step in range(4))
+    epochs = [torch.cat([first.indices(4 * epoch + k) for k in range(4)]) for epoch in range(2)]
+    assert not torch.equal(*epochs)
+
+
+def test_too_few_films_says_how_small_the_batch_must_be() -> None:
+    with pytest.raises(DataError, match="draws 10 films .* but 7 train") as caught:
+        Sampler(7, 5, 2, 0)
+    assert "--batch-size 3" in caught.value.remedy
+    with pytest.raises(DataError, match="draws 2 films .* but 1 train") as caught:
+        Sampler(1, 1, 2, 0)
+    assert "more films" in caught.value.remedy
+
+
+def test_an_uneven_share_is_refused() -> None:
+    with pytest.raises(DataError, match="shared evenly by 2"):
+        Sampler(20, 5, 1, 0, 2)
+
+
+@given(st.integers(0, 2**31 - 1), st.integers(0, 10**6))
+def test_seeds_are_separate_for_each_purpose(seed: int, step: int) -> None:
+    seeds = {derive_seed(seed, "a", step), derive_seed(seed, "b", step), derive_seed(seed, "a", step + 1)}
+    assert len(seeds) == 3
+    assert all(0 <= value < 2**63 for value in seeds)
+    assert generator(seed, "a", step).initial_seed() == derive_seed(seed, "a", step)

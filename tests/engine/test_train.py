@@ -1,0 +1,327 @@
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from cxrkit.config import TrainConfig
+from cxrkit.engine import train as training
+from cxrkit.engine.checkpoint import load_state
+from cxrkit.engine.run import RunDirectory
+from cxrkit.engine.train import Interrupted, learning_rate, train
+from cxrkit.errors import ConfigError, DataError, TrainingError
+from cxrkit.interfaces import Batch, Loss
+from cxrkit.registry import Registry
+
+NewRun = Callable[..., RunDirectory]
+
+
+class StopAt:
+    """An observer that does something at a step."""
+
+    def __init__(self, step: int, action: Callable[[], None]) -> None:
+        self.at, self.action, self.stage_name, self.said = step, action, "", list[str]()
+
+    def stage(self, name: str, total: int) -> None:
+        self.stage_name = name
+
+    def advance(self, done: int, note: str = "") -> None:
+        if self.stage_name == "Training" and done == self.at:
+            self.at = -1
+            self.action()
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+
+class Killed(BaseException):
+    """Ends training as abruptly as a test can without ending itself."""
+
+
+def die() -> None:
+    raise Killed
+
+
+def same_result(one: RunDirectory, other: RunDirectory) -> None:
+    a, b = load_state(one.state_file), load_state(other.state_file)
+    assert (a.step, a.best) == (b.step, b.best)
+    assert a.tensors.keys() == b.tensors.keys()
+    different = [name for name, value in a.tensors.items() if not torch.equal(value, b.tensors[name])]
+    assert different == []
+    for name in ("best", "last"):
+        assert one.weights(name).read_bytes() == other.weights(name).read_bytes()
+    logs = [[{k: v for k, v in r.items() if k != "seconds"} for r in run.metrics()] for run in (one, other)]
+    assert logs[0] == logs[1]
+
+
+SETTINGS = {"augment": ["geometric", "intensity", "mixup"], "train__batch_size": 2}
+
+
+@pytest.mark.parametrize("killed_after", [1, 3, 4, 6])
+@pytest.mark.parametrize("precision", ["32", "bf16"])
+def test_a_killed_run_ends_bit_equal_to_one_that_was_not(
+    new_run: NewRun, components: Registry, killed_after: int, precision: str
+) -> None:
+    straight = new_run("straight", train__precision=precision, **SETTINGS)
+    train(straight, components)
+    broken = new_run("broken", train__precision=precision, **SETTINGS)
+    with pytest.raises(Killed):
+        train(broken, components, StopAt(killed_after, die))
+    torch.rand(killed_after)  # a new process has another global generator
+    train(broken, components)
+    same_result(straight, broken)
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(new_run: NewRun, components: Registry) -> None:
+    straight, stopped = new_run("straight"), new_run("stopped")
+    train(straight, components)
+    with pytest.raises(Interrupted, match="after step 3 of 6") as caught:
+        train(stopped, components, StopAt(3, lambda: os.kill(os.getpid(), signal.SIGINT)))
+    assert f"cxrkit train --resume {stopped.path}" in caught.value.remedy
+    assert caught.value.exit_code == 130
+    assert load_state(stopped.state_file).step == 3
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    train(stopped, components)
+    same_result(straight, stopped)
+
+
+@pytest.mark.slow
+def test_kill_9_in_the_middle_and_resume(new_run: NewRun, components: Registry) -> None:
+    straight, killed = (new_run(name, train__steps=30, train__checkpoint_every=4) for name in ("straight", "killed"))
+    train(straight, components)
+    code = (
+        "import os, signal, sys\nfrom pathlib import Path\nimport torch\ntorch.set_num_threads(1)\n"
+        "from cxrkit.engine.run import RunDirectory\nfrom cxrkit.engine.train import train\n"
+        "from cxrkit.plugins import registry\n"
+        "class Kill:\n"
+        "    def stage(self, name, total): self.name = name\n"
+        "    def advance(self, done, note=''):\n"
+        "        if self.name == 'Training' and done == 22: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    def say(self, message): pass\n"
+        "train(RunDirectory.open(Path(sys.argv[1])), registry(), Kill())\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, str(killed.path)], check=False, capture_output=True, text=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert load_state(killed.state_file).step == 20
+    train(killed, components)
+    same_result(straight, killed)
+
+
+def test_a_finished_run_is_not_trained_again(new_run: NewRun, components: Registry) -> None:
+    run = new_run("run")
+    train(run, components)
+    before = run.state_file.stat().st_mtime_ns
+    train(run, components, StopAt(6, lambda: None))
+    assert run.state_file.stat().st_mtime_ns == before
+
+
+class Poisoned(Loss):
+    """NaN once `after` losses have been computed."""
+
+    def __init__(self, *, after: Annotated[int, Field(ge=0)] = 3, gradient_only: bool = False) -> None:
+        super().__init__()
+        self.after, self.gradient_only, self.calls = after, gradient_only, 0
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        self.calls += 1
+        if self.calls <= self.after:
+            return (logits.sigmoid() - targets).square().mean()
+        if self.gradient_only:  # the root's slope at 0 is infinite
+            return (logits - logits).sum().sqrt()
+        return logits.sum() * math.nan
+
+
+@pytest.mark.parametrize("gradient_only", [True, False])
+def test_nan_stops_says_where_and_keeps_the_last_good_state(
+    new_run: NewRun, components: Registry, add: Callable[..., None], gradient_only: bool
+) -> None:
+    add("loss", "poisoned", Poisoned)
+    run = new_run("run", loss=[{"name": "poisoned", "gradient_only": gradient_only}])
+    with pytest.raises(TrainingError, match=r"Step 4 of 6: .*poisoned.*last good state is kept") as caught:
+        train(run, components)
+    assert "--lr" in caught.value.remedy
+    state = load_state(run.state_file)
+    assert state.step == 2
+    assert all(torch.isfinite(value).all() for value in state.tensors.values())
+
+
+class Critic(Loss):
+    """A loss with something of its own to train."""
+
+    own_learning_rate = 1e-2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.judge = nn.Linear(1, 1)
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return (logits.sigmoid() - targets).square().mean() + 0.01 * self.judge(logits.mean().view(1)).sum()
+
+    def own_loss(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
+        assert not logits.requires_grad
+        assert images.shape[1] == 1
+        return (self.judge(logits.mean().view(1)) - targets.mean()).square().sum()
+
+
+def test_a_loss_trains_its_own_parameters_and_resumes(
+    new_run: NewRun, components: Registry, add: Callable[..., None]
+) -> None:
+    add("loss", "critic", Critic)
+    straight, broken = (new_run(name, loss=["critic", "dice"]) for name in ("straight", "broken"))
+    train(straight, components)
+    with pytest.raises(Killed):
+        train(broken, components, StopAt(3, die))
+    train(broken, components)
+    same_result(straight, broken)
+    trained = load_state(straight.state_file).tensors["loss.terms.0.judge.weight"]
+    torch.manual_seed(0)
+    assert not any(torch.equal(trained, Critic().judge.weight) for _ in range(2))
+
+
+@pytest.mark.slow
+def test_ten_films_are_learnt_by_heart(new_run: NewRun, components: Registry) -> None:
+    run = new_run("run", train__steps=150, train__lr=1e-2, train__validate_every=150, model__base_channels=8)
+    train(run, components)
+    records = [record for record in run.metrics() if "loss" in record]
+    assert records[0]["train_dsc"] < 0.7
+    assert records[-1]["train_dsc"] > 0.93
+
+
+def test_protocol_paper_selects_on_the_test_films(new_run: NewRun, components: Registry) -> None:
+    run = new_run("run", train__protocol="paper")
+    films = train(run, components)
+    assert films.split.validation == ()
+    assert {record["on"] for record in run.metrics() if "validation" in record} == {"test"}
+    assert load_state(run.state_file).best is not None
+
+
+def test_without_validation_nothing_is_selected(new_run: NewRun, components: Registry) -> None:
+    run = new_run("run", split__validation=0)
+    train(run, components)
+    assert run.weights().stem == "last"
+    with pytest.raises(DataError, match="no best weights"):
+        run.weights("best")
+
+
+def test_resuming_on_changed_films_is_refused(
+    new_run: NewRun, components: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = new_run("run")
+    train(run, components)
+    text = run.config_file.read_text()
+    seed = "  seed: 0\n"
+    assert seed in text
+    run.config_file.write_text(text.replace(seed, "  seed: 5\n", 1))
+    with pytest.raises(DataError, match="films have changed"):
+        train(run, components)
+
+
+def test_mixing_augments_come_last(new_run: NewRun, components: Registry) -> None:
+    with pytest.raises(ConfigError, match="come last"):
+        train(new_run("run", augment=["mixup", "geometric"]), components)
+
+
+def test_running_out_of_memory_is_told(
+    new_run: NewRun, components: Registry, add: Callable[..., None]
+) -> None:
+    def exhausted(**_: object) -> Loss:
+        class Exhausted(Loss):
+            def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+
+        return Exhausted()
+
+    add("loss", "exhausted", exhausted)
+    with pytest.raises(TrainingError, match="out of memory") as caught:
+        train(new_run("run", loss="exhausted"), components)
+    assert "--batch-size" in caught.value.remedy
+
+
+def test_films_that_do_not_fit_in_memory_come_from_the_store(
+    new_run: NewRun, components: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, streamed = new_run("held"), new_run("streamed")
+    train(held, components)
+    monkeypatch.setattr(training, "_free_memory", lambda device: 0.0)
+    train(streamed, components)
+    same_result(held, streamed)
+
+
+def test_epochs_are_an_alternative_to_steps(new_run: NewRun, components: Registry) -> None:
+    run = new_run("run", train__epochs=2)  # 9 films, batch 2: 4 steps an epoch
+    train(run, components)
+    assert load_state(run.state_file).step == 8
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    config = TrainConfig(lr=1.0, warmup=10)
+    rates = [learning_rate(step, 100, config) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.1 * k for k in range(1, 11)])
+    assert max(rates) == pytest.approx(1.0)
+    assert all(later <= earlier for earlier, later in zip(rates[10:], rates[11:], strict=False))
+    assert 0 < rates[-1] < 0.02
+    constant = TrainConfig(lr=1.0, warmup=0, schedule="constant")
+    assert {learning_rate(step, 100, constant) for step in range(100)} == {1.0}
+
+
+def test_a_second_ctrl_c_acts_at_once() -> None:
+    with training._stop_requests() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_outside_the_main_thread_signals_are_left_alone() -> None:
+    seen: list[bool] = []
+
+    def work() -> None:
+        with training._stop_requests() as stop:
+            seen.append(stop.is_set())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [False]
+
+
+def test_batches_hold_what_the_sampler_chose(new_run: NewRun, components: Registry) -> None:
+    run = new_run("run")
+    films = train(run, components)
+    batches = training._Batches(films, films.indices(films.split.train), torch.device("cpu"), run.config())
+    chosen = torch.tensor([3, 0])
+    batch = batches.take(chosen)
+    assert isinstance(batch, Batch)
+    images, targets = films.store.input_tensors(
+        [batches.positions[3], batches.positions[0]], background=True, standardise=True
+    )
+    assert torch.equal(batch.images, images)
+    assert torch.equal(batch.targets, targets)
+
+
+@pytest.mark.slow
+def test_two_processes_train_together(new_run: NewRun, tmp_path: Path) -> None:
+    run = new_run("run", train__devices=2, train__strategy="ddp")
+    script = tmp_path / "go.py"
+    script.write_text(
+        "import sys\nfrom pathlib import Path\nfrom cxrkit.engine.run import RunDirectory\n"
+        "from cxrkit.engine.train import train\nfrom cxrkit.plugins import registry\n"
+        "train(RunDirectory.open(Path(sys.argv[1])), registry())\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, str(script), str(run.path)], check=False, capture_output=True, text=True, timeout=240
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert load_state(run.state_file).step == 6
+    assert [record["step"] for record in run.metrics() if "validation" in record] == [2, 4, 6]

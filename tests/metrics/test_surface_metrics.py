@@ -1,0 +1,119 @@
+"""HD95 and ASSD against MONAI, with its blind spots filled by a stated rule."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
+from scipy import ndimage
+
+from cxrkit.errors import DataError
+from cxrkit.metrics.surface import (
+    average_symmetric_surface_distance,
+    hausdorff_distance_95,
+    outline,
+    surface_distances,
+)
+
+property_test = settings(deadline=None, max_examples=25)
+seeds = st.integers(0, 2**31 - 1)
+spacings = st.tuples(st.floats(0.1, 2.0), st.floats(0.1, 2.0))
+
+
+def blobs(seed: int, height: int = 40, width: int = 32) -> np.ndarray:
+    """Smooth random shapes, several parts, often cut off by the border."""
+    noise = np.random.default_rng(seed).normal(size=(height, width))
+    smooth = ndimage.gaussian_filter(noise, 3, mode="wrap")
+    return smooth > np.quantile(smooth, 0.7)
+
+
+@property_test
+@given(seeds, seeds, st.none() | spacings)
+def test_blobs_equal_monai(one: int, other: int, spacing: tuple[float, float] | None) -> None:
+    a, b = blobs(one), blobs(other)
+    pair = [torch.from_numpy(mask[None, None]) for mask in (a, b)]
+    ours = surface_distances(a, b, spacing)
+    hausdorff = compute_hausdorff_distance(*pair, include_background=True, percentile=95, spacing=spacing)
+    average = compute_average_surface_distance(*pair, include_background=True, symmetric=True, spacing=spacing)
+    assert ours.hausdorff_95 == pytest.approx(float(hausdorff), rel=1e-5, abs=1e-6)
+    assert ours.average == pytest.approx(float(average), rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize("rows", [slice(0, 10), slice(30, 40), slice(0, 40)], ids=["top", "bottom", "whole height"])
+def test_masks_at_the_border_equal_monai(rows: slice) -> None:
+    a, b = np.zeros((40, 32), bool), np.zeros((40, 32), bool)
+    a[rows, 0:12], b[rows, 6:32] = True, True
+    pair = [torch.from_numpy(mask[None, None]) for mask in (a, b)]
+    hausdorff = compute_hausdorff_distance(*pair, include_background=True, percentile=95)
+    average = compute_average_surface_distance(*pair, include_background=True, symmetric=True)
+    assert hausdorff_distance_95(a, b) == pytest.approx(float(hausdorff))
+    assert average_symmetric_surface_distance(a, b) == pytest.approx(float(average))
+
+
+@property_test
+@given(arrays(bool, (9, 8)), arrays(bool, (9, 8)), spacings)
+def test_they_are_symmetric_and_within_the_diagonal(a: np.ndarray, b: np.ndarray, spacing: tuple[float, float]) -> None:
+    ours, swapped = surface_distances(a, b, spacing), surface_distances(b, a, spacing)
+    diagonal = np.hypot(9 * spacing[0], 8 * spacing[1])
+    assert 0 <= ours.average <= diagonal
+    assert 0 <= ours.hausdorff_95 <= diagonal
+    assert ours.hausdorff_95 == pytest.approx(swapped.hausdorff_95)
+    assert ours.average == pytest.approx(swapped.average)
+    assert surface_distances(a, a, spacing).average == surface_distances(a, a, spacing).hausdorff_95 == 0
+
+
+@property_test
+@given(seeds, st.floats(0.1, 5))
+def test_they_grow_with_the_pixel(seed: int, scale: float) -> None:
+    a, b = blobs(seed), blobs(seed + 1)
+    pixels, scaled = surface_distances(a, b), surface_distances(a, b, (scale, scale))
+    assert scaled.hausdorff_95 == pytest.approx(scale * pixels.hausdorff_95)
+    assert scaled.average == pytest.approx(scale * pixels.average)
+
+
+@property_test
+@given(seeds, st.integers(0, 6), st.integers(0, 9))
+def test_they_do_not_depend_on_the_place(seed: int, down: int, right: int) -> None:
+    a, b = (np.pad(blobs(s, 20, 20), 1) for s in (seed, seed + 1))
+    moved = [np.pad(mask, ((down, 6 - down), (right, 9 - right))) for mask in (a, b)]
+    assert surface_distances(a, b) == surface_distances(*moved)
+
+
+def test_a_shift_is_measured_along_its_axis() -> None:
+    a, b = np.zeros((60, 60), bool), np.zeros((60, 60), bool)
+    a[10:50, 20:21], b[10:50, 25:26] = True, True
+    assert hausdorff_distance_95(a, b, spacing=(9.0, 0.2)) == pytest.approx(1.0)
+    assert average_symmetric_surface_distance(a, b, spacing=(9.0, 0.2)) == pytest.approx(1.0)
+
+
+def test_empty_masks_follow_the_stated_rule() -> None:
+    empty, some = np.zeros((30, 40), bool), np.zeros((30, 40), bool)
+    some[3:9, 4:9] = True
+    assert surface_distances(empty, empty).hausdorff_95 == surface_distances(empty, empty).average == 0
+    for pair in ((empty, some), (some, empty)):
+        assert hausdorff_distance_95(*pair) == average_symmetric_surface_distance(*pair) == 50
+        assert hausdorff_distance_95(*pair, spacing=(0.1, 0.2)) == pytest.approx(np.hypot(3, 8))
+
+
+def test_the_outline_is_one_pixel_wide_and_includes_the_border() -> None:
+    mask = np.ones((5, 5), bool)
+    assert outline(mask).sum() == 16
+    single = np.zeros((5, 5), bool)
+    single[2, 2] = True
+    np.testing.assert_array_equal(outline(single), single)
+
+
+@pytest.mark.parametrize("spacing", [(1.0,), (1.0, 1.0, 1.0), (0.0, 1.0), (1.0, -1.0), (1.0, float("nan"))])
+def test_a_spacing_that_is_none_is_told(spacing: tuple[float, ...]) -> None:
+    mask = np.ones((4, 4), bool)
+    with pytest.raises(DataError, match="spacing"):
+        surface_distances(mask, mask, spacing)
+
+
+def test_masks_of_two_sizes_are_told() -> None:
+    with pytest.raises(DataError, match="differ in shape"):
+        surface_distances(np.ones((4, 4), bool), np.ones((4, 5), bool))

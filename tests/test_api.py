@@ -1,0 +1,171 @@
+"""The Python API on a run that is trained once for the whole file."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import cxrkit
+from cxrkit import api
+from cxrkit.config import DataConfig, make_config
+from cxrkit.errors import ConfigError, DataError
+
+SETTINGS = {
+    "model": {"name": "unet", "base_channels": 8, "depth": 3},
+    "loss": "dice",
+    "data": {"name": "phantom", "count": 24, "size": 64},
+    "preprocess": {"size": 64},
+    "split": {"test_size": 5, "validation": 3},
+    "train": {"steps": 60, "lr": 5e-3, "batch_size": 4, "precision": "32", "device": "cpu"},
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> cxrkit.api.TrainedRun:
+    return cxrkit.train(make_config(SETTINGS), out=tmp_path_factory.mktemp("api") / "run")
+
+
+def test_a_run_leaves_all_that_the_design_promises(trained: cxrkit.api.TrainedRun) -> None:
+    there = {str(path.relative_to(trained.path)) for path in trained.path.rglob("*") if path.is_file()}
+    assert {
+        "config.yaml",
+        "provenance.json",
+        "split.json",
+        "metrics.jsonl",
+        "checkpoints/best.safetensors",
+        "checkpoints/last.safetensors",
+        "checkpoints/state.safetensors",
+        "evaluation/test-best.json",
+        "evaluation/test-best.csv",
+        "report/table.md",
+        "report/curves.png",
+        "report/overlays.png",
+    } <= there
+    assert not [name for name in there if Path(name).name.startswith(".")]
+
+
+def test_training_helped(trained: cxrkit.api.TrainedRun) -> None:
+    assert trained.evaluation is not None
+    assert trained.evaluation.values("lungs", "dice").mean() > 0.7
+
+
+def test_the_saved_configuration_runs_again(trained: cxrkit.api.TrainedRun, tmp_path: Path) -> None:
+    from cxrkit.config import read_yaml
+
+    again = cxrkit.train(make_config(read_yaml(trained.path / "config.yaml")), out=tmp_path / "again")
+    for name in ("best", "last"):
+        file = f"checkpoints/{name}.safetensors"
+        assert (again.path / file).read_bytes() == (trained.path / file).read_bytes()
+
+
+def test_evaluation_of_other_parts_and_other_films(trained: cxrkit.api.TrainedRun) -> None:
+    train_part = cxrkit.evaluate(trained.path, part="train")
+    assert len(train_part.films) == 24 - 5 - 3
+    other = cxrkit.evaluate(trained.path, data=DataConfig(name="phantom", count=3, seed=9, size=64))
+    assert len(other.films) == 3
+    assert other.part == "phantom"
+    assert (trained.path / "evaluation" / "phantom-best.csv").is_file()
+    last = cxrkit.evaluate(trained.path, checkpoint="last")
+    assert (last.weights, last.selected_on) == ("last", "nothing")
+
+
+def write_film(path: Path, shape: tuple[int, int], seed: int = 0) -> Path:
+    noise = np.random.default_rng(seed).integers(0, 4096, (8, 8), dtype=np.uint16)
+    cv2.imwrite(str(path), cv2.resize(noise, shape[::-1], interpolation=cv2.INTER_CUBIC))
+    return path
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (90, 130), (201, 77)])
+def test_masks_come_back_at_the_films_own_size(
+    trained: cxrkit.api.TrainedRun, tmp_path: Path, shape: tuple[int, int]
+) -> None:
+    segmenter = cxrkit.load(trained.path)
+    assert segmenter.structures == ("left_lung", "right_lung", "heart")
+    path = write_film(tmp_path / "film.png", shape)
+    found = segmenter(path)
+    for name in segmenter.structures:
+        assert found.masks[name].shape == shape
+        assert found.masks[name].dtype == bool
+        assert 0 <= found.probabilities[name].min() <= found.probabilities[name].max() <= 1
+    array = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    for name, mask in segmenter(array).masks.items():
+        assert np.array_equal(mask, found.masks[name])
+
+
+def test_prediction_agrees_with_evaluation(trained: cxrkit.api.TrainedRun) -> None:
+    from cxrkit.metrics.overlap import dice
+    from cxrkit.plugins import registry
+
+    dataset = registry().get("dataset", "phantom").build(None, count=24, size=64)
+    entries = {entry.id: entry for entry in dataset.entries()}
+    segmenter = cxrkit.load(trained.path)
+    assert trained.evaluation is not None
+    for film in trained.evaluation.films:
+        sample = dataset.read(entries[film.id])
+        predicted = segmenter(sample.image).masks["heart"]
+        assert dice(predicted, sample.masks["heart"]) == pytest.approx(film.structures["heart"].dice, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.int64), np.full((8, 8), np.nan, np.float32)],
+    ids=["colour", "int64", "nan"],
+)
+def test_arrays_that_are_no_films_are_refused(trained: cxrkit.api.TrainedRun, array: np.ndarray) -> None:
+    with pytest.raises(DataError, match="array"):
+        cxrkit.load(trained.path)(array)
+
+
+def test_predicting_goes_on_after_a_bad_film(trained: cxrkit.api.TrainedRun, tmp_path: Path) -> None:
+    folder = tmp_path / "films"
+    (folder / "sub").mkdir(parents=True)
+    write_film(folder / "a.png", (50, 60))
+    write_film(folder / "sub" / "a.png", (70, 60), seed=1)
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    result = api.predict([folder], trained.path, tmp_path / "out", probabilities=True)
+    assert [failure.film for failure in result.failures] == [str(folder / "broken.png")]
+    assert len(result.rows) == 2
+    assert len({row.folder for row in result.rows}) == 2
+    mask = cv2.imread(str(tmp_path / "out" / "a" / "heart.png"), cv2.IMREAD_UNCHANGED)
+    assert mask.shape == (50, 60)
+    assert set(np.unique(mask)) <= {0, 255}
+    probability = cv2.imread(str(tmp_path / "out" / "a" / "heart-probability.png"), cv2.IMREAD_UNCHANGED)
+    assert probability.dtype == np.uint16
+    assert cv2.imread(str(tmp_path / "out" / "a" / "overlay.png")).shape[2] == 3
+    rows = list(csv.DictReader((tmp_path / "out" / "predictions.csv").open()))
+    listed = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert [row["film"] for row in rows] == [row["film"] for row in listed]
+    assert int(rows[0]["heart_pixels"]) == int((mask > 0).sum())
+
+
+def test_predicting_nothing_is_an_error(trained: cxrkit.api.TrainedRun, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no films in this folder"):
+        api.predict([tmp_path], trained.path, tmp_path / "out")
+    with pytest.raises(DataError, match="No films were given"):
+        api.predict([], trained.path, tmp_path / "out")
+
+
+def test_resume_takes_no_other_settings(trained: cxrkit.api.TrainedRun) -> None:
+    with pytest.raises(ConfigError, match="as it is"):
+        cxrkit.train(make_config(SETTINGS), resume=trained.path)
+    again = cxrkit.train(resume=trained.path)
+    assert again.evaluation == trained.evaluation
+
+
+def test_a_weights_file_alone_is_enough(trained: cxrkit.api.TrainedRun, tmp_path: Path) -> None:
+    alone = tmp_path / "alone.safetensors"
+    alone.write_bytes((trained.path / "checkpoints" / "best.safetensors").read_bytes())
+    film = write_film(tmp_path / "film.png", (64, 64))
+    one, other = cxrkit.load(alone)(film), cxrkit.load(trained.path)(film)
+    assert np.array_equal(one.probabilities["heart"], other.probabilities["heart"])
+
+
+def test_prepare_and_check(wingspan: Path) -> None:
+    config = make_config({"data": {"name": "phantom", "count": 4}, "preprocess": {"size": 32}})
+    assert len(api.prepare(config)) == 4
+    assert all(finding.severity != "error" for finding in api.check(config))
