@@ -145,7 +145,8 @@ class RunConfig(_Part):
     def _losses(cls, value: Any) -> Any:
         if isinstance(value, str):
             return parse_losses(value)
-        return [value] if isinstance(value, Mapping) else value
+        items = [value] if isinstance(value, Mapping) else value
+        return [{"name": item} if isinstance(item, str) else item for item in items]
 
     @field_validator("augment", mode="before")
     @classmethod

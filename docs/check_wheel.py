@@ -1,6 +1,6 @@
 """Check that a wheel holds what users need and nothing else.
 
-    python docs/check_wheel.py dist/cxrkit-0.1.0-py3-none-any.whl
+python docs/check_wheel.py dist/cxrkit-0.1.0-py3-none-any.whl
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Print a command of the README: the shell block that follows `<!-- command: NAME -->`.
 
-    python docs/readme_commands.py train
+python docs/readme_commands.py train
 """
 
 from __future__ import annotations

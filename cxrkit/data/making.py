@@ -9,16 +9,14 @@ Layout of the HDF5 file, N films, K structures, side S:
 
 from __future__ import annotations
 
-import errno
 import hashlib
+import io
 import json
-import os
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,7 +28,7 @@ from cxrkit.config import PreprocessConfig
 from cxrkit.data.preprocess import Placement, preprocess_film, preprocess_mask
 from cxrkit.data.samples import read_sample
 from cxrkit.errors import DataError, StorageError
-from cxrkit.files import atomic_path, storage_error
+from cxrkit.files import atomic_path
 from cxrkit.interfaces import Dataset, Entry
 
 #: Part of the key: raise it whenever preprocessing or the layout changes what a store holds.
@@ -126,34 +124,29 @@ def write_store(path: Path, dataset: Dataset, recipe: Recipe, progress: Progress
     """
     _sweep(path)
     text = recipe.to_json()
-    with atomic_path(path) as temporary:
-        with _hdf5_errors(path):
-            file = h5py.File(temporary, "w")
+    with atomic_path(path) as temporary, _Disk(temporary) as disk:
+        # Chunks are written whole, once: a cache of them would only put errors off.
+        file = h5py.File(disk, "w", rdcc_nbytes=0)
         try:
-            _fill(file, path, dataset, recipe, progress, workers)
+            _fill(file, disk, dataset, recipe, progress, workers)
             if recipe.to_json() != text:
                 raise DataError(f"Films of {recipe.root or recipe.name} changed while they were read.", "Run it again.")
-            with _hdf5_errors(path):
-                file.attrs.update({"format": FORMAT, "key": key_of(text)})
-                # A dataset, because attributes are limited to 64 KiB.
-                file.create_dataset("recipe", data=text)
-                file.close()
-        except BaseException:
-            # What is in the buffers can't be written either when the disk is full.
-            with suppress(OSError, RuntimeError):
-                file.close()
-            raise
+            file.attrs.update({"format": FORMAT, "key": key_of(text)})
+            # A dataset, because attributes are limited to 64 KiB.
+            file.create_dataset("recipe", data=text)
+        finally:
+            file.close()
+        disk.check()
 
 
 def _fill(
-    file: h5py.File, path: Path, dataset: Dataset, recipe: Recipe, progress: Progress | None, workers: int
+    file: h5py.File, disk: _Disk, dataset: Dataset, recipe: Recipe, progress: Progress | None, workers: int
 ) -> None:
     total, size = len(recipe.entries), recipe.preprocess.size
-    with _hdf5_errors(path):
-        options = {"compression": "lzf", "shuffle": True, "fletcher32": True}
-        planes = (total, len(recipe.structures), size, size)
-        file.create_dataset("images", (total, size, size), np.uint16, chunks=(1, size, size), **options)
-        file.create_dataset("masks", planes, np.bool_, chunks=(1, 1, size, size), **options)
+    options = {"compression": "lzf", "shuffle": True, "fletcher32": True}
+    planes = (total, len(recipe.structures), size, size)
+    images = file.create_dataset("images", (total, size, size), np.uint16, chunks=(1, size, size), **options)
+    masks = file.create_dataset("masks", planes, np.bool_, chunks=(1, 1, size, size), **options)
     digest = ContentHash(recipe.structures)
     placements: list[Placement] = []
 
@@ -161,19 +154,53 @@ def _fill(
         return prepare(dataset, entry, recipe.structures, recipe.preprocess)
 
     for index, prepared in enumerate(read_ahead(work, recipe.entries, workers)):
-        with _hdf5_errors(path):
-            file["images"][index] = prepared.image
-            file["masks"][index] = prepared.masks
+        images[index] = prepared.image
+        masks[index] = prepared.masks
+        disk.check()
         digest.add(recipe.entries[index].id, prepared)
         placements.append(prepared.placement)
         if progress is not None:
             progress(index + 1, total)
     unknown = (np.nan, np.nan)
-    with _hdf5_errors(path):
-        file["original_shape"] = np.array([item.original_shape for item in placements], dtype=np.int64)
-        file["content"] = np.array([item.content for item in placements], dtype=np.int64)
-        file["spacing"] = np.array([item.original_spacing or unknown for item in placements], dtype=np.float64)
-        file.attrs["content_hash"] = digest.hexdigest()
+    file["original_shape"] = np.array([item.original_shape for item in placements], dtype=np.int64)
+    file["content"] = np.array([item.content for item in placements], dtype=np.int64)
+    file["spacing"] = np.array([item.original_spacing or unknown for item in placements], dtype=np.float64)
+    file.attrs["content_hash"] = digest.hexdigest()
+
+
+class _Disk(io.FileIO):
+    """The file that HDF5 writes to: it keeps the first error of a write to itself until `check` raises it.
+
+    HDF5 can't let go of a file that it can't write to any more: it fails again at each object that it closes, and
+    at the end of the process. So it is never told; what it writes after the error is lost, and the file with it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "r+b")
+        self._error: OSError | None = None
+
+    def check(self) -> None:
+        """Raise the OSError of the first write that failed, if one did."""
+        if self._error is not None:
+            raise self._error
+
+    def write(self, data: Any) -> int:
+        """Write all of `data`, or pretend to."""
+        left = memoryview(data)
+        try:
+            while left and self._error is None:
+                left = left[super().write(left) :]
+        except OSError as error:
+            self._error = error
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the file's size, or pretend to."""
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self._error = self._error or error
+            return size or 0
 
 
 class ContentHash:
@@ -209,17 +236,6 @@ def read_ahead(function: Callable[[Item], Result], items: Iterable[Item], worker
         finally:
             for future in pending:
                 future.cancel()
-
-
-@contextmanager
-def _hdf5_errors(path: Path) -> Iterator[None]:
-    """HDF5 tells a full disk as OSError or RuntimeError, with the errno in the text at best."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        found = re.search(r"errno = (\d+)", str(error))
-        number = getattr(error, "errno", None) or (int(found[1]) if found else errno.EIO)
-        raise storage_error(path, OSError(number, os.strerror(number))) from error
 
 
 def _sweep(path: Path) -> None:

@@ -31,8 +31,10 @@ def test_a_network_comes_back_as_it_was(tmp_path: Path, components: Registry) ->
     model = model.to(memory_format=torch.channels_last)
     ckpt.save_network(tmp_path / "w.safetensors", model.state_dict(), card())
     loaded, read = ckpt.load_network(tmp_path / "w.safetensors", components)
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in loaded.state_dict().items())
     images = torch.randn(1, 1, 32, 32)
-    assert torch.equal(loaded(images), model.eval()(images))
+    # Another memory layout takes another kernel, whose sums differ in the last bits.
+    assert torch.allclose(loaded(images), model.eval()(images), atol=1e-5)
     assert read == card()
     assert not loaded.training
 

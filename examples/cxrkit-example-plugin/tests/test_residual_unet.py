@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from cxrkit_example_plugin.residual_unet import ResidualUnit, ResidualUNet
+from cxrkit_example_plugin.residual_unet import ResidualUNet, ResidualUnit
 
 
 def test_a_unit_without_residual_is_its_shortcut() -> None:

@@ -39,7 +39,8 @@ class ResidualUnit(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """`(B, inputs, H, W)` to `(B, outputs, H / stride, W / stride)`."""
         residual: Tensor = self.residual(features)
-        return residual + self.shortcut(features)
+        shortcut: Tensor = self.shortcut(features)
+        return residual + shortcut
 
 
 class ResidualUNet(Model):

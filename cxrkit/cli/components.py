@@ -1,0 +1,144 @@
+"""`cxrkit list` and `cxrkit show`: what there is, and what each of it understands."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cxrkit.errors import CxrkitError, PluginError, nearest
+
+if TYPE_CHECKING:
+    from cxrkit.cli.describe import Parameter
+    from cxrkit.registry import Component
+
+_PLURALS = {"models": "model", "losses": "loss", "augments": "augment", "datasets": "dataset"}
+#: Channels that a model is built with to count its parameters.
+_CHANNELS = ("left_lung", "right_lung", "heart", "background")
+
+
+def list_components(
+    kind: Annotated[
+        str | None,
+        typer.Argument(metavar="KIND", help="model, loss, augment or dataset.", show_default="all kinds"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List models, losses, augments or datasets, built-in and from plugins."""
+    from cxrkit.cli.console import show, show_json
+    from cxrkit.cli.loading import load_plugins
+    from cxrkit.registry import KINDS
+
+    kinds = [_kind(kind)] if kind is not None else list(KINDS)
+    registry = load_plugins().registry
+    found = [component for each in kinds for component in registry.components(each)]
+    if as_json:
+        keys = ("kind", "name", "summary", "distribution", "version")
+        show_json([{key: getattr(component, key) for key in keys} for component in found])
+        return
+    clashes = registry.clashes()
+    show(_table(found, clashes))
+
+
+def show_component(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="model, loss, augment or dataset.", show_default=False)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name; see: cxrkit list KIND.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Explain a component and its parameters."""
+    from dataclasses import asdict
+
+    from cxrkit.cli.console import show, show_json
+    from cxrkit.cli.describe import parameters_of
+    from cxrkit.cli.loading import load_plugins
+
+    component = load_plugins().registry.get(_kind(kind), name)
+    parameters = parameters_of(component)
+    documentation = inspect.getdoc(component.target) or ""
+    weights = _count_weights(component, parameters) if component.kind == "model" else None
+    if as_json:
+        show_json(
+            {
+                "kind": component.kind,
+                "name": component.name,
+                "summary": component.summary,
+                "documentation": documentation,
+                "distribution": component.distribution,
+                "version": component.version,
+                "parameters": [asdict(parameter) for parameter in parameters],
+            }
+            | ({"weights": weights} if component.kind == "model" else {})
+        )
+        return
+    heading = f"{component.kind} {component.name}: {component.summary}"
+    show(heading, f"from {component.distribution} {component.version}")
+    if weights is not None:
+        show(f"{weights:,} weights with the default parameters, for {len(_CHANNELS)} output channels")
+    if documentation:
+        show("", documentation)
+    show("", _parameter_table(parameters) if parameters else "It has no parameters.")
+    if parameters:
+        show(f"Set one with: {_example(component, parameters[0])}")
+
+
+def _kind(text: str) -> str:
+    """A kind by its name or plural.
+
+    Raises:
+        PluginError: there is no such kind.
+    """
+    from cxrkit.registry import KINDS
+
+    kind = _PLURALS.get(text.lower(), text.lower())
+    if kind not in KINDS:
+        raise PluginError(
+            f"There is no kind of component called '{text}'.", f"{nearest(kind, KINDS)}Kinds: {', '.join(KINDS)}."
+        )
+    return kind
+
+
+def _table(found: list[Component], clashes: dict[tuple[str, str], list[str]]) -> Any:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("kind", "name", "what it is", "package"):
+        table.add_column(heading, no_wrap=heading in ("kind", "name"))
+    for component in found:
+        clash = " (claimed twice: can't be used)" if (component.kind, component.name) in clashes else ""
+        package = f"{component.distribution} {component.version}"
+        table.add_row(component.kind, Text(component.name), Text(component.summary + clash), Text(package))
+    return table
+
+
+def _parameter_table(parameters: list[Parameter]) -> Any:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("parameter", "type", "default", "range", "what it does"):
+        table.add_column(heading, no_wrap=heading == "parameter")
+    for item in parameters:
+        table.add_row(*(Text(text) for text in (item.name, item.type, item.default, item.range, item.description)))
+    return table
+
+
+def _example(component: Component, parameter: Parameter) -> str:
+    """How the command line names one of its parameters."""
+    value = "VALUE" if parameter.default in ("required", "null") else parameter.default
+    chosen = f"cxrkit train --{component.kind} {component.name}"
+    path = {"model": "model", "dataset": "data"}.get(component.kind, f"{component.kind}.{component.name}")
+    return f"{chosen.replace('--dataset', '--data')} --set {path}.{parameter.name}={value}"
+
+
+def _count_weights(component: Component, parameters: list[Parameter]) -> int | None:
+    """Trainable numbers of a model with default parameters; None where it can't be built without being told more."""
+    offline = {"pretrained": False} if any(item.name == "pretrained" for item in parameters) else {}
+    try:
+        model = component.build(_CHANNELS, **offline)
+    except CxrkitError:
+        return None
+    return sum(parameter.numel() for parameter in model.parameters())

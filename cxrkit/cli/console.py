@@ -1,0 +1,96 @@
+"""What the command line writes: results to stdout, messages to stderr, both safe to pipe.
+
+Text is never read as rich markup and never wrapped: a path may hold brackets, and must come out in one piece.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from cxrkit.errors import CxrkitError
+
+#: Tables that don't go to a terminal may be as wide as they like.
+_UNLIMITED = 10_000
+
+
+def stdout() -> Console:
+    """Where results go."""
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else _UNLIMITED)
+
+
+def stderr() -> Console:
+    """Where messages and progress go; in a process that isn't the first of its run, nowhere."""
+    from rich.console import Console
+
+    width = None if sys.stderr.isatty() else _UNLIMITED
+    return Console(stderr=True, highlight=False, markup=False, emoji=False, width=width, quiet=not is_first_process())
+
+
+def is_first_process() -> bool:
+    """False in the further processes of a distributed run, which all execute the same command line."""
+    ranks = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
+    return all(rank in (None, "", "0") for rank in ranks)
+
+
+def show(*renderables: RenderableType) -> None:
+    """Print results: tables, or text as it is."""
+    console = stdout()
+    for item in renderables:
+        if isinstance(item, str):
+            console.print(item, soft_wrap=True)
+        else:
+            console.print(item)
+
+
+def show_json(content: Any) -> None:
+    """Print a result as JSON; paths become text."""
+    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def say(*lines: str, style: str = "") -> None:
+    """Print a message."""
+    console = stderr()
+    for line in lines:
+        console.print(line, style=style, soft_wrap=True)
+
+
+def warn(message: str) -> None:
+    """Print a warning."""
+    _labelled("Warning:", "bold yellow", [message])
+
+
+def print_error(error: CxrkitError) -> None:
+    """Print what is wrong, and below it what to do."""
+    _labelled("Error:", "bold red", [error.what, *([error.remedy] if error.remedy else [])])
+
+
+def print_defect(error: BaseException) -> None:
+    """Print an exception that isn't the user's doing."""
+    message = " ".join(str(error).split())
+    _labelled(
+        "Error:",
+        "bold red",
+        [
+            f"This is a defect of cxrkit or a plugin: {type(error).__name__}: {message}",
+            "Run the same line again with --debug to see where; please report it with that output.",
+        ],
+    )
+
+
+def _labelled(label: str, style: str, lines: Iterable[str]) -> None:
+    from rich.text import Text
+
+    first, *rest = lines
+    console = stderr()
+    console.print(Text.assemble((label, style), " ", first), soft_wrap=True)
+    for line in rest:
+        console.print(line, soft_wrap=True)

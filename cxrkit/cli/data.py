@@ -1,0 +1,194 @@
+"""`cxrkit data`: preparing, checking and listing films."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from cxrkit.config import RunConfig
+    from cxrkit.data.check import Finding
+
+app = typer.Typer(no_args_is_help=True, help="Prepare, check and list films.")
+
+_FOUND_ERRORS = 3
+
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="PLACE|NAME",
+        help="A folder, a CSV, a JSRT folder, a dataset's name, or NAME:PLACE, as in training.",
+        show_default="the built-in synthetic films",
+    ),
+]
+Structures = Annotated[
+    str | None,
+    typer.Option(metavar="A,B", help="Only these structures, with commas.", show_default="all the data has"),
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="Settings as YAML, as in training.", show_default=False),
+]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Any setting, such as data.mask_threshold=127.", show_default=False
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages.")]
+
+
+@app.command()
+def prepare(
+    data: Data = None,
+    structures: Structures = None,
+    size: Annotated[
+        int | None, typer.Option(help="Side of the network's square input, pixels.", show_default="256")
+    ] = None,
+    config: ConfigFile = None,
+    assignments: Assignments = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Preprocess all films into the cache now, so that training begins at once."""
+    from cxrkit import api
+    from cxrkit.cli.console import show, show_json
+    from cxrkit.cli.progress import progress
+
+    chosen = _settings(data, structures, size, config, assignments)
+    with progress(quiet=quiet) as observer:
+        store = api.prepare(chosen, observer)
+    if as_json:
+        show_json(
+            {
+                "store": store.path,
+                "films": len(store),
+                "structures": store.structures,
+                "size": store.size,
+                "fingerprint": store.content_hash,
+            }
+        )
+        return
+    films = f"{len(store)} film{'' if len(store) == 1 else 's'} of {store.size} × {store.size} pixels"
+    show(f"{films}, with {', '.join(store.structures)}", f"fingerprint {store.content_hash}", str(store.path))
+
+
+@app.command()
+def check(
+    data: Data = None,
+    structures: Structures = None,
+    config: ConfigFile = None,
+    assignments: Assignments = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Read every film and mask and tell what would spoil a training.
+
+    Exits with 3 if there are errors; warnings and notes don't count.
+    """
+    from dataclasses import asdict
+
+    from cxrkit import api
+    from cxrkit.cli.console import show, show_json
+    from cxrkit.cli.progress import progress
+
+    chosen = _settings(data, structures, None, config, assignments)
+    with progress(quiet=quiet) as observer:
+        findings = api.check(chosen, observer)
+    counts = {kind: sum(f.severity == kind for f in findings) for kind in ("error", "warning", "note")}
+    if as_json:
+        show_json({"counts": counts, "findings": [asdict(finding) for finding in findings]})
+    else:
+        if findings:
+            show(_findings(findings))
+        show(", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in counts.items()) + ".")
+    if counts["error"]:
+        raise typer.Exit(_FOUND_ERRORS)
+
+
+@app.command("list")
+def list_data(as_json: Json = False) -> None:
+    """List the datasets that can be read, and the films that the cache holds."""
+    from cxrkit.cli.console import show, show_json
+    from cxrkit.cli.loading import load_plugins
+    from cxrkit.data.store import cache_folder
+
+    datasets = load_plugins().registry.components("dataset")
+    folder = cache_folder()
+    stores = [(path, path.stat()) for path in sorted(folder.glob("*.h5"))]
+    if as_json:
+        show_json(
+            {
+                "datasets": [{"name": c.name, "summary": c.summary, "package": c.distribution} for c in datasets],
+                "cache": folder,
+                "stores": [{"file": path.name, "bytes": about.st_size} for path, about in stores],
+            }
+        )
+        return
+    show(_plain_table(("dataset", "what it reads"), [(c.name, c.summary) for c in datasets]))
+    if stores:
+        show(f"Prepared films in {folder} (made anew when needed, so they may be deleted):")
+        rows = [(path.name, f"{about.st_size / 1e6:.1f} MB", _day(about.st_mtime)) for path, about in stores]
+        show(_plain_table(("file", "size", "made"), rows))
+    else:
+        show(f"No prepared films in {folder} yet.")
+
+
+def _settings(
+    data: str | None, structures: str | None, size: int | None, config: Path | None, assignments: list[str] | None
+) -> RunConfig:
+    """The configuration that these flags describe; the synthetic films where no data is named."""
+    from cxrkit.cli.loading import load_plugins
+    from cxrkit.cli.settings import choose_settings
+
+    return choose_settings(
+        {"size": size},
+        datasets=load_plugins().registry.names("dataset"),
+        file=config,
+        assignments=assignments or (),
+        data=data,
+        structures=structures,
+    ).config
+
+
+def _findings(findings: list[Finding]) -> Any:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    styles = {"error": "bold red", "warning": "yellow", "note": "dim"}
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("", "film", "what was found", "what to do"):
+        table.add_column(heading, overflow="fold")
+    for finding in findings:
+        where = "" if finding.file is None or str(finding.file) in finding.message else f" ({finding.file})"
+        table.add_row(
+            Text(finding.severity, style=styles[finding.severity]),
+            Text(finding.id or "all"),
+            Text(finding.message + where),
+            Text(finding.remedy),
+        )
+    return table
+
+
+def _plain_table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> Any:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table
+
+
+def _day(timestamp: float) -> str:
+    from datetime import datetime
+
+    return datetime.fromtimestamp(timestamp).strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,198 @@
+"""`cxrkit doctor`: whether this machine and installation can do the work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
+
+import typer
+
+Status = Literal["ok", "note", "warning", "broken"]
+
+_LITTLE_SPACE = 2e9
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What was looked at, how it is, and what to do where it isn't well."""
+
+    subject: str
+    status: Status
+    found: str
+    remedy: str = ""
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Examine the installation: torch, devices, libraries, plugins, cache. Exits with 1 if something is broken."""
+    from cxrkit.cli.console import show, show_json
+
+    results = [result for examine in _EXAMINATIONS for result in _safely(examine)]
+    broken = [result for result in results if result.status == "broken"]
+    if as_json:
+        show_json({"healthy": not broken, "examinations": [asdict(result) for result in results]})
+    else:
+        show(_table(results))
+        show(f"{len(broken)} broken." if broken else "All that cxrkit needs is there.")
+    if broken:
+        raise typer.Exit(1)
+
+
+def _safely(examine: Callable[[], Iterator[Examination]]) -> list[Examination]:
+    """The results of one examination; that it fails is a result too, since broken packages fail in any way."""
+    results: list[Examination] = []
+    try:
+        for result in examine():
+            results.append(result)
+    except Exception as error:
+        subject = examine.__name__.strip("_").replace("_", " ")
+        message = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        results.append(Examination(subject, "broken", message, f"Mend or reinstall {subject}."))
+    return results
+
+
+def _python() -> Iterator[Examination]:
+    import platform
+
+    from cxrkit import __version__
+
+    yield Examination("cxrkit", "ok", __version__)
+    yield Examination("python", "ok", f"{platform.python_version()} on {platform.platform()}")
+
+
+def _torch() -> Iterator[Examination]:
+    import torch
+
+    from cxrkit.engine.hardware import choose_device, choose_precision, describe_hardware
+
+    yield Examination("torch", "ok", torch.__version__)
+    device = choose_device("auto")
+    about = describe_hardware(device)
+    yield Examination("device", "ok", f"{device.type}: {about['name']}, {about['threads']} threads")
+    precision = choose_precision("auto", device)
+    slow = device.type == "cpu" and precision == "32"
+    yield Examination(
+        "precision",
+        "note" if slow else "ok",
+        precision if not slow else "32: this processor doesn't compute with bf16, which would be faster",
+    )
+
+
+def _torchvision() -> Iterator[Examination]:
+    import importlib.util
+    import warnings
+
+    if importlib.util.find_spec("torchvision") is None:
+        yield Examination("torchvision", "warning", "not installed", "The model smp needs it: pip install torchvision")
+        return
+    from cxrkit.compat import import_torchvision
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module = import_torchvision()
+    # Where its compiled library doesn't fit torch, its operators are declared but nothing computes them.
+    try:
+        import torch
+
+        torch.ops.torchvision.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
+        yield Examination("torchvision", "ok", module.__version__)
+    except (RuntimeError, NotImplementedError, AttributeError):
+        yield Examination(
+            "torchvision", "note", f"{module.__version__}, built for another torch; cxrkit works around it"
+        )
+
+
+def _libraries() -> Iterator[Examination]:
+    import importlib
+
+    for module, essential in (
+        ("cv2", True),
+        ("h5py", True),
+        ("safetensors", True),
+        ("lightning_fabric", True),
+        ("kornia", True),
+        ("matplotlib", True),
+        ("segmentation_models_pytorch", False),
+        ("pydicom", False),
+    ):
+        purposes = {
+            "segmentation_models_pytorch": "the model smp needs it: pip install segmentation-models-pytorch",
+            "pydicom": "DICOM films need it: pip install 'cxrkit[dicom]'",
+        }
+        try:
+            found = importlib.import_module(module)
+        except Exception as error:  # a broken package may fail in any way
+            missing = isinstance(error, ModuleNotFoundError) and error.name == module
+            state: Status = "broken" if essential else ("note" if missing else "warning")
+            what = "not installed" if missing else f"{type(error).__name__}: {error}"
+            yield Examination(module, state, what, purposes.get(module, "Reinstall cxrkit's dependencies."))
+        else:
+            yield Examination(module, "ok", str(getattr(found, "__version__", "there")))
+
+
+def _plugins() -> Iterator[Examination]:
+    from cxrkit.plugins import installed
+
+    plugins = installed()
+    for status in plugins.statuses:
+        subject = f"plugin {status.name}"
+        origin = f"{status.distribution} {status.version}"
+        if status.disabled:
+            yield Examination(subject, "note", f"{origin}: switched off by CXRKIT_DISABLE_PLUGINS")
+        elif status.error is not None:
+            remedy = f"Update or uninstall {status.distribution}; `cxrkit plugins list --details` tells more."
+            yield Examination(subject, "warning", f"{origin}: {status.error}", remedy)
+        else:
+            count = len(status.components)
+            yield Examination(subject, "ok", f"{origin}: {count} component{'' if count == 1 else 's'}")
+    for (kind, name), packages in plugins.registry.clashes().items():
+        what = f"claimed by {' and '.join(packages)}"
+        yield Examination(f"{kind} {name}", "warning", what, "Uninstall one, or use CXRKIT_DISABLE_PLUGINS.")
+    if not plugins.registry.names("model"):
+        yield Examination("models", "broken", "none: the built-in plugin isn't there", "Reinstall cxrkit.")
+
+
+def _cache() -> Iterator[Examination]:
+    import shutil
+    import tempfile
+
+    from cxrkit.data.store import cache_folder
+
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        remedy = "Set CXRKIT_CACHE to a folder that can be written to."
+        yield Examination("cache", "broken", f"{folder}: can't be written to: {error.strerror}", remedy)
+        return
+    free = shutil.disk_usage(folder).free
+    found = f"{folder}: {free / 1e9:.1f} GB free"
+    little = free < _LITTLE_SPACE
+    yield Examination("cache", "warning" if little else "ok", found, "Free some space." if little else "")
+
+
+_EXAMINATIONS: tuple[Callable[[], Iterator[Examination]], ...] = (
+    _python,
+    _torch,
+    _torchvision,
+    _libraries,
+    _plugins,
+    _cache,
+)
+
+
+def _table(results: list[Examination]) -> Any:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    styles = {"ok": "green", "note": "cyan", "warning": "yellow", "broken": "bold red"}
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("", "what", "how it is"):
+        table.add_column(heading, overflow="fold")
+    for result in results:
+        found = f"{result.found}\n{result.remedy}" if result.remedy else result.found
+        table.add_row(Text(result.status, style=styles[result.status]), Text(result.subject), Text(found))
+    return table

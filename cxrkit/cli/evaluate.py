@@ -1,0 +1,54 @@
+"""`cxrkit evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a trained run.", show_default=False)],
+    part: Annotated[
+        Literal["test", "validation", "train"], typer.Option(help="Part of the run's own films to score.")
+    ] = "test",
+    checkpoint: Annotated[
+        Literal["auto", "best", "last"],
+        typer.Option(help="Weights: those chosen in training, the last ones, or auto: the chosen where there are any."),
+    ] = "auto",
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PLACE|NAME|NAME:PLACE",
+            help="Score all films of other data instead, another hospital's say.",
+            show_default="the run's own",
+        ),
+    ] = None,
+    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="What computes.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON, film by film too.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages.")] = False,
+) -> None:
+    """Score a run's network, by the honest and the paper's protocol.
+
+    Results go to the run's evaluation/ (a line a film) and report/.
+    """
+    from cxrkit.cli.console import say
+    from cxrkit.cli.loading import load_plugins
+    from cxrkit.cli.progress import progress
+    from cxrkit.cli.results import show_scores
+    from cxrkit.cli.sources import parse_source
+    from cxrkit.errors import ConfigError
+
+    plugins = load_plugins()
+    if data is not None and part != "test":
+        raise ConfigError(f"--data and --part {part} were both given.", "Other data is scored whole: leave --part out.")
+    from cxrkit import api
+    from cxrkit.config import DataConfig
+
+    source = None if data is None else DataConfig.model_validate(parse_source(data, plugins.registry.names("dataset")))
+    with progress(quiet=quiet) as observer:
+        evaluation = api.evaluate(run, part=part, checkpoint=checkpoint, data=source, device=device, observer=observer)
+    show_scores(run, evaluation, as_json=as_json)
+    if not quiet:
+        say("", f"Film by film: {run / 'evaluation'}; tables and pictures: {run / 'report'}")

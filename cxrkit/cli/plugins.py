@@ -1,0 +1,173 @@
+"""`cxrkit plugins`: what is installed, a new plugin, and whether one keeps the contracts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cxrkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cxrkit.plugins import PluginStatus
+    from cxrkit.testing import Result
+
+app = typer.Typer(no_args_is_help=True, help="List, make and check plugins.")
+
+_BROKEN_CONTRACT = 4
+
+
+@app.command("list")
+def list_plugins(
+    details: Annotated[bool, typer.Option("--details", help="Show the tracebacks of broken plugins.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List installed plugins: what each brings, and why one failed to load."""
+    from cxrkit.cli.console import show, show_json
+    from cxrkit.plugins import installed
+
+    plugins = installed()
+    if as_json:
+        show_json([_record(status) for status in plugins.statuses])
+        return
+    show(_table(plugins.statuses))
+    for (kind, name), packages in plugins.registry.clashes().items():
+        show(f"The {kind} '{name}' can't be used: {' and '.join(packages)} both claim it.")
+    if details:
+        for status in plugins.statuses:
+            if status.details:
+                show("", f"{status.name} ({status.distribution} {status.version}):", status.details.rstrip())
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Its name, in kebab-case: heart-nets.", show_default=False)],
+    folder: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where to write it.", show_default="./cxrkit-NAME")
+    ] = None,
+) -> None:
+    """Write a complete plugin package, with a network, a loss and passing tests."""
+    from cxrkit.cli.console import say, show
+    from cxrkit.scaffold import PREFIX, create_plugin
+
+    project = folder or Path(name if name.startswith(PREFIX) else PREFIX + name)
+    files = create_plugin(name, project)
+    show(*(str(file) for file in files))
+    say(
+        "Try it:",
+        f"  pip install -e {project}",
+        f"  cxrkit plugins check {PREFIX}{name.removeprefix(PREFIX)}",
+        f"  pytest {project}",
+    )
+
+
+@app.command()
+def check(
+    name: Annotated[
+        str,
+        typer.Argument(help="An installed package, or a plugin's name in `cxrkit plugins list`.", show_default=False),
+    ],
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DATASET=DIR",
+            help="Try a dataset of the plugin on this folder; may be given again.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Try whether all that a plugin registers keeps the contracts; exits with 4 if not."""
+    from dataclasses import asdict
+
+    from cxrkit.cli.console import show, show_json
+    from cxrkit.testing import run_conformance
+
+    results = run_conformance(name, roots=_roots(data or []))
+    if as_json:
+        show_json([asdict(result) for result in results])
+    else:
+        show(_results(results))
+        counts = {kind: sum(r.outcome == kind for r in results) for kind in ("passed", "failed", "skipped")}
+        show(", ".join(f"{count} {kind}" for kind, count in counts.items()) + ".")
+    if not all(result.passed for result in results):
+        raise typer.Exit(_BROKEN_CONTRACT)
+
+
+def _roots(assignments: list[str]) -> dict[str, Path]:
+    roots: dict[str, Path] = {}
+    for item in assignments:
+        dataset, equals, place = item.partition("=")
+        if not (dataset and equals and place):
+            raise ConfigError(f"--data {item} is not DATASET=DIR.", "Name the dataset: --data my-films=/data/films.")
+        path = Path(place).expanduser()
+        if not path.exists():
+            raise ConfigError(f"--data {item}: there is no such file or folder.", "Check the path.")
+        roots[dataset] = path.resolve()
+    return roots
+
+
+def _record(status: PluginStatus) -> dict[str, Any]:
+    return {
+        "name": status.name,
+        "distribution": status.distribution,
+        "version": status.version,
+        "status": _status(status),
+        "seconds": round(status.seconds, 4),
+        "error": status.error,
+        "details": status.details,
+        "components": [f"{component.kind} {component.name}" for component in status.components],
+    }
+
+
+def _status(status: PluginStatus) -> str:
+    if status.disabled:
+        return "disabled"
+    if status.error is not None:
+        return "broken"
+    return "slow" if status.slow else "ok"
+
+
+def _table(statuses: list[PluginStatus]) -> Any:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    styles = {"ok": "green", "slow": "yellow", "broken": "bold red", "disabled": "dim"}
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("plugin", "package", "status", "loaded in", "what it brings"):
+        table.add_column(heading, overflow="fold")
+    for status in statuses:
+        kinds: dict[str, list[str]] = {}
+        for component in status.components:
+            kinds.setdefault(component.kind, []).append(component.name)
+        brings = "\n".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items())
+        state = _status(status)
+        table.add_row(
+            Text(status.name),
+            Text(f"{status.distribution} {status.version}"),
+            Text(state, style=styles[state]),
+            f"{1000 * status.seconds:.0f} ms",
+            Text(status.error or brings),
+        )
+    return table
+
+
+def _results(results: list[Result]) -> Any:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    styles = {"passed": "green", "failed": "bold red", "skipped": "dim"}
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("", "component", "check", "why"):
+        table.add_column(heading, overflow="fold")
+    for result in results:
+        table.add_row(
+            Text(result.outcome, style=styles[result.outcome]),
+            Text(f"{result.kind} {result.name}"),
+            Text(result.check),
+            Text(result.message),
+        )
+    return table

@@ -1,0 +1,93 @@
+"""`cxrkit predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from cxrkit.api import Predictions
+
+_SOME_FAILED = 3
+
+
+def predict(
+    films: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILM...", help="Films (PNG, TIFF, JPEG, DICOM), or folders of them.", show_default=False
+        ),
+    ],
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN|FILE", help="A trained run's folder, or a weights file of one.", show_default=False),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where masks, overlays and the table go.")] = Path(
+        "predictions"
+    ),
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Also write probabilities, as 16-bit PNG.")
+    ] = False,
+    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="What computes.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages.")] = False,
+) -> None:
+    """Segment films: masks at the film's own size, overlays, the cardiothoracic ratio.
+
+    A film that can't be used is told and left out; the exit code is then 3. For research, not for diagnosis.
+    """
+    from cxrkit.errors import ConfigError
+
+    if weights is None:
+        raise ConfigError(
+            "--weights is missing: whose network shall segment the films?",
+            "Give a run (--weights runs/NAME) or a weights file; `cxrkit train` makes a run.",
+        )
+    from cxrkit.cli.loading import load_plugins
+    from cxrkit.cli.progress import progress
+
+    load_plugins()
+    from cxrkit import api
+
+    with progress(quiet=quiet) as observer:
+        predictions = api.predict(films, weights, out, probabilities=probabilities, device=device, observer=observer)
+    _tell(predictions, out, as_json=as_json, quiet=quiet)
+    if predictions.failures:
+        raise typer.Exit(_SOME_FAILED)
+
+
+def _tell(predictions: Predictions, out: Path, *, as_json: bool, quiet: bool) -> None:
+    from dataclasses import asdict
+
+    from cxrkit.cli.console import print_error, say, show, show_json
+    from cxrkit.errors import DataError
+
+    if as_json:
+        show_json(
+            {"films": [asdict(row) for row in predictions.rows], "failures": [asdict(f) for f in predictions.failures]}
+        )
+    elif predictions.rows:
+        show(_table(predictions))
+    for failure in predictions.failures:
+        print_error(DataError(failure.what, failure.remedy))
+    if not quiet:
+        done, failed = len(predictions.rows), len(predictions.failures)
+        left_out = f"; {failed} could not be used" if failed else ""
+        say(f"{done} film{'' if done == 1 else 's'} segmented{left_out}. Table: {out / 'predictions.csv'}")
+
+
+def _table(predictions: Predictions) -> object:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("film", overflow="fold")
+    table.add_column("cardiothoracic ratio", justify="right")
+    table.add_column("written to", overflow="fold")
+    for row in predictions.rows:
+        ratio = "–" if row.cardiothoracic_ratio is None else f"{row.cardiothoracic_ratio:.3f}"
+        table.add_row(Text(row.film), ratio, Text(row.folder))
+    return table

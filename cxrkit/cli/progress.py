@@ -1,0 +1,130 @@
+"""Progress of long work: a bar on a terminal, a line every tenth elsewhere, nothing when asked to be quiet."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from cxrkit.cli.console import is_first_process, say, stderr
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from cxrkit.engine.observer import Observer
+
+
+@contextmanager
+def progress(*, quiet: bool = False) -> Iterator[Observer]:
+    """An observer for the engine that shows what it hears, on stderr."""
+    if quiet or not is_first_process():
+        yield _Quiet()
+    elif sys.stderr.isatty():
+        with _bars() as bars:
+            yield LiveProgress(bars)
+    else:
+        yield PlainProgress()
+
+
+class _Quiet:
+    """Shows nothing; as the engine's own, which importing would import torch."""
+
+    def stage(self, name: str, total: int) -> None:
+        """Ignore."""
+
+    def advance(self, done: int, note: str = "") -> None:
+        """Ignore."""
+
+    def say(self, message: str) -> None:
+        """Ignore."""
+
+
+class LiveProgress:
+    """A bar for each stage, with the time that is left."""
+
+    def __init__(self, bars: Progress) -> None:
+        self.bars = bars
+        self.task: TaskID | None = None
+
+    def stage(self, name: str, total: int) -> None:
+        """A new bar below the finished ones."""
+        if self.task is not None:
+            self.bars.stop_task(self.task)
+        self.task = self.bars.add_task(name, total=total, note="")
+
+    def advance(self, done: int, note: str = "") -> None:
+        """Move the bar."""
+        if self.task is not None:
+            self.bars.update(self.task, completed=done, note=note)
+
+    def say(self, message: str) -> None:
+        """Print above the bars."""
+        self.bars.console.print(message, soft_wrap=True)
+
+
+class PlainProgress:
+    """A line when a stage begins and at every tenth of it, for logs."""
+
+    def __init__(self) -> None:
+        self.name, self.total = "", 0
+        self.told = 0
+        self.began: tuple[float, int] | None = None
+
+    def stage(self, name: str, total: int) -> None:
+        """A line that tells the stage."""
+        self.name, self.total, self.told, self.began = name, total, 0, None
+        say(f"{name}: {total} to do")
+
+    def advance(self, done: int, note: str = "") -> None:
+        """A line at every tenth."""
+        now = time.monotonic()
+        if self.began is None:
+            # Work that is resumed begins with what was done before, which says nothing of the speed.
+            self.began = (now, done)
+        tenth = 10 * done // self.total if self.total else 10
+        if tenth <= self.told:
+            return
+        self.told = tenth
+        parts = [f"{self.name}: {done}/{self.total} ({100 * done // max(1, self.total)} %)"]
+        if note:
+            parts.append(note)
+        seconds, start = now - self.began[0], self.began[1]
+        if start < done < self.total and seconds > 1:
+            parts.append(f"about {duration(seconds / (done - start) * (self.total - done))} left")
+        say(", ".join(parts))
+
+    def say(self, message: str) -> None:
+        """A line."""
+        say(message)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a reader wants them: `40 s`, `12 min`, `3 h 20 min`."""
+    if seconds < 60:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _bars() -> Progress:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
+        console=stderr(),
+    )

@@ -1,0 +1,47 @@
+"""Scores on stdout, as tables or JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxrkit.cli.console import show, show_json
+
+if TYPE_CHECKING:
+    from cxrkit.engine.scores import Evaluation
+
+
+def show_scores(run: Path, evaluation: Evaluation | None, *, as_json: bool) -> None:
+    """Print what a run scored; nothing but the run's place if nothing was."""
+    if as_json:
+        show_json({"run": str(run), **_content(evaluation)})
+    elif evaluation is not None:
+        from cxrkit.report import remarks, rich_table, summarise
+
+        summary = summarise(evaluation)
+        show(rich_table(summary), *remarks(summary))
+
+
+def _content(evaluation: Evaluation | None) -> dict[str, Any]:
+    if evaluation is None:
+        return {"summary": None, "evaluation": None}
+    from cxrkit.report import summarise
+
+    summary = summarise(evaluation)
+    structures = {
+        row.structure: {measure: asdict(spread) for measure, spread in row.overlaps.items()}
+        | {f"{measure}_{unit}": asdict(spread) for (measure, unit), spread in row.distances.items()}
+        for row in summary.rows
+    }
+    return {
+        "summary": {
+            "part": summary.part,
+            "films": summary.films,
+            "selected_on": summary.selected_on,
+            "honest": structures,
+            "paper": {"dsc": asdict(summary.dsc), "iou": asdict(summary.iou)},
+            "cardiothoracic_ratio": None if summary.ratio is None else asdict(summary.ratio),
+        },
+        "evaluation": evaluation.model_dump(mode="json"),
+    }

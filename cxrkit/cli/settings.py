@@ -1,0 +1,148 @@
+"""From a command line's flags to a configuration. Flags that weren't given change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxrkit.cli.sources import parse_source
+from cxrkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cxrkit.config import RunConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Where a flag's value goes in the configuration, and the default that its help tells."""
+
+    path: str
+    default: str
+
+
+#: Flags that set one value each, by the name of the verb's parameter.
+SETTINGS: dict[str, Setting] = {
+    "model": Setting("model.name", "attn-bcdu"),
+    "size": Setting("preprocess.size", "256"),
+    "train_size": Setting("split.train_size", "all that aren't test films"),
+    "test_size": Setting("split.test_size", "0.15"),
+    "validation": Setting("split.validation", "0.1"),
+    "split": Setting("split.file", "drawn by --seed"),
+    "steps": Setting("train.steps", "1000"),
+    "epochs": Setting("train.epochs", "--steps holds"),
+    "batch_size": Setting("train.batch_size", "5"),
+    "lr": Setting("train.lr", "0.0005"),
+    "protocol": Setting("train.protocol", "honest"),
+    "seed": Setting("seed", "0"),
+    "device": Setting("train.device", "auto"),
+    "precision": Setting("train.precision", "auto"),
+    "devices": Setting("train.devices", "1"),
+    "num_nodes": Setting("train.num_nodes", "1"),
+    "strategy": Setting("train.strategy", "auto"),
+}
+
+_MIXUP = "mixup"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """A configuration as a command line asks for it.
+
+    Attributes:
+        config: what came of it.
+        demonstration: no data was named anywhere, so that the built-in synthetic films and their settings hold.
+    """
+
+    config: RunConfig
+    demonstration: bool
+
+
+def choose_settings(
+    values: Mapping[str, Any],
+    *,
+    datasets: Sequence[str],
+    file: Path | None = None,
+    assignments: Sequence[str] = (),
+    loss: str | None = None,
+    mixup: float | None = None,
+    augment: Sequence[str] | None = None,
+    data: str | None = None,
+    structures: str | None = None,
+) -> Choices:
+    """Merge a configuration file, flags and `--set`; where no data is named, over the demonstration's settings.
+
+    Args:
+        values: flags by their name in `SETTINGS`; None where not given.
+        datasets: the registered datasets' names.
+
+    Raises:
+        ConfigError: a value isn't accepted, or flags contradict each other.
+    """
+    from cxrkit.config import demo_settings, make_config, parse_losses, parse_set, read_yaml
+
+    overrides = parse_set(assignments)
+    written = read_yaml(file) if file is not None else {}
+    demonstration = data is None and not _names_data(written, overrides)
+    layers: list[Mapping[str, Any]] = [demo_settings() if demonstration else {}, written]
+    flags = _nested(values)
+    if loss is not None:
+        flags["loss"] = parse_losses(loss)
+    if data is not None:
+        flags["data"] = parse_source(data, datasets)
+    if structures is not None:
+        flags["structures"] = _names(structures)
+    augments = _augments([layer["augment"] for layer in layers if "augment" in layer], augment, mixup)
+    if augments is not None:
+        flags["augment"] = augments
+    return Choices(make_config(*layers, flags, overrides=overrides), demonstration)
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    if values.get("steps") is not None and values.get("epochs") is not None:
+        raise ConfigError("--steps and --epochs were both given.", "Give one: both say how long to train.")
+    flags: dict[str, Any] = {}
+    for name, value in values.items():
+        if value is not None:
+            *parts, key = SETTINGS[name].path.split(".")
+            place = flags
+            for part in parts:
+                place = place.setdefault(part, {})
+            place[key] = value
+    if values.get("steps") is not None:
+        # A file's epochs would overrule the steps that were asked for.
+        flags["train"]["epochs"] = None
+    return flags
+
+
+def _names_data(written: Mapping[str, Any], overrides: Mapping[str, Any]) -> bool:
+    named = written.get("data")
+    in_file = named is not None and (not isinstance(named, Mapping) or "name" in named or "root" in named)
+    return in_file or any(path in ("data", "data.name", "data.root") for path in overrides)
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise ConfigError("--structures names none.", "Write names with commas: --structures left_lung,right_lung.")
+    return names
+
+
+def _augments(written: Sequence[Any], asked: Sequence[str] | None, mixup: float | None) -> list[dict[str, Any]] | None:
+    """The augments that flags ask for, mixup last as it must be; None where they ask for nothing."""
+    if not asked and mixup is None:
+        return None
+    before: Any = written[-1] if written else []
+    listed = [before] if isinstance(before, str | Mapping) else list(before or [])
+    items: list[dict[str, Any]] = [{"name": item} if isinstance(item, str) else dict(item) for item in listed]
+    if asked:
+        known = {item.get("name"): item for item in items}
+        items = [known.get(name, {"name": name}) for name in asked]
+    if mixup is None:
+        return items
+    former = [item for item in items if item.get("name") == _MIXUP]
+    items = [item for item in items if item.get("name") != _MIXUP]
+    if mixup:
+        items.append({**(former[0] if former else {"name": _MIXUP}), "delta": mixup})
+    return items

@@ -1,0 +1,75 @@
+"""The names that cxrkit promises. Whoever changes this list changes other people's programs."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+import cxrkit
+
+PUBLIC = [
+    "Augment",
+    "Batch",
+    "CxrkitError",
+    "Dataset",
+    "Entry",
+    "Loss",
+    "Model",
+    "Partner",
+    "RunConfig",
+    "Sample",
+    "Segmentation",
+    "Segmenter",
+    "SideOutputs",
+    "evaluate",
+    "hookimpl",
+    "load",
+    "train",
+]
+
+TESTING = [
+    "Case",
+    "ConformanceError",
+    "Result",
+    "check_augment",
+    "check_dataset",
+    "check_loss",
+    "check_model",
+    "conformance_cases",
+    "run_conformance",
+]
+
+
+def test_the_list_is_as_promised() -> None:
+    assert cxrkit.__all__ == PUBLIC
+    assert importlib.import_module("cxrkit.testing").__all__ == TESTING
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_each_can_be_imported_and_says_what_it_is(name: str) -> None:
+    value = getattr(cxrkit, name)
+    assert value.__doc__
+    assert name in dir(cxrkit)
+
+
+def test_other_names_are_refused_as_usual() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        _ = cxrkit.trian
+    with pytest.raises(ImportError):
+        exec("from cxrkit import trian")
+
+
+def test_the_version_is_the_installed_one() -> None:
+    assert cxrkit.__version__ == importlib.import_module("importlib.metadata").version("cxrkit")
+
+
+def test_importing_cxrkit_is_cheap() -> None:
+    script = (
+        "import sys, cxrkit; dir(cxrkit); cxrkit.hookimpl\n"
+        "print([m for m in ('torch', 'numpy', 'pydantic', 'cv2') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
