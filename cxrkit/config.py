@@ -146,13 +146,13 @@ class RunConfig(_Part):
         if isinstance(value, str):
             return parse_losses(value)
         items = [value] if isinstance(value, Mapping) else value
-        return [{"name": item} if isinstance(item, str) else item for item in items]
+        return _named(items)
 
     @field_validator("augment", mode="before")
     @classmethod
     def _augments(cls, value: Any) -> Any:
         items = [value] if isinstance(value, str | Mapping) else value
-        return [{"name": item} if isinstance(item, str) else item for item in items or []]
+        return _named(items or [])
 
     @model_validator(mode="after")
     def _unique(self) -> Self:
@@ -161,6 +161,13 @@ class RunConfig(_Part):
             if len(set(names)) < len(names):
                 raise ValueError(f"a {kind} is named twice: {', '.join(names)}")
         return self
+
+
+def _named(items: Any) -> Any:
+    """A list whose bare names have become components; anything else is left to pydantic's own refusal."""
+    if not isinstance(items, list | tuple):
+        return items
+    return [{"name": item} if isinstance(item, str) else item for item in items]
 
 
 def demo_settings() -> dict[str, Any]:

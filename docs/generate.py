@@ -17,7 +17,7 @@ from typing import Any
 
 import typer.main
 from pydantic import BaseModel
-from rendering import bounds, code, constructor, docstring, literal, markdown, signature, table, type_name, value_text
+from rendering import bounds, code, constructor, docstring, literal, signature, table, type_name, value_text
 
 import cxrkit
 import cxrkit.testing
@@ -100,7 +100,7 @@ def _command(command: Any, path: str) -> Iterator[str]:
     inner = {name: c for name, c in getattr(command, "commands", {}).items() if not c.hidden}
     usage = [path, *(["[OPTIONS]"] if options else []), *(_metavar(p) for p in arguments), *(["COMMAND"] * bool(inner))]
     yield f"## {path}"
-    yield markdown(command.help or "")
+    yield _help(command.help or "")
     yield f"```text\n{' '.join(usage)}\n```"
     if inner:
         rows = [(f"[{path} {name}](#{path.replace(' ', '-')}-{name})", _first(c.help)) for name, c in inner.items()]
@@ -117,6 +117,14 @@ def _command(command: Any, path: str) -> Iterator[str]:
         yield table(["option", "value", "default", "meaning"], rows)
     for name, found in inner.items():
         yield from _command(found, f"{path} {name}")
+
+
+def _help(text: str) -> str:
+    """A command's help, with its example lines as such."""
+    return "\n\n".join(
+        f"```bash\n{block}\n```" if block.startswith("cxrkit ") else literal(block)
+        for block in inspect.cleandoc(text).split("\n\n")
+    )
 
 
 def _metavar(parameter: Any) -> str:
@@ -227,7 +235,7 @@ def _settings(part: type[BaseModel], defaults: BaseModel | None, path: str) -> I
     rows: list[tuple[str, ...]] = []
     inner: list[tuple[type[BaseModel], BaseModel | None, str]] = []
     for name, field in part.model_fields.items():
-        default = getattr(defaults, name, None)
+        default = getattr(defaults, name, None if field.is_required() else field.default)
         found = _model_of(field.annotation)
         if found is None or issubclass(found, ComponentConfig) or field.description:
             shown = "must be given" if defaults is None and field.is_required() else _default(default)

@@ -20,14 +20,14 @@ _BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell has it
 class Cli(TyperGroup):
     """A command group that tells users' errors without a traceback and exits with their code."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Take `--debug` from wherever it stands, since it is an afterthought."""
         before, separator, after = _cut(args)
         asked = os.environ.get("CXRKIT_DEBUG", "") not in ("", "0")
         ctx.meta[_DEBUG_KEY] = asked or _DEBUG in before
         return super().parse_args(ctx, [item for item in before if item != _DEBUG] + separator + after)
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Run a verb; see `cxrkit.errors` for the exit codes."""
         try:
             result = super().invoke(ctx)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cxrkit.errors import CxrkitError, PluginError, nearest
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from cxrkit.cli.describe import Parameter
     from cxrkit.registry import Component
 
@@ -37,8 +39,7 @@ def list_components(
         keys = ("kind", "name", "summary", "distribution", "version")
         show_json([{key: getattr(component, key) for key in keys} for component in found])
         return
-    clashes = registry.clashes()
-    show(_table(found, clashes))
+    show(_table(found, registry.clashes()))
 
 
 def show_component(
@@ -98,32 +99,22 @@ def _kind(text: str) -> str:
     return kind
 
 
-def _table(found: list[Component], clashes: dict[tuple[str, str], list[str]]) -> Any:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+def _table(found: list[Component], clashes: dict[tuple[str, str], list[str]]) -> Table:
+    from cxrkit.cli.console import table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("kind", "name", "what it is", "package"):
-        table.add_column(heading, no_wrap=heading in ("kind", "name"))
-    for component in found:
+    def about(component: Component) -> str:
         clash = " (claimed twice: can't be used)" if (component.kind, component.name) in clashes else ""
-        package = f"{component.distribution} {component.version}"
-        table.add_row(component.kind, Text(component.name), Text(component.summary + clash), Text(package))
-    return table
+        return component.summary + clash
+
+    rows = [(c.kind, c.name, about(c), f"{c.distribution} {c.version}") for c in found]
+    return table(("kind", "name", "what it is", "package"), rows, whole=("kind", "name"))
 
 
-def _parameter_table(parameters: list[Parameter]) -> Any:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+def _parameter_table(parameters: list[Parameter]) -> Table:
+    from cxrkit.cli.console import table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("parameter", "type", "default", "range", "what it does"):
-        table.add_column(heading, no_wrap=heading == "parameter")
-    for item in parameters:
-        table.add_row(*(Text(text) for text in (item.name, item.type, item.default, item.range, item.description)))
-    return table
+    rows = [(item.name, item.type, item.default, item.range, item.description) for item in parameters]
+    return table(("parameter", "type", "default", "range", "what it does"), rows, whole=("parameter",))
 
 
 def _example(component: Component, parameter: Parameter) -> str:

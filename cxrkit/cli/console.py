@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.table import Table
+    from rich.text import Text
 
     from cxrkit.errors import CxrkitError
 
@@ -49,6 +51,35 @@ def show(*renderables: RenderableType) -> None:
             console.print(item, soft_wrap=True)
         else:
             console.print(item)
+
+
+def table(
+    headings: Sequence[str], rows: Iterable[Sequence[str | Text]], *, whole: Collection[str] = (), right: str = ""
+) -> Table:
+    """A table of plain text.
+
+    Args:
+        headings: of the columns; those in `whole` are never folded, the one called `right` stands to the right.
+        rows: cells; `Text` where one has a style.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        justify: Literal["left", "right"] = "right" if heading and heading == right else "left"
+        made.add_column(heading, overflow="fold", no_wrap=heading in whole, justify=justify)
+    for row in rows:
+        made.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+    return made
+
+
+def styled(text: str, style: str) -> Text:
+    """A cell with a style."""
+    from rich.text import Text
+
+    return Text(text, style=style)
 
 
 def show_json(content: Any) -> None:

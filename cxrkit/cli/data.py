@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from cxrkit.config import RunConfig
     from cxrkit.data.check import Finding
 
@@ -113,7 +115,7 @@ def check(
 @app.command("list")
 def list_data(as_json: Json = False) -> None:
     """List the datasets that can be read, and the films that the cache holds."""
-    from cxrkit.cli.console import show, show_json
+    from cxrkit.cli.console import show, show_json, table
     from cxrkit.cli.loading import load_plugins
     from cxrkit.data.store import cache_folder
 
@@ -129,11 +131,11 @@ def list_data(as_json: Json = False) -> None:
             }
         )
         return
-    show(_plain_table(("dataset", "what it reads"), [(c.name, c.summary) for c in datasets]))
+    show(table(("dataset", "what it reads"), [(c.name, c.summary) for c in datasets]))
     if stores:
         show(f"Prepared films in {folder} (made anew when needed, so they may be deleted):")
         rows = [(path.name, f"{about.st_size / 1e6:.1f} MB", _day(about.st_mtime)) for path, about in stores]
-        show(_plain_table(("file", "size", "made"), rows))
+        show(table(("file", "size", "made"), rows))
     else:
         show(f"No prepared films in {folder} yet.")
 
@@ -155,37 +157,16 @@ def _settings(
     ).config
 
 
-def _findings(findings: list[Finding]) -> Any:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+def _findings(findings: list[Finding]) -> Table:
+    from cxrkit.cli.console import styled, table
 
     styles = {"error": "bold red", "warning": "yellow", "note": "dim"}
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("", "film", "what was found", "what to do"):
-        table.add_column(heading, overflow="fold")
-    for finding in findings:
-        where = "" if finding.file is None or str(finding.file) in finding.message else f" ({finding.file})"
-        table.add_row(
-            Text(finding.severity, style=styles[finding.severity]),
-            Text(finding.id or "all"),
-            Text(finding.message + where),
-            Text(finding.remedy),
-        )
-    return table
 
+    def where(finding: Finding) -> str:
+        return "" if finding.file is None or str(finding.file) in finding.message else f" ({finding.file})"
 
-def _plain_table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> Any:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    return table
+    rows = [(styled(f.severity, styles[f.severity]), f.id or "all", f.message + where(f), f.remedy) for f in findings]
+    return table(("", "film", "what was found", "what to do"), rows)
 
 
 def _day(timestamp: float) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Status = Literal["ok", "note", "warning", "broken"]
 
@@ -183,16 +186,12 @@ _EXAMINATIONS: tuple[Callable[[], Iterator[Examination]], ...] = (
 )
 
 
-def _table(results: list[Examination]) -> Any:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+def _table(results: list[Examination]) -> Table:
+    from cxrkit.cli.console import styled, table
 
     styles = {"ok": "green", "note": "cyan", "warning": "yellow", "broken": "bold red"}
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("", "what", "how it is"):
-        table.add_column(heading, overflow="fold")
-    for result in results:
-        found = f"{result.found}\n{result.remedy}" if result.remedy else result.found
-        table.add_row(Text(result.status, style=styles[result.status]), Text(result.subject), Text(found))
-    return table
+    rows = [
+        (styled(r.status, styles[r.status]), r.subject, f"{r.found}\n{r.remedy}" if r.remedy else r.found)
+        for r in results
+    ]
+    return table(("", "what", "how it is"), rows)

@@ -10,6 +10,9 @@ import typer
 from cxrkit.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
     from cxrkit.plugins import PluginStatus
     from cxrkit.testing import Result
 
@@ -129,45 +132,30 @@ def _status(status: PluginStatus) -> str:
     return "slow" if status.slow else "ok"
 
 
-def _table(statuses: list[PluginStatus]) -> Any:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+def _table(statuses: list[PluginStatus]) -> Table:
+    from cxrkit.cli.console import styled, table
 
     styles = {"ok": "green", "slow": "yellow", "broken": "bold red", "disabled": "dim"}
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("plugin", "package", "status", "loaded in", "what it brings"):
-        table.add_column(heading, overflow="fold")
-    for status in statuses:
+
+    def row(status: PluginStatus) -> tuple[str | Text, ...]:
         kinds: dict[str, list[str]] = {}
         for component in status.components:
             kinds.setdefault(component.kind, []).append(component.name)
         brings = "\n".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items())
-        state = _status(status)
-        table.add_row(
-            Text(status.name),
-            Text(f"{status.distribution} {status.version}"),
-            Text(state, style=styles[state]),
+        return (
+            status.name,
+            f"{status.distribution} {status.version}",
+            styled(_status(status), styles[_status(status)]),
             f"{1000 * status.seconds:.0f} ms",
-            Text(status.error or brings),
+            status.error or brings,
         )
-    return table
+
+    return table(("plugin", "package", "status", "loaded in", "what it brings"), [row(s) for s in statuses])
 
 
-def _results(results: list[Result]) -> Any:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+def _results(results: list[Result]) -> Table:
+    from cxrkit.cli.console import styled, table
 
     styles = {"passed": "green", "failed": "bold red", "skipped": "dim"}
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("", "component", "check", "why"):
-        table.add_column(heading, overflow="fold")
-    for result in results:
-        table.add_row(
-            Text(result.outcome, style=styles[result.outcome]),
-            Text(f"{result.kind} {result.name}"),
-            Text(result.check),
-            Text(result.message),
-        )
-    return table
+    rows = [(styled(r.outcome, styles[r.outcome]), f"{r.kind} {r.name}", r.check, r.message) for r in results]
+    return table(("", "component", "check", "why"), rows)

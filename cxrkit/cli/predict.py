@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from cxrkit.api import Predictions
 
 _SOME_FAILED = 3
@@ -78,16 +80,11 @@ def _tell(predictions: Predictions, out: Path, *, as_json: bool, quiet: bool) ->
         say(f"{done} film{'' if done == 1 else 's'} segmented{left_out}. Table: {out / 'predictions.csv'}")
 
 
-def _table(predictions: Predictions) -> object:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+def _table(predictions: Predictions) -> Table:
+    from cxrkit.cli.console import table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("film", overflow="fold")
-    table.add_column("cardiothoracic ratio", justify="right")
-    table.add_column("written to", overflow="fold")
-    for row in predictions.rows:
-        ratio = "–" if row.cardiothoracic_ratio is None else f"{row.cardiothoracic_ratio:.3f}"
-        table.add_row(Text(row.film), ratio, Text(row.folder))
-    return table
+    rows = [
+        (row.film, "–" if row.cardiothoracic_ratio is None else f"{row.cardiothoracic_ratio:.3f}", row.folder)
+        for row in predictions.rows
+    ]
+    return table(("film", "cardiothoracic ratio", "written to"), rows, right="cardiothoracic ratio")
