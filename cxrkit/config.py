@@ -188,7 +188,7 @@ def parse_losses(text: str) -> list[dict[str, Any]]:
     """
     terms: list[dict[str, Any]] = []
     for term in text.split("+"):
-        match = re.fullmatch(r"\s*(?:([0-9.]+(?:e-?[0-9]+)?)\s*\*\s*)?([a-z0-9-]+)\s*", term)
+        match = re.fullmatch(r"\s*(?:((?:\d+\.?\d*|\.\d+)(?:e-?\d+)?)\s*\*\s*)?([a-z0-9-]+)\s*", term)
         if match is None:
             raise ConfigError(
                 f"--loss {text!r} is not a sum of losses.", "Write a name, or a sum such as 'dice + 0.5*bce'."
@@ -303,6 +303,8 @@ def _assign(config: dict[str, Any], path: str, value: Any) -> None:
     part = config.get(head)
     if isinstance(part, str):
         part = {"name": part}
+    if part is not None and not isinstance(part, Mapping):
+        raise _no_settings(head, part)
     part = dict(part or ({"name": _COMPONENTS[head]} if head in _COMPONENTS else {}))
     config[head] = part
     for key in rest[:-1]:
@@ -312,12 +314,20 @@ def _assign(config: dict[str, Any], path: str, value: Any) -> None:
     part[rest[-1]] = value
 
 
+def _no_settings(head: str, value: Any) -> ConfigError:
+    return ConfigError(f"{head}: {value!r} is not settings.", f"Write `key: value` lines under `{head}:`, or its name.")
+
+
 def _assign_in_list(config: dict[str, Any], head: str, rest: list[str], path: str, value: Any) -> None:
     current = config.get(head)
     if isinstance(current, str):
         current = parse_losses(current) if head == "loss" else [current]
     if isinstance(current, Mapping):
         current = [current]
+    if not isinstance(current, list | tuple | None) or not all(
+        isinstance(item, str | Mapping) for item in current or ()
+    ):
+        raise _no_settings(head, current)
     items = [{"name": item} if isinstance(item, str) else dict(item) for item in current or []]
     if head == "loss" and current is None:
         items = [{"name": "focal-tversky"}]
@@ -372,7 +382,9 @@ def resolve(config: RunConfig, registry: Registry) -> RunConfig:
 
     def full(kind: str, item: ComponentConfig) -> dict[str, Any]:
         own = {key: getattr(item, key) for key in type(item).model_fields}
-        return own | registry.get(kind, item.name).validate(item.params)
+        component = registry.get(kind, item.name)
+        # As YAML will give them back: a tuple as a list, a path as text.
+        return own | component.parameters(**component.validate(item.params)).model_dump(mode="json")
 
     content = config.model_dump()
     content["model"] = full("model", config.model)

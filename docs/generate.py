@@ -128,7 +128,8 @@ def _help(text: str) -> str:
 
 
 def _metavar(parameter: Any) -> str:
-    return parameter.metavar or parameter.name.upper()
+    name: str = parameter.metavar or parameter.name.upper()
+    return name if parameter.param_type_name == "option" or parameter.required else f"[{name}]"
 
 
 def _type(parameter: Any, hints: dict[str, Any]) -> str:
@@ -303,7 +304,7 @@ def _public(name: str, target: Any) -> Iterator[str]:
             yield f"```python\n{name}{signature(target)}\n```"
             yield docstring(target)
         else:
-            yield "The marker for a plugin's hooks: `@cxrkit.hookimpl`. See [Your own plugin](../how-to/plugin.md)."
+            yield "The marker for a plugin's hooks: `@cxrkit.hookimpl`. See [Your own plugin](../how-to/own-plugin.md)."
         return
     is_settings = issubclass(target, BaseModel)
     if not is_settings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
@@ -63,7 +64,7 @@ def test_other_names_are_refused_as_usual() -> None:
 
 
 def test_the_version_is_the_installed_one() -> None:
-    assert cxrkit.__version__ == importlib.import_module("importlib.metadata").version("cxrkit")
+    assert cxrkit.__version__ == version("cxrkit")
 
 
 def test_importing_cxrkit_is_cheap() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cxrkit.cli.helping import told
 from cxrkit.errors import CxrkitError, PluginError, nearest
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _CHANNELS = ("left_lung", "right_lung", "heart", "background")
 def list_components(
     kind: Annotated[
         str | None,
-        typer.Argument(metavar="KIND", help="model, loss, augment or dataset.", show_default="all kinds"),
+        typer.Argument(metavar="KIND", help=told("model, loss, augment or dataset.", "all kinds"), show_default=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

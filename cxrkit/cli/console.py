@@ -66,7 +66,7 @@ def table(
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for heading in headings:
         justify: Literal["left", "right"] = "right" if heading and heading == right else "left"
         made.add_column(heading, overflow="fold", no_wrap=heading in whole, justify=justify)

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cxrkit.cli.helping import told
+from cxrkit.cli.settings import SETTINGS, choose_settings
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -22,13 +25,18 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="PLACE|NAME",
-        help="A folder, a CSV, a JSRT folder, a dataset's name, or NAME:PLACE, as in training.",
-        show_default="the built-in synthetic films",
+        help=told(
+            "A folder, a CSV, a JSRT folder, a dataset's name, or NAME:PLACE, as in training.",
+            "the built-in synthetic films",
+        ),
+        show_default=False,
     ),
 ]
 Structures = Annotated[
     str | None,
-    typer.Option(metavar="A,B", help="Only these structures, with commas.", show_default="all the data has"),
+    typer.Option(
+        metavar="A,B", help=told("Only these structures, with commas.", "all the data has"), show_default=False
+    ),
 ]
 ConfigFile = Annotated[
     Path | None,
@@ -49,7 +57,10 @@ def prepare(
     data: Data = None,
     structures: Structures = None,
     size: Annotated[
-        int | None, typer.Option(help="Side of the network's square input, pixels.", show_default="256")
+        int | None,
+        typer.Option(
+            help=told("Side of the network's square input, pixels.", SETTINGS["size"].default), show_default=False
+        ),
     ] = None,
     config: ConfigFile = None,
     assignments: Assignments = None,
@@ -145,7 +156,6 @@ def _settings(
 ) -> RunConfig:
     """The configuration that these flags describe; the synthetic films where no data is named."""
     from cxrkit.cli.loading import load_plugins
-    from cxrkit.cli.settings import choose_settings
 
     return choose_settings(
         {"size": size},

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from cxrkit.cli.helping import told
+
 
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a trained run.", show_default=False)],
@@ -21,8 +23,14 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="PLACE|NAME|NAME:PLACE",
-            help="Score all films of other data instead, another hospital's say.",
-            show_default="the run's own",
+            help=told("Score all films of other data instead, another hospital's say.", "the run's own"),
+            show_default=False,
+        ),
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="data.KEY=VALUE", help="A parameter of the other data's dataset.", show_default=False
         ),
     ] = None,
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="What computes.")] = "auto",
@@ -37,16 +45,17 @@ def evaluate(
     from cxrkit.cli.loading import load_plugins
     from cxrkit.cli.progress import progress
     from cxrkit.cli.results import show_scores
-    from cxrkit.cli.sources import parse_source
+    from cxrkit.cli.settings import parse_other_data
     from cxrkit.errors import ConfigError
 
     plugins = load_plugins()
+    if data is None and assignments:
+        raise ConfigError("--set was given without --data.", "The run's own films are read as they were in training.")
     if data is not None and part != "test":
         raise ConfigError(f"--data and --part {part} were both given.", "Other data is scored whole: leave --part out.")
+    source = None if data is None else parse_other_data(data, assignments or (), plugins.registry.names("dataset"))
     from cxrkit import api
-    from cxrkit.config import DataConfig
 
-    source = None if data is None else DataConfig.model_validate(parse_source(data, plugins.registry.names("dataset")))
     with progress(quiet=quiet) as observer:
         evaluation = api.evaluate(run, part=part, checkpoint=checkpoint, data=source, device=device, observer=observer)
     show_scores(run, evaluation, as_json=as_json)

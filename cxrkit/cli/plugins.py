@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cxrkit.cli.helping import told
 from cxrkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def list_plugins(
 def new(
     name: Annotated[str, typer.Argument(help="Its name, in kebab-case: heart-nets.", show_default=False)],
     folder: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where to write it.", show_default="./cxrkit-NAME")
+        Path | None, typer.Option(metavar="DIR", help=told("Where to write it.", "./cxrkit-NAME"), show_default=False)
     ] = None,
 ) -> None:
     """Write a complete plugin package, with a network, a loss and passing tests."""

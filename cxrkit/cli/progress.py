@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from cxrkit.engine.observer import Observer
 
+_SECONDS_BETWEEN = 2.0
+
 
 @contextmanager
 def progress(*, quiet: bool = False) -> Iterator[Observer]:
@@ -69,24 +71,25 @@ class PlainProgress:
 
     def __init__(self) -> None:
         self.name, self.total = "", 0
-        self.told = 0
+        self.told, self.told_at = 0, 0.0
         self.began: tuple[float, int] | None = None
 
     def stage(self, name: str, total: int) -> None:
         """A line that tells the stage."""
-        self.name, self.total, self.told, self.began = name, total, 0, None
+        self.name, self.total, self.told, self.told_at, self.began = name, total, 0, time.monotonic(), None
         say(f"{name}: {total} to do")
 
     def advance(self, done: int, note: str = "") -> None:
-        """A line at every tenth."""
+        """A line at every tenth, but not several a second."""
         now = time.monotonic()
         if self.began is None:
             # Work that is resumed begins with what was done before, which says nothing of the speed.
             self.began = (now, done)
         tenth = 10 * done // self.total if self.total else 10
-        if tenth <= self.told:
+        soon = now - self.told_at < _SECONDS_BETWEEN and done < self.total
+        if tenth <= self.told or soon:
             return
-        self.told = tenth
+        self.told, self.told_at = tenth, now
         parts = [f"{self.name}: {done}/{self.total} ({100 * done // max(1, self.total)} %)"]
         if note:
             parts.append(note)

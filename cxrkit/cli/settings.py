@@ -11,7 +11,7 @@ from cxrkit.cli.sources import parse_source
 from cxrkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from cxrkit.config import RunConfig
+    from cxrkit.config import DataConfig, RunConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,25 @@ def choose_settings(
     return Choices(make_config(*layers, flags, overrides=overrides), demonstration)
 
 
+def parse_other_data(text: str, assignments: Sequence[str], datasets: Sequence[str]) -> DataConfig:
+    """What `--data`, and `--set data.KEY=VALUE` for its parameters, mean where a run is scored on other films.
+
+    Raises:
+        ConfigError: the data isn't there, or an assignment is of something else.
+    """
+    from cxrkit.config import DataConfig, parse_set
+
+    parameters: dict[str, Any] = {}
+    for path, value in parse_set(assignments).items():
+        part, _, key = path.partition(".")
+        if part != "data" or not key or "." in key:
+            raise ConfigError(
+                f"--set {path}: only the data's parameters can be set here.", "Write --set data.KEY=VALUE."
+            )
+        parameters[key] = value
+    return DataConfig.model_validate(parse_source(text, datasets) | parameters)
+
+
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
     if values.get("steps") is not None and values.get("epochs") is not None:
         raise ConfigError("--steps and --epochs were both given.", "Give one: both say how long to train.")
@@ -134,7 +153,11 @@ def _augments(written: Sequence[Any], asked: Sequence[str] | None, mixup: float 
     if not asked and mixup is None:
         return None
     before: Any = written[-1] if written else []
-    listed = [before] if isinstance(before, str | Mapping) else list(before or [])
+    listed = [before] if isinstance(before, str | Mapping) else before or []
+    if not isinstance(listed, list) or not all(isinstance(item, str | Mapping) for item in listed):
+        raise ConfigError(
+            f"augment: {before!r} is no list of augmentations.", "Write a list of names under `augment:`."
+        )
     items: list[dict[str, Any]] = [{"name": item} if isinstance(item, str) else dict(item) for item in listed]
     if asked:
         known = {item.get("name"): item for item in items}

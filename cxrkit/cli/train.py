@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from cxrkit.cli.helping import told
 from cxrkit.cli.settings import SETTINGS, Choices, choose_settings
 from cxrkit.errors import ConfigError
 
@@ -16,14 +17,15 @@ if TYPE_CHECKING:
 _WHAT, _FILMS, _HOW, _MACHINE, _FILES = "What to train", "Films", "Training", "Machine", "Files and output"
 
 
-def _option(flag: str, panel: str, help: str, *, metavar: str | None = None, default: str | bool = False) -> Any:
+def _option(flag: str, panel: str, help: str, *, metavar: str | None = None, default: str = "") -> Any:
     """A flag that is None where it isn't given, so that it doesn't overrule a file.
 
     Its help tells the default of the setting behind it, or `default` where it stands for none or several.
     """
     setting = SETTINGS.get(flag.removeprefix("--").replace("-", "_"))
-    told = setting.default if setting else default
-    return typer.Option(flag, help=help, rich_help_panel=panel, show_default=told, metavar=metavar)
+    default = setting.default if setting else default
+    text = told(help, default) if default else help
+    return typer.Option(flag, help=text, rich_help_panel=panel, show_default=False, metavar=metavar)
 
 
 def train(

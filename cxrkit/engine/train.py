@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 LOG_EVERY = 10
 
 
-class Interrupted(CxrkitError):
+class TrainingInterruptedError(CxrkitError):
     """Training was asked to stop (Ctrl-C); everything is saved."""
 
     exit_code = 130
@@ -48,7 +48,7 @@ def train(run: RunDirectory, registry: Registry, observer: Observer | None = Non
 
     Raises:
         DataError: films that can't be used, or too few. TrainingError: a loss that isn't finite, or no memory.
-        Interrupted: Ctrl-C; the state is saved. StorageError: the disk is full.
+        TrainingInterruptedError: Ctrl-C; the state is saved. StorageError: the disk is full.
     """
     config = run.config()
     fabric = make_fabric(config.train)
@@ -153,7 +153,7 @@ class _Training:
                 self._save()
             if stop.is_set():
                 self._save()
-                raise Interrupted(
+                raise TrainingInterruptedError(
                     f"Stopped after step {self.step} of {self.steps}; everything is saved.",
                     f"Go on with: cxrkit train --resume {self.run.path}",
                 )

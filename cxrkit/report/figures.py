@@ -119,7 +119,17 @@ def _draw_loss(axes: Axes, training: Sequence[Mapping[str, Any]]) -> None:
     axes.plot(steps, values, color=_FAINT, linewidth=0.9)
     axes.plot(steps, smooth(values), color=_INK, linewidth=1.6)
     if values.min() > 0 and values.max() > 10 * values.min():
-        axes.set_yscale("log")
+        _make_logarithmic(axes)
+
+
+def _make_logarithmic(axes: Axes) -> None:
+    """A logarithmic axis with plain numbers: 0.2, 0.5, 1, 2."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _draw_scores(axes: Axes, training: Sequence[Mapping[str, Any]], validation: Sequence[Mapping[str, Any]]) -> None:

@@ -14,6 +14,8 @@ from cxrkit.report.colours import RGB, structure_colours, structure_label
 
 #: Share of the structure's colour in its interior.
 VEIL = 0.18
+#: Share of black in the edge that lines have where they are thick or white.
+EDGE = 0.4
 #: Films with a shorter side below this get neither legend nor numbers: text would hide what they show.
 SMALLEST_WITH_TEXT = 192
 
@@ -56,7 +58,7 @@ def draw_overlay(
         _draw_lines(canvas, _outlines(mask), colours[name], width)
     for mask in (truth or {}).values():
         dashes = [dash for line in _outlines(mask) for dash in _dashed(line, 4.0 * width + 2.0)]
-        _draw_lines(canvas, dashes, _WHITE, max(1, width // 2), closed=False)
+        _draw_lines(canvas, dashes, _WHITE, max(1, round(0.75 * width)), closed=False)
     room_for_text = min(film.shape) >= SMALLEST_WITH_TEXT
     if ratio is not None:
         _draw_ratio(canvas, ratio, width)
@@ -102,13 +104,13 @@ def _outlines(mask: np.ndarray) -> list[np.ndarray]:
     return list(found)
 
 
-def _dashed(outline: np.ndarray, length: float) -> Iterator[np.ndarray]:
-    """The dashes of a closed outline: every other stretch of `length` pixels."""
-    closed = np.concatenate([outline, outline[:1]])
-    steps = np.linalg.norm(np.diff(closed[:, 0], axis=0), axis=1)
+def _dashed(line: np.ndarray, length: float, *, closed: bool = True) -> Iterator[np.ndarray]:
+    """The dashes of a line: every other stretch of `length` pixels."""
+    points = np.concatenate([line, line[:1]]) if closed else line
+    steps = np.linalg.norm(np.diff(points[:, 0], axis=0), axis=1)
     number = np.floor(np.concatenate([[0.0], np.cumsum(steps)]) / length).astype(int)
     for stretch in range(0, int(number[-1]) + 1, 2):
-        dash = closed[number == stretch]
+        dash = points[number == stretch]
         if len(dash):
             yield dash
 
@@ -128,21 +130,23 @@ def _draw_lines(
         shade = part.copy()
         shifted = [line - np.array([left, top], dtype=np.int32) for line in lines]
         cv2.polylines(shade, shifted, closed, _BLACK, width + 2, cv2.LINE_AA)
-        part[:] = cv2.addWeighted(shade, 0.45, part, 0.55, 0)
+        part[:] = cv2.addWeighted(shade, EDGE, part, 1 - EDGE, 0)
     cv2.polylines(canvas, list(lines), closed, colour, width, cv2.LINE_AA)
 
 
 def _draw_ratio(canvas: np.ndarray, ratio: CardiothoracicRatio, width: int) -> None:
     heart_row, thorax_row = _ratio_rows(ratio, canvas.shape[0], width)
-    thin = max(1, round(0.75 * width))
     for extent, row in ((ratio.heart, heart_row), (ratio.thorax, thorax_row)):
         for column, reached in ((extent.left, extent.left_row), (extent.right, extent.right_row)):
-            plumb = [np.array([[[column, row]], [[column, reached]]], dtype=np.int32)]
-            _draw_lines(canvas, plumb, (200, 200, 200), max(1, thin // 2), closed=False)
-            tick = [np.array([[[column, row - 4 * width]], [[column, row + 4 * width]]], dtype=np.int32)]
-            _draw_lines(canvas, tick, _WHITE, thin, closed=False)
-        across = [np.array([[[extent.left, row]], [[extent.right, row]]], dtype=np.int32)]
-        _draw_lines(canvas, across, _WHITE, thin, closed=False)
+            plumb = np.array([[[column, place]] for place in range(min(row, reached), max(row, reached) + 1)])
+            dots = list(_dashed(plumb.astype(np.int32), 2.0 * width + 1.0, closed=False))
+            _draw_lines(canvas, dots, _WHITE, max(1, width // 2), closed=False)
+            _draw_lines(canvas, [_segment(column, row - 4 * width, column, row + 4 * width)], _WHITE, width)
+        _draw_lines(canvas, [_segment(extent.left, row, extent.right, row)], _WHITE, width)
+
+
+def _segment(column: int, row: int, to_column: int, to_row: int) -> np.ndarray:
+    return np.array([[[column, row]], [[to_column, to_row]]], dtype=np.int32)
 
 
 def _ratio_rows(ratio: CardiothoracicRatio, height: int, width: int) -> tuple[int, int]:

@@ -67,7 +67,7 @@ def rich_table(summary: Summary) -> Table:
     from rich.table import Table
 
     title = f"{summary.films} {summary.part} film{'' if summary.films == 1 else 's'}, honest protocol"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for position, heading in enumerate(headings(summary)):
         table.add_column(heading, justify="left" if position == 0 else "right", no_wrap=True)
     for row in summary.rows:

@@ -163,6 +163,7 @@ def evaluation_repeats_itself(subject: Subject) -> None:
     before, state = images.clone(), random_state()
     with torch.no_grad():
         first, second = model(images), model(images)
+    expect(torch.equal(images, before), "images left as they were", "changed ones", "Don't work in place on the input.")
     expect(torch.equal(first, second), "the same logits twice", "others", "Switch dropout off unless `self.training`.")
     expect(
         random_state() == state,
@@ -170,7 +171,6 @@ def evaluation_repeats_itself(subject: Subject) -> None:
         "a changed global generator",
         "Draw only `if self.training`.",
     )
-    expect(torch.equal(images, before), "images left as they were", "changed ones", "Don't work in place on the input.")
 
 
 def films_do_not_influence_each_other(subject: Subject) -> None:

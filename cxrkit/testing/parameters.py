@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 
+import yaml
 from pydantic import ConfigDict, ValidationError, create_model
 
-from cxrkit.testing.expectations import Check, Subject, expect
+from cxrkit.testing.expectations import Check, ConformanceError, Subject, expect
 
 
 def it_has_a_summary_of_one_line(subject: Subject) -> None:
@@ -58,9 +59,26 @@ def defaults_are_given_and_accepted(subject: Subject) -> None:
         expect(False, "defaults within the bounds of their own annotations", faults, "Mend the default or the bound.")
 
 
+def parameters_can_be_written_down(subject: Subject) -> None:
+    """A run's config.yaml holds every parameter: what is written there is read back as it was."""
+    schema = subject.component.parameters
+    values = schema.model_validate(dict(subject.parameters))
+    try:
+        again = schema.model_validate(yaml.safe_load(yaml.safe_dump(values.model_dump(mode="json"))))
+    except (ValueError, yaml.YAMLError) as error:
+        raise ConformanceError(
+            "parameters that YAML can hold",
+            " ".join(str(error).split()),
+            "Use numbers, text, Literal, lists, tuples and paths, and make objects of them in the constructor.",
+        ) from error
+    different = [name for name in schema.model_fields if getattr(values, name) != getattr(again, name)]
+    expect(not different, "parameters that YAML gives back", f"others for {', '.join(different)}", "Use simpler types.")
+
+
 CHECKS: tuple[Check, ...] = (
     it_has_a_summary_of_one_line,
     its_class_has_a_docstring,
     every_parameter_has_a_description,
     defaults_are_given_and_accepted,
+    parameters_can_be_written_down,
 )

@@ -19,7 +19,14 @@ TINY: dict[str, Any] = {
     "data": {"name": "phantom", "count": 14, "size": 64},
     "preprocess": {"size": 32},
     "split": {"test_size": 3, "validation": 2},
-    "train": {"steps": 6, "batch_size": 2, "validate_every": 2, "checkpoint_every": 2, "precision": "32", "device": "cpu"},
+    "train": {
+        "steps": 6,
+        "batch_size": 2,
+        "validate_every": 2,
+        "checkpoint_every": 2,
+        "precision": "32",
+        "device": "cpu",
+    },
 }
 
 

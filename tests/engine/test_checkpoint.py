@@ -42,7 +42,7 @@ def test_a_network_comes_back_as_it_was(tmp_path: Path, components: Registry) ->
 def test_weights_of_a_missing_plugin_say_what_to_install(tmp_path: Path, components: Registry) -> None:
     strange = card(model=ComponentConfig(name="from-elsewhere"), package=("their-package", "1.2"))
     ckpt.save_network(tmp_path / "w.safetensors", {"a": torch.zeros(1)}, strange)
-    with pytest.raises(PluginError, match="pip install their-package==1.2"):
+    with pytest.raises(PluginError, match=r"pip install their-package==1\.2"):
         ckpt.load_network(tmp_path / "w.safetensors", components)
 
 

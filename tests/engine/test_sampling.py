@@ -19,7 +19,7 @@ def test_an_epoch_uses_each_film_at_most_once(shape: tuple[int, int, int], seed:
     seen = torch.cat([sampler.indices(step) for step in range(sampler.steps_per_epoch)])
     assert len(seen) == sampler.steps_per_epoch * batch * draws
     assert len(set(seen.tolist())) == len(seen)
-    assert 0 <= int(seen.min())
+    assert int(seen.min()) >= 0
     assert int(seen.max()) < sampler.films
 
 
@@ -47,10 +47,10 @@ def test_steps_depend_on_seed_and_step_alone() -> None:
 
 
 def test_too_few_films_says_how_small_the_batch_must_be() -> None:
-    with pytest.raises(DataError, match="draws 10 films .* but 7 train") as caught:
+    with pytest.raises(DataError, match=r"draws 10 films .* but 7 train") as caught:
         Sampler(7, 5, 2, 0)
     assert "--batch-size 3" in caught.value.remedy
-    with pytest.raises(DataError, match="draws 2 films .* but 1 train") as caught:
+    with pytest.raises(DataError, match=r"draws 2 films .* but 1 train") as caught:
         Sampler(1, 1, 2, 0)
     assert "more films" in caught.value.remedy
 

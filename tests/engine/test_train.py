@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,7 @@ from cxrkit.config import TrainConfig
 from cxrkit.engine import train as training
 from cxrkit.engine.checkpoint import load_state
 from cxrkit.engine.run import RunDirectory
-from cxrkit.engine.train import Interrupted, learning_rate, train
+from cxrkit.engine.train import TrainingInterruptedError, learning_rate, train
 from cxrkit.errors import ConfigError, DataError, TrainingError
 from cxrkit.interfaces import Batch, Loss
 from cxrkit.registry import Registry
@@ -86,7 +87,7 @@ def test_a_killed_run_ends_bit_equal_to_one_that_was_not(
 def test_ctrl_c_saves_and_says_how_to_go_on(new_run: NewRun, components: Registry) -> None:
     straight, stopped = new_run("straight"), new_run("stopped")
     train(straight, components)
-    with pytest.raises(Interrupted, match="after step 3 of 6") as caught:
+    with pytest.raises(TrainingInterruptedError, match="after step 3 of 6") as caught:
         train(stopped, components, StopAt(3, lambda: os.kill(os.getpid(), signal.SIGINT)))
     assert f"cxrkit train --resume {stopped.path}" in caught.value.remedy
     assert caught.value.exit_code == 130
@@ -232,9 +233,7 @@ def test_mixing_augments_come_last(new_run: NewRun, components: Registry) -> Non
         train(new_run("run", augment=["mixup", "geometric"]), components)
 
 
-def test_running_out_of_memory_is_told(
-    new_run: NewRun, components: Registry, add: Callable[..., None]
-) -> None:
+def test_running_out_of_memory_is_told(new_run: NewRun, components: Registry, add: Callable[..., None]) -> None:
     def exhausted(**_: object) -> Loss:
         class Exhausted(Loss):
             def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -269,7 +268,7 @@ def test_the_learning_rate_rises_and_falls() -> None:
     rates = [learning_rate(step, 100, config) for step in range(100)]
     assert rates[:10] == pytest.approx([0.1 * k for k in range(1, 11)])
     assert max(rates) == pytest.approx(1.0)
-    assert all(later <= earlier for earlier, later in zip(rates[10:], rates[11:], strict=False))
+    assert all(later <= earlier for earlier, later in pairwise(rates[10:]))
     assert 0 < rates[-1] < 0.02
     constant = TrainConfig(lr=1.0, warmup=0, schedule="constant")
     assert {learning_rate(step, 100, constant) for step in range(100)} == {1.0}

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from monai.metrics import compute_dice, compute_iou
 
+from cxrkit.compat import import_torchvision
 from cxrkit.errors import DataError
 from cxrkit.metrics import cardiothoracic, masks, overlap, surface
 from cxrkit.metrics.masks import without_spots
@@ -27,11 +28,10 @@ EMPTY, FULL = np.zeros(SHAPE, bool), np.ones(SHAPE, bool)
 
 @pytest.fixture(scope="module")
 def torchmetrics_functional() -> ModuleType:
-    """torchmetrics, whose import fails as a whole where torchvision doesn't fit torch."""
-    try:
-        from torchmetrics.functional import classification
-    except (ImportError, RuntimeError) as error:
-        pytest.skip(f"torchmetrics can't be imported here: {error}")
+    """torchmetrics, which imports torchvision."""
+    import_torchvision()
+    from torchmetrics.functional import classification
+
     return classification
 
 

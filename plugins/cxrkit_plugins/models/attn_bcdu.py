@@ -162,7 +162,7 @@ class DecoderStep(nn.Module):
         gated = self.gate(skip, self.gating_signal(pair_input))
         if gated.requires_grad:
             # The concatenation hands back a strided part of its gradient, and the gate's batch norm takes
-            # three times as long on that as on a dense copy.
+            # several times as long on that as on a dense copy.
             gated.register_hook(torch.clone)
         joined: Tensor = self.convolve(torch.cat([F.relu(self.up(running)), gated], 1))
         return joined

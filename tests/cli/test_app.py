@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cxrkit import __version__, api
+from cxrkit.errors import ConfigError, DataError, StorageError, TrainingError
+
+VERBS = [
+    (),
+    ("train",),
+    ("evaluate",),
+    ("predict",),
+    ("data",),
+    ("data", "prepare"),
+    ("data", "check"),
+    ("data", "list"),
+    ("list",),
+    ("show",),
+    ("plugins",),
+    ("plugins", "list"),
+    ("plugins", "new"),
+    ("plugins", "check"),
+    ("doctor",),
+]
+
+
+def python(*arguments: str, **more) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=120, check=False, **more
+    )
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def fail(*arguments: object, **more: object) -> None:
+        raise error
+
+    monkeypatch.setattr(api, "train", fail)
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_every_verb_explains_itself(cxrkit, verb) -> None:
+    for flag in ("--help", "-h"):
+        outcome = cxrkit(*verb, flag)
+        assert outcome.code == 0
+        assert "Usage: cxrkit" in outcome.out
+
+
+def test_the_version_is_the_packages(cxrkit) -> None:
+    assert cxrkit("--version").out == f"cxrkit {__version__}\n"
+
+
+def test_help_imports_neither_torch_nor_pydantic_nor_plugins() -> None:
+    script = (
+        "import sys\nfrom cxrkit.cli.app import app\n"
+        "try:\n    app(['--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'pydantic', 'numpy', 'cxrkit_plugins', 'pluggy', 'matplotlib'} & set(sys.modules)\n"
+        "print('heavy:', sorted(heavy))"
+    )
+    assert python("-c", script).stdout.endswith("heavy: []\n")
+
+
+def test_python_m_cxrkit_is_the_command_line() -> None:
+    assert python("-m", "cxrkit", "--version").stdout == f"cxrkit {__version__}\n"
+
+
+def test_an_unknown_verb_or_option_is_a_usage_error(cxrkit) -> None:
+    for arguments in (["trian"], ["train", "--modle", "unet"], ["train", "--precision", "8"], ["evaluate"]):
+        assert cxrkit(*arguments).code == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigError("a", "b"), 2),
+        (DataError("a", "b"), 3),
+        (TrainingError("a", "b"), 5),
+        (StorageError("a", "b"), 6),
+    ],
+)
+def test_errors_have_exit_codes_and_go_to_stderr(cxrkit, monkeypatch, error, code) -> None:
+    failing(monkeypatch, error)
+    outcome = cxrkit("train", "--quiet")
+    assert outcome.code == code
+    assert outcome.err == "Error: a\nb\n"
+    assert outcome.out == ""
+
+
+def test_messages_come_out_as_they_are_however_long_and_bracketed(cxrkit, monkeypatch) -> None:
+    path = "/data/[bold]films[/bold]/" + "very-long-name-" * 20 + ":smile:.png"
+    failing(monkeypatch, DataError(f"{path}: can't be read.", f"Look at {path} [here]."))
+    assert cxrkit("train", "--quiet").err == f"Error: {path}: can't be read.\nLook at {path} [here].\n"
+
+
+def test_a_defect_is_told_in_a_line_and_traced_on_demand(cxrkit, monkeypatch) -> None:
+    failing(monkeypatch, ZeroDivisionError("division\nby [zero]"))
+    outcome = cxrkit("train", "--quiet")
+    assert outcome.code == 1
+    assert "defect of cxrkit or a plugin: ZeroDivisionError: division by [zero]" in outcome.err
+    assert "--debug" in outcome.err
+    assert "Traceback" not in outcome.err
+    for arguments in (("--debug", "train", "--quiet"), ("train", "--quiet", "--debug")):
+        assert "Traceback (most recent call last)" in cxrkit(*arguments).err
+    monkeypatch.setenv("CXRKIT_DEBUG", "1")
+    assert "Traceback" in cxrkit("train", "--quiet").err
+
+
+def test_debug_behind_two_hyphens_is_a_films_name(cxrkit, tmp_path, monkeypatch) -> None:
+    asked: list[list[Path]] = []
+
+    def predict(films, *arguments, **more):
+        asked.append(films)
+        raise DataError("stop")
+
+    monkeypatch.setattr(api, "predict", predict)
+    outcome = cxrkit("predict", "--weights", tmp_path, "--", "--debug")
+    assert asked == [[Path("--debug")]]
+    assert "Traceback" not in outcome.err
+
+
+def test_interrupting_exits_with_130(cxrkit, monkeypatch) -> None:
+    failing(monkeypatch, KeyboardInterrupt())
+    outcome = cxrkit("train", "--quiet")
+    assert outcome.code == 130
+    assert "Stopped." in outcome.err
+
+
+def test_a_closed_pipe_is_no_fault() -> None:
+    command = f"{sys.executable} -m cxrkit show model unet | true"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stderr == ""
+
+
+def test_a_broken_plugin_is_told_once_and_the_rest_works(cxrkit, monkeypatch) -> None:
+    from cxrkit import plugins
+
+    broken = plugins.PluginStatus(
+        "faulty", "cxrkit-faulty", "0.3", error="ImportError: no [such] thing", details="trace"
+    )
+    loaded = plugins.load_plugins()
+    loaded.statuses.append(broken)
+    loaded.registry.broken["faulty"] = "ImportError"
+    monkeypatch.setattr(plugins, "installed", lambda: loaded)
+    outcome = cxrkit("list", "model")
+    assert outcome.code == 0
+    assert "attn-bcdu" in outcome.out
+    assert outcome.err.count("\n") == 1
+    assert (
+        "Warning: The plugin 'faulty' of cxrkit-faulty 0.3 failed to load: ImportError: no [such] thing" in outcome.err
+    )
+    details = cxrkit("plugins", "list", "--details").out
+    assert "broken" in details
+    assert details.endswith("trace\n")
+
+
+def test_further_processes_of_a_distributed_run_keep_silent(cxrkit, monkeypatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    failing(monkeypatch, DataError("a", "b"))
+    outcome = cxrkit("train")
+    assert (outcome.code, outcome.err) == (3, "")

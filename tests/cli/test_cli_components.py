@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+from typing import Annotated, Literal
+
+import pytest
+from pydantic import Field
+
+from cxrkit.cli.describe import parameters_of, type_text, value_text
+from cxrkit.registry import Component
+
+
+@pytest.mark.parametrize("kind", ["model", "models", "loss", "losses", "augment", "dataset", "Datasets"])
+def test_kinds_may_be_plural(cxrkit, kind) -> None:
+    listed = json.loads(cxrkit("list", kind, "--json").out)
+    assert {item["kind"] for item in listed} == {listed[0]["kind"]}
+    assert listed[0]["distribution"] == "cxrkit"
+
+
+def test_without_a_kind_all_are_listed(cxrkit) -> None:
+    outcome = cxrkit("list")
+    for name in ("attn-bcdu", "focal-tversky", "mixup", "jsrt"):
+        assert name in outcome.out
+
+
+def test_listing_imports_no_torch() -> None:
+    import subprocess
+    import sys
+
+    script = (
+        "import sys\nfrom cxrkit.cli.app import app\n"
+        "try:\n    app(['list', '--json'])\nexcept SystemExit:\n    pass\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.endswith("]\nFalse\n")
+
+
+def test_an_unknown_kind_or_name_is_told_with_the_nearest(cxrkit) -> None:
+    outcome = cxrkit("list", "modle")
+    assert (outcome.code, "Did you mean 'model'" in outcome.err) == (4, True)
+    outcome = cxrkit("show", "model", "attn-unt")
+    assert (outcome.code, "Did you mean 'attn-unet'" in outcome.err) == (4, True)
+
+
+def test_show_tells_a_models_parameters_and_its_size(cxrkit) -> None:
+    content = json.loads(cxrkit("show", "model", "attn-bcdu", "--json").out)
+    depth = next(item for item in content["parameters"] if item["name"] == "depth")
+    assert depth["default"] == "4"
+    assert depth["type"] == "int"
+    assert depth["description"]
+    assert content["weights"] > 3_000_000
+    text = cxrkit("show", "model", "attn-bcdu").out
+    assert f"{content['weights']:,} weights" in text
+    assert "--set model." in text
+
+
+def test_show_says_how_to_set_a_losses_parameter(cxrkit) -> None:
+    text = cxrkit("show", "loss", "focal-tversky").out
+    assert "--loss focal-tversky --set loss.focal-tversky." in text
+    assert "weights with the default parameters" not in text
+
+
+def test_show_names_a_datasets_flag(cxrkit) -> None:
+    assert "cxrkit train --data phantom --set data.count=60" in cxrkit("show", "dataset", "phantom").out
+
+
+def _factory(
+    *,
+    count: Annotated[int, Field(ge=1, le=8, description="how many")] = 3,
+    rate: Annotated[float | None, Field(gt=0, lt=1)] = None,
+    even: Annotated[int, Field(ge=2, multiple_of=2)],
+    mode: Literal["a", "b"] = "a",
+    widths: tuple[int, ...] = (8, 16),
+) -> None:
+    """A component without a purpose."""
+
+
+def test_parameters_are_described_in_words() -> None:
+    component = Component("model", "odd", _factory, "odd", "somewhere", "1.0")
+    described = {item.name: (item.type, item.default, item.range) for item in parameters_of(component)}
+    assert described == {
+        "count": ("int", "3", "1 to 8"),
+        "rate": ("number or null", "null", "above 0, below 1"),
+        "even": ("int", "required", "at least 2, a multiple of 2"),
+        "mode": ("one of a, b", "a", ""),
+        "widths": ("list of int", "[8, 16]", ""),
+    }
+
+
+def test_types_and_values_are_written_as_in_yaml() -> None:
+    assert type_text(bool) == "true/false"
+    assert type_text(dict[str, int]) != ""
+    assert [value_text(value) for value in (None, True, 0.5, 1e-4, [1, 2], "x")] == [
+        "null",
+        "true",
+        "0.5",
+        "0.0001",
+        "[1, 2]",
+        "x",
+    ]

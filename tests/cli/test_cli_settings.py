@@ -1,0 +1,177 @@
+"""Flags, files and --set become one configuration."""
+
+from __future__ import annotations
+
+from functools import reduce
+from pathlib import Path
+
+import pytest
+
+from cxrkit.cli.settings import SETTINGS, choose_settings
+from cxrkit.cli.sources import looks_like_jsrt, parse_source
+from cxrkit.config import RunConfig, demo_settings
+from cxrkit.errors import ConfigError, CxrkitError
+
+DATASETS = ["folder", "jsrt", "phantom"]
+#: Defaults that aren't a value but a rule, and what the setting then holds.
+RULES = {
+    "train_size": ("all that aren't test films", None),
+    "split": ("drawn by --seed", None),
+    "epochs": ("--steps holds", None),
+}
+
+
+def choose(values=None, **more) -> RunConfig:
+    return choose_settings(values or {}, datasets=DATASETS, **more).config
+
+
+def test_told_defaults_are_the_configurations() -> None:
+    config = RunConfig()
+    for name, setting in SETTINGS.items():
+        value = reduce(getattr, setting.path.split("."), config)
+        told, expected = RULES.get(name, (str(value), value))
+        assert (setting.default, value) == (told, expected), name
+
+
+def test_told_defaults_of_the_flags_that_stand_for_several_settings() -> None:
+    config = RunConfig()
+    assert [loss.name for loss in config.loss] == ["focal-tversky"]
+    assert config.augment == []
+    assert config.structures is None
+
+
+def test_flags_that_are_not_given_leave_the_file_alone(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("data: phantom\nseed: 5\ntrain: {lr: 0.01, steps: 77}\npreprocess: {size: 64}\n")
+    config = choose(dict.fromkeys(SETTINGS), file=file)
+    assert (config.seed, config.train.lr, config.train.steps, config.preprocess.size) == (5, 0.01, 77, 64)
+
+
+def test_flags_win_over_the_file_and_set_over_flags(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("data: phantom\nseed: 5\ntrain: {lr: 0.01}\n")
+    config = choose({"seed": 6, "lr": 0.02}, file=file, assignments=["train.lr=0.03"])
+    assert (config.seed, config.train.lr) == (6, 0.03)
+
+
+def test_without_data_the_demonstrations_settings_lie_below_all(tmp_path: Path) -> None:
+    chosen = choose_settings({"steps": 9}, datasets=DATASETS, assignments=["data.count=7"])
+    assert chosen.demonstration
+    assert chosen.config.train.steps == 9
+    assert chosen.config.data.params["count"] == 7
+    assert chosen.config.preprocess.size == demo_settings()["preprocess"]["size"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"data": "phantom"},
+        {"assignments": ["data=phantom"]},
+        {"assignments": ["data.name=phantom"]},
+        {"file": "data: phantom"},
+        {"file": "data: {name: phantom, count: 30}"},
+    ],
+)
+def test_named_data_means_no_demonstration(tmp_path: Path, more) -> None:
+    if "file" in more:
+        (tmp_path / "run.yaml").write_text(more["file"])
+        more = {"file": tmp_path / "run.yaml"}
+    chosen = choose_settings({}, datasets=DATASETS, **more)
+    assert not chosen.demonstration
+    assert chosen.config.preprocess.size == RunConfig().preprocess.size
+
+
+def test_mixup_comes_last_and_keeps_what_the_file_says_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("augment: [{name: mixup, delta: 0.4, target: losses}, intensity]\n")
+    augments = choose(file=file, mixup=0.1).augment
+    assert [item.name for item in augments] == ["intensity", "mixup"]
+    assert augments[1].params == {"delta": 0.1, "target": "losses"}
+    assert [item.name for item in choose(file=file, mixup=0).augment] == ["intensity"]
+    assert [item.name for item in choose(file=file).augment] == ["mixup", "intensity"]
+
+
+@pytest.mark.parametrize("written", ["5", "[5]", "true"])
+def test_a_file_whose_augments_are_no_list_is_told(tmp_path: Path, written) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(f"augment: {written}\n")
+    with pytest.raises(ConfigError, match="no list of augmentations"):
+        choose(file=file, mixup=0.2)
+
+
+def test_augment_flags_replace_the_files() -> None:
+    augments = choose(mixup=0.2, augment=["geometric", "intensity"]).augment
+    assert [item.name for item in augments] == ["geometric", "intensity", "mixup"]
+    assert choose(mixup=0).augment == []
+
+
+def test_loss_may_be_a_sum() -> None:
+    assert [(item.name, item.weight) for item in choose(loss="dice + 0.5*bce").loss] == [("dice", 1.0), ("bce", 0.5)]
+
+
+def test_steps_overrule_the_files_epochs_but_not_the_flags(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("train: {epochs: 3}\n")
+    assert choose(file=file).train.epochs == 3
+    assert choose({"steps": 10}, file=file).train.epochs is None
+    with pytest.raises(ConfigError, match="--steps and --epochs"):
+        choose({"steps": 10, "epochs": 2})
+
+
+def test_structures_are_names_with_commas() -> None:
+    assert choose(structures="heart, left_lung,").structures == ["heart", "left_lung"]
+    with pytest.raises(ConfigError, match="names none"):
+        choose(structures=" , ")
+
+
+def test_text_values_are_read(tmp_path: Path) -> None:
+    split = choose({"validation": "rest", "test_size": 38.0, "train_size": 10}).split
+    assert (split.validation, split.test_size, split.train_size) == ("rest", 38, 10)
+    assert choose({"validation": "0.2"}).split.validation == 0.2
+    with pytest.raises(CxrkitError, match="validation"):
+        choose({"validation": "some"})
+
+
+def test_a_datasets_name_is_that_dataset_even_beside_a_folder_of_that_name(tmp_path, monkeypatch) -> None:
+    (tmp_path / "jsrt").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert parse_source("jsrt", DATASETS) == {"name": "jsrt"}
+    assert parse_source("./jsrt", DATASETS) == {"name": "folder", "root": str(tmp_path / "jsrt")}
+
+
+def test_a_place_may_say_which_dataset_reads_it(tmp_path: Path) -> None:
+    assert parse_source(f"jsrt:{tmp_path}", DATASETS) == {"name": "jsrt", "root": str(tmp_path)}
+    with pytest.raises(ConfigError, match="no such file or folder"):
+        parse_source(f"jsrt:{tmp_path / 'nowhere'}", DATASETS)
+    with pytest.raises(ConfigError, match="colon"):
+        parse_source("jsrt:", DATASETS)
+
+
+def test_a_table_is_read_by_the_folder_dataset(tmp_path: Path) -> None:
+    (tmp_path / "films.csv").write_text("id\n")
+    assert parse_source(str(tmp_path / "films.csv"), DATASETS)["name"] == "folder"
+
+
+def test_a_place_that_is_not_there_is_told_with_the_datasets_of_a_like_name() -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'phantom'") as caught:
+        parse_source("phantmo", DATASETS)
+    assert "no such file or folder" in caught.value.what
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (["JPCLN001.IMG"], True),
+        (["films/nodule/JPCNN093.img"], True),
+        (["scr/fold1/masks/heart/JPCLN001.gif"], True),
+        (["converted/JPCLN001.png"], True),
+        (["images/JPCLN001.png", "masks/heart/JPCLN001.png"], False),
+        (["images/a.png"], False),
+        ([], False),
+    ],
+)
+def test_jsrt_folders_are_recognised(tmp_path: Path, files, expected) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert looks_like_jsrt(tmp_path) is expected

@@ -1,0 +1,270 @@
+"""The documentation says what is so: commands parse, links lead somewhere, reference pages are the code's."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import re
+import shlex
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import typer.main
+import yaml
+
+from cxrkit.cli.app import app
+from cxrkit.cli.settings import SETTINGS, choose_settings
+from cxrkit.config import resolve
+from cxrkit.plugins import registry
+from cxrkit.testing import check_model
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(
+    [
+        *DOCS.rglob("*.md"),
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "examples/cxrkit-example-plugin/README.md",
+    ]
+)
+#: Plugins that the docs themselves tell readers to make or install first.
+MADE_BY_READERS = ("heart-nets", "residual-unet", "contour-bce")
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def blocks(text: str, *languages: str) -> list[str]:
+    """The contents of fenced blocks of these languages."""
+    return re.findall(rf"^ *```(?:{'|'.join(languages)})\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)
+
+
+def commands(block: str) -> list[list[str]]:
+    """The arguments of every `cxrkit …` in shell text."""
+    found: list[list[str]] = []
+    for line in block.replace("\\\n", " ").splitlines():
+        lexer = shlex.shlex(line, posix=True, punctuation_chars=";&|")
+        lexer.whitespace_split = True
+        current: list[str] = []
+        for token in [*lexer, ";"]:
+            if set(token) <= set(";&|"):
+                if "cxrkit" in current:
+                    found.append(current[current.index("cxrkit") + 1 :])
+                current = []
+            else:
+                current.append(token)
+    return found
+
+
+def parse(arguments: list[str]) -> tuple[str, dict[str, Any]]:
+    """A command's name and its parsed options, as the command line itself would parse them; nothing is run."""
+    command: Any = typer.main.get_command(app)
+    path = "cxrkit"
+    rest = [argument for argument in arguments if argument not in ("--help", "-h", "--debug")]
+    while getattr(command, "commands", None):
+        if not rest or rest[0] in {option for parameter in command.params for option in parameter.opts}:
+            return path, {}
+        assert rest[0] in command.commands, f"{path} has no command {rest[0]!r}"
+        command, path, rest = command.commands[rest[0]], f"{path} {rest[0]}", rest[1:]
+    return path, dict(command.make_context(path, rest).params)
+
+
+def shell_text(path: Path) -> str:
+    """The commands of a page, or of the comments of an example configuration."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".yaml":
+        return "\n".join(re.findall(r"^#   (cxrkit .*)$", text, re.MULTILINE))
+    return "\n".join(blocks(text, "bash", "sh"))
+
+
+SHELL = [
+    pytest.param(arguments, id=f"{name_of(path)}: cxrkit {' '.join(arguments)}")
+    for path in [*PAGES, *sorted((ROOT / "examples").glob("*.yaml"))]
+    for arguments in commands(shell_text(path))
+]
+
+
+@pytest.mark.parametrize("arguments", SHELL)
+def test_commands_in_the_docs_parse_and_name_what_there_is(arguments: list[str]) -> None:
+    path, options = parse(arguments)
+    if path != "cxrkit train" or options["resume"] is not None or any(name in arguments for name in ("-h", "--help")):
+        return
+    if any(made in str(option) for made in MADE_BY_READERS for option in options.values()):
+        return
+    data = options["data"]
+    if data is not None:  # the places are the reader's; which dataset reads them is what counts
+        data = "jsrt" if "jsrt" in data.lower() else "folder"
+    file = options["config"]
+    if file is not None and not str(file).startswith("runs/"):
+        file = ROOT / file
+        assert file.is_file()
+    choices = choose_settings(
+        {name: options[name] for name in SETTINGS},
+        datasets=registry().names("dataset"),
+        file=file if file and file.is_file() else None,
+        assignments=options["assignments"] or (),
+        loss=options["loss"],
+        mixup=options["mixup"],
+        augment=options["augment"],
+        data=data,
+        structures=options["structures"],
+    )
+    resolve(choices.config, registry())
+
+
+@pytest.mark.parametrize("line", ["train --stepps 3", "train --protocol fair", "evaluate", "trian", "data chek"])
+def test_a_wrong_command_would_be_noticed(line: str) -> None:
+    with pytest.raises(Exception, match=r"(?i)no such option|not one of|missing|has no command"):
+        parse(line.split())
+
+
+def test_commands_are_found_in_shell_text() -> None:
+    text = "pip install x\nCXRKIT_CACHE=y cxrkit data list | head && cxrkit train --loss 'a + b' \\\n  --steps 3\n"
+    assert commands(text) == [["data", "list"], ["train", "--loss", "a + b", "--steps", "3"]]
+
+
+# --- links ------------------------------------------------------------------------------------------------
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors of a page's headings, as Python-Markdown makes them."""
+    text = re.sub(r"^ *```.*?^ *```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.*?)\s*$", text, re.MULTILINE)
+    return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading in headings}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_links_lead_somewhere(path: Path) -> None:
+    text = re.sub(r"^ *```.*?^ *```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        place, _, anchor = target.partition("#")
+        file = (path.parent / place).resolve() if place else path
+        if not file.exists() or (anchor and anchor not in anchors(file)):
+            broken.append(target)
+    assert not broken
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2]
+    listed = set(re.findall(r": (\S+\.md)$", navigation, re.MULTILINE))
+    assert listed == {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
+
+
+def test_the_site_asks_no_font_server() -> None:
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert yaml.safe_load(text)["theme"]["font"] is False
+
+
+# --- README -----------------------------------------------------------------------------------------------
+
+
+def script(name: str) -> ModuleType:
+    """A script of docs/ as a module."""
+    specification = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / f"{name}.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(("name", "part"), [("train", "cxrkit train"), ("tests", "pytest")])
+def test_readme_has_the_commands_that_the_gate_runs(name: str, part: str) -> None:
+    assert part in script("readme_commands").command(name, (ROOT / "README.md").read_text(encoding="utf-8"))
+
+
+def test_a_readme_without_a_command_is_told() -> None:
+    with pytest.raises(SystemExit, match="no command 'train'"):
+        script("readme_commands").command("train", "# cxrkit\n```bash\ncxrkit train\n```\n")
+
+
+# --- reference pages --------------------------------------------------------------------------------------
+
+
+def test_reference_pages_are_what_the_code_says() -> None:
+    ended = subprocess.run(
+        [sys.executable, str(DOCS / "generate.py"), "--check"], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+@pytest.fixture
+def generate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    """docs/generate.py, writing to a folder of the test's own, of two pages."""
+    monkeypatch.syspath_prepend(str(DOCS))
+    module = script("generate")
+    monkeypatch.setattr(module, "REFERENCE", tmp_path)
+    monkeypatch.setattr(module, "make_pages", lambda: {"cli.md": "commands\n", "python.md": "names\n"})
+    return module
+
+
+def test_check_tells_stale_missing_and_left_over_pages(
+    generate: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cli.md").write_text("old commands\n")
+    (tmp_path / "gone.md").write_text("of a page that is made no more\n")
+    assert generate.main(["--check"]) == 1
+    told = capsys.readouterr().out
+    assert all(name in told for name in ("cli.md", "python.md", "gone.md"))
+    assert (tmp_path / "cli.md").read_text() == "old commands\n"
+    assert generate.main([]) == 0
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == generate.make_pages()
+    assert generate.main(["--check"]) == 0
+
+
+def test_docstrings_become_markdown(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = """What it does.
+
+    Args:
+        first, second: of both
+            together.
+
+    Raises:
+        DataError: it is gone.
+
+    >>> 1 + 1
+    2
+    """
+    assert script("rendering").markdown(text) == (
+        "What it does.\n\n**Args**\n\n- `first`, `second`: of both together.\n\n"
+        "**Raises**\n\n- `DataError`: it is gone.\n\n```python\n>>> 1 + 1\n2\n```"
+    )
+
+
+# --- Python in the pages ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", [p for p in PAGES if p.parent.name != "reference"], ids=name_of)
+def test_python_in_the_pages_compiles(path: Path) -> None:
+    for block in blocks(path.read_text(encoding="utf-8"), "python"):
+        compile(textwrap.dedent(block), name_of(path), "exec")
+
+
+def test_the_network_of_the_plugin_page_keeps_the_contract() -> None:
+    text = (DOCS / "how-to/own-plugin.md").read_text(encoding="utf-8")
+    [block] = [block for block in blocks(text, "python") if "class HeartNet" in block]
+    names: dict[str, Any] = {"__name__": "heart_nets_of_the_docs"}
+    exec(block, names)
+    check_model(names["HeartNet"])
+
+
+def test_the_contrast_table_is_what_its_script_prints() -> None:
+    text = (DOCS / "explanation/preprocessing.md").read_text(encoding="utf-8")
+    [block] = blocks(text, "python")
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(block, {})
+    measured = [float(line.split()[-1]) for line in printed.getvalue().splitlines()]
+    rows = re.findall(r"^\| (?:12|8)-bit \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", text, re.MULTILINE)
+    assert [float(cell) for row in rows for cell in row] == pytest.approx(measured, abs=0.002)

@@ -1,0 +1,91 @@
+"""The example configurations are accepted as they are, and say what they claim to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cxrkit.config import DataConfig, RunConfig, make_config, read_yaml, resolve
+from cxrkit.data.splits import make_split
+from cxrkit.engine.films import build_dataset
+from cxrkit.engine.forward import build_loss
+from cxrkit.engine.sampling import Sampler
+from cxrkit.plugins import registry
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+CHANNELS = ("left_lung", "right_lung", "heart", "background")
+
+
+def example(name: str) -> RunConfig:
+    return resolve(make_config(read_yaml(EXAMPLES / f"{name}.yaml")), registry())
+
+
+def flat(value: Any, path: str = "") -> dict[str, Any]:
+    """Dotted paths to values; items of lists count."""
+    if isinstance(value, list):
+        value = {str(index): item for index, item in enumerate(value)}
+    if not isinstance(value, dict):
+        return {path: value}
+    return {key: found for name, inner in value.items() for key, found in flat(inner, f"{path}.{name}").items()}
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
+def test_parts_can_be_built(path: Path) -> None:
+    config = resolve(make_config(read_yaml(path)), registry())
+    components = registry()
+    components.get("model", config.model.name).build(CHANNELS, **config.model.params)
+    build_loss([(term.name, term.weight, term.params) for term in config.loss], components)
+    for augment in config.augment:
+        components.get("augment", augment.name).build(**augment.params)
+
+
+def test_paper_is_the_papers_text() -> None:
+    config = example("paper")
+    assert config.model.params["bidirectional"] is True
+    assert config.model.params["base_channels"] == 48
+    loss = config.loss[0]
+    assert (loss.name, loss.params["reduction"]) == ("focal-tversky", "per-class")
+    assert [loss.params[key] for key in ("false_negative_weight", "false_positive_weight", "inverse_gamma")] == [
+        0.6,
+        0.4,
+        0.675,
+    ]
+    assert [(augment.name, augment.params["delta"]) for augment in config.augment] == [("mixup", 0.2)]
+    train = config.train
+    assert (train.lr, train.batch_size, train.steps, train.schedule) == (5e-4, 5, 1000, "constant")
+    assert (train.warmup, train.weight_decay, train.clip_norm, train.ema) == (0, 0, None, 0)
+    assert (config.preprocess.size, config.split.train_size, config.split.test_size) == (512, 209, 38)
+
+
+@pytest.mark.parametrize(("films", "epochs"), [(10, 1000), (20, 500), (209, 50)])
+def test_the_papers_epochs_are_its_steps(films: int, epochs: int) -> None:
+    config = example("paper")
+    sampler = Sampler(films, config.train.batch_size, 2, seed=0)
+    assert sampler.steps_per_epoch * epochs == config.train.steps
+    assert films < 209 or sampler.steps_per_epoch == config.train.validate_every
+
+
+def test_released_differs_from_paper_where_the_code_differs_from_the_text() -> None:
+    paper, released = (flat(example(name).model_dump(mode="json")) for name in ("paper", "released"))
+    different = {path for path in paper.keys() | released.keys() if paper.get(path) != released.get(path)}
+    assert different == {".model.bidirectional", ".model.norm_momentum", ".loss.0.reduction"}
+
+
+def test_released_network_has_the_released_size() -> None:
+    config = example("released")
+    model = registry().get("model", config.model.name).build(CHANNELS, **config.model.params)
+    statistics = sum(buffer.numel() for name, buffer in model.named_buffers() if "running" in name)
+    # Keras counts batch norm's moving statistics.
+    assert sum(parameter.numel() for parameter in model.parameters()) + statistics == 3_654_552
+
+
+def test_wingspan_fits_its_films(wingspan: Path) -> None:
+    config = example("wingspan")
+    config = config.model_copy(update={"data": DataConfig(name="folder", root=wingspan)})
+    dataset = build_dataset(config, registry())
+    split = make_split(dataset.entries(), config.split, config.seed)
+    assert (len(split.test), len(split.validation)) == (38, 20)
+    assert len(split.train) == len(dataset.entries()) - 58
+    assert dataset.structures == CHANNELS[:3]

@@ -1,0 +1,35 @@
+"""The built-in components pass the suite that a third party's must pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cxrkit.testing import Case, check_dataset, check_model, conformance_cases
+
+#: Datasets that read: their own tests run the suite on files in their formats.
+READERS = {"folder", "jsrt"}
+
+
+@pytest.mark.parametrize("case", [case for case in conformance_cases("cxrkit") if case.name not in READERS], ids=str)
+def test_conformance(case: Case) -> None:
+    case.run()
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("attn-bcdu", {"base_channels": 8, "bidirectional": False}),
+        ("attn-bcdu", {"base_channels": 8, "depth": 2}),
+        ("unet", {"base_channels": 8}),
+    ],
+    ids=str,
+)
+def test_networks_conform_with_other_parameters(name: str, parameters: dict[str, Any]) -> None:
+    check_model(name, parameters)
+
+
+def test_the_folder_dataset_conforms_on_real_films(wingspan: Path) -> None:
+    check_dataset("folder", root=wingspan)
