@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ from cxrkit.engine.train import train as run_training
 from cxrkit.errors import ConfigError, CxrkitError, DataError, StorageError
 from cxrkit.files import atomic_path, write_text
 from cxrkit.plugins import registry
+from cxrkit.processes import RUN_VARIABLE, is_first_process
 from cxrkit.report import choose_panels, draw_overlay, write_report
 
 __all__ = ["Segmentation", "Segmenter", "check", "evaluate", "load", "predict", "prepare", "train"]
@@ -61,12 +64,30 @@ def train(
         if config is not None or out is not None:
             raise ConfigError("--resume goes on with a run as it is.", "Leave out all other settings.")
         run = RunDirectory.open(Path(resume))
-    else:
+    elif is_first_process():
         chosen = resolve(config or make_config(demo_settings()), components)
         run = RunDirectory.create(Path(out) if out else default_folder(chosen), chosen)
+        os.environ[RUN_VARIABLE] = str(run.path.resolve())
+    else:
+        run = _run_of_the_first_process(out)
     films = run_training(run, components, observer)
-    evaluation = evaluate(run.path, observer=observer) if films.split.test else None
-    return TrainedRun(run.path, evaluation)
+    judged = bool(films.split.test) and is_first_process()
+    return TrainedRun(run.path, evaluate(run.path, observer=observer) if judged else None)
+
+
+def _run_of_the_first_process(out: Path | str | None) -> RunDirectory:
+    """The run that this process of a distributed training belongs to, once the first process has made it.
+
+    Raises:
+        ConfigError: nothing tells which it is. DataError: it wasn't made within a minute.
+    """
+    told = os.environ.get(RUN_VARIABLE) or out
+    if told is None:
+        raise ConfigError("The processes of torchrun can't know the run's folder.", "Name it: --out FOLDER.")
+    deadline = time.monotonic() + 60
+    while not (Path(told) / "config.yaml").is_file() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return RunDirectory.open(Path(told))
 
 
 def evaluate(

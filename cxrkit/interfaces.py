@@ -75,6 +75,12 @@ class Loss(nn.Module, ABC):
     own_learning_rate: ClassVar[float] = 1e-4
     side_weight: float = 1.0
 
+    def prepare(self, channels: Sequence[str]) -> None:
+        """Called once before training with the output channels' names, for losses that depend on them.
+
+        A critic makes its layers here; a loss with weights by structure finds its channels here.
+        """
+
     @abstractmethod
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The scalar loss of one set of logits, averaged or summed as the loss defines."""

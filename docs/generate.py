@@ -167,15 +167,21 @@ def _first(text: str | None) -> str:
 
 
 def exit_codes() -> list[tuple[str, str]]:
-    """Code and meaning, from the error classes' docstrings."""
-    from cxrkit.engine.train import Interrupted
-
+    """Code and meaning, from the error classes' docstrings; the general ones of `cxrkit.errors` come first."""
     rows = {0: "All went well.", 1: "A defect of cxrkit or of a plugin; `--debug` shows where."}
-    classes = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, Exception)]
-    for found in [*classes, Interrupted]:
+    general = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, Exception)]
+    others = sorted(_subclasses(errors.CxrkitError) - set(general), key=lambda found: found.__name__)
+    for found in [*general, *(found for found in others if found.__module__.startswith("cxrkit."))]:
         if found.exit_code not in rows:
             rows[found.exit_code] = f"{_first(found.__doc__)} (`{found.__name__}`)"
     return [(code(str(number)), text) for number, text in sorted(rows.items())]
+
+
+def _subclasses(base: type[errors.CxrkitError]) -> set[type[errors.CxrkitError]]:
+    import cxrkit.api  # noqa: F401  whoever raises must be there
+
+    direct = set(base.__subclasses__())
+    return direct.union(*map(_subclasses, direct))
 
 
 # --- components ------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def code(text: str) -> str:
 
 def literal(text: str) -> str:
     """Text that isn't Markdown, such as an option's help, so that Markdown shows it as it is."""
-    return re.sub(r"([*<\\])", r"\\\1", text)
+    return re.sub(r"([*\\])", r"\\\1", text).replace("<", "&lt;")
 
 
 def type_name(annotation: Any) -> str:

@@ -17,11 +17,11 @@ from cxrkit.errors import ConfigError, DataError
 
 SETTINGS = {
     "model": {"name": "unet", "base_channels": 8, "depth": 3},
-    "loss": "dice",
+    "loss": "dice + bce",
     "data": {"name": "phantom", "count": 24, "size": 64},
     "preprocess": {"size": 64},
     "split": {"test_size": 5, "validation": 3},
-    "train": {"steps": 60, "lr": 5e-3, "batch_size": 4, "precision": "32", "device": "cpu"},
+    "train": {"steps": 100, "lr": 1e-2, "batch_size": 4, "precision": "32", "device": "cpu"},
 }
 
 
@@ -51,7 +51,7 @@ def test_a_run_leaves_all_that_the_design_promises(trained: cxrkit.api.TrainedRu
 
 def test_training_helped(trained: cxrkit.api.TrainedRun) -> None:
     assert trained.evaluation is not None
-    assert trained.evaluation.values("lungs", "dice").mean() > 0.7
+    assert trained.evaluation.values("lungs", "dice").mean() > 0.85
 
 
 def test_the_saved_configuration_runs_again(trained: cxrkit.api.TrainedRun, tmp_path: Path) -> None:
@@ -107,8 +107,9 @@ def test_prediction_agrees_with_evaluation(trained: cxrkit.api.TrainedRun) -> No
     assert trained.evaluation is not None
     for film in trained.evaluation.films:
         sample = dataset.read(entries[film.id])
+        # Predicting takes the machine's precision (bf16 perhaps), evaluation the run's: a pixel may differ.
         predicted = segmenter(sample.image).masks["heart"]
-        assert dice(predicted, sample.masks["heart"]) == pytest.approx(film.structures["heart"].dice, abs=1e-6)
+        assert dice(predicted, sample.masks["heart"]) == pytest.approx(film.structures["heart"].dice, abs=0.02)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import importlib.util
 import io
 import re
@@ -51,11 +52,11 @@ def commands(block: str) -> list[list[str]]:
     """The arguments of every `cxrkit …` in shell text."""
     found: list[list[str]] = []
     for line in block.replace("\\\n", " ").splitlines():
-        lexer = shlex.shlex(line, posix=True, punctuation_chars=";&|")
+        lexer = shlex.shlex(line, posix=True, punctuation_chars=";&|>")
         lexer.whitespace_split = True
         current: list[str] = []
         for token in [*lexer, ";"]:
-            if set(token) <= set(";&|"):
+            if set(token) <= set(";&|>"):
                 if "cxrkit" in current:
                     found.append(current[current.index("cxrkit") + 1 :])
                 current = []
@@ -127,7 +128,9 @@ def test_a_wrong_command_would_be_noticed(line: str) -> None:
 
 
 def test_commands_are_found_in_shell_text() -> None:
-    text = "pip install x\nCXRKIT_CACHE=y cxrkit data list | head && cxrkit train --loss 'a + b' \\\n  --steps 3\n"
+    text = (
+        "pip install x\nCXRKIT_CACHE=y cxrkit data list > y.txt | head && cxrkit train --loss 'a + b' \\\n  --steps 3\n"
+    )
     assert commands(text) == [["data", "list"], ["train", "--loss", "a + b", "--steps", "3"]]
 
 
@@ -223,7 +226,7 @@ def test_check_tells_stale_missing_and_left_over_pages(
     assert generate.main(["--check"]) == 0
 
 
-def test_docstrings_become_markdown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_docstrings_become_markdown() -> None:
     text = """What it does.
 
     Args:
@@ -240,6 +243,14 @@ def test_docstrings_become_markdown(monkeypatch: pytest.MonkeyPatch) -> None:
         "What it does.\n\n**Args**\n\n- `first`, `second`: of both together.\n\n"
         "**Raises**\n\n- `DataError`: it is gone.\n\n```python\n>>> 1 + 1\n2\n```"
     )
+
+
+def test_help_texts_are_shown_as_they_are() -> None:
+    markdown = pytest.importorskip("markdown").markdown  # comes with mkdocs, which tests don't need
+    text = "masks/<structure>/, 'dice + 0.5*bce', *.IMG"
+    shown = markdown(script("rendering").literal(text))
+    assert "<em>" not in shown
+    assert html.unescape(re.sub(r"</?p>", "", shown)) == text
 
 
 # --- Python in the pages ----------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ import pytest
 from cxrkit.config import DataConfig, RunConfig, make_config, read_yaml, resolve
 from cxrkit.data.splits import make_split
 from cxrkit.engine.films import build_dataset
-from cxrkit.engine.forward import build_loss
 from cxrkit.engine.sampling import Sampler
 from cxrkit.plugins import registry
 
@@ -36,7 +35,8 @@ def test_parts_can_be_built(path: Path) -> None:
     config = resolve(make_config(read_yaml(path)), registry())
     components = registry()
     components.get("model", config.model.name).build(CHANNELS, **config.model.params)
-    build_loss([(term.name, term.weight, term.params) for term in config.loss], components)
+    for term in config.loss:
+        components.get("loss", term.name).build(**term.params)
     for augment in config.augment:
         components.get("augment", augment.name).build(**augment.params)
 

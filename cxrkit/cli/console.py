@@ -6,10 +6,11 @@ Text is never read as rich markup and never wrapped: a path may hold brackets, a
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
+
+from cxrkit.processes import is_first_process
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -35,12 +36,6 @@ def stderr() -> Console:
 
     width = None if sys.stderr.isatty() else _UNLIMITED
     return Console(stderr=True, highlight=False, markup=False, emoji=False, width=width, quiet=not is_first_process())
-
-
-def is_first_process() -> bool:
-    """False in the further processes of a distributed run, which all execute the same command line."""
-    ranks = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
-    return all(rank in (None, "", "0") for rank in ranks)
 
 
 def show(*renderables: RenderableType) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cxrkit.cli.console import is_first_process, say, stderr
+from cxrkit.cli.console import say, stderr
+from cxrkit.processes import is_first_process
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

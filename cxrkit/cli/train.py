@@ -10,6 +10,7 @@ import typer
 from cxrkit.cli.helping import told
 from cxrkit.cli.settings import SETTINGS, Choices, choose_settings
 from cxrkit.errors import ConfigError
+from cxrkit.processes import is_first_process
 
 if TYPE_CHECKING:
     from cxrkit.api import TrainedRun
@@ -264,7 +265,7 @@ def _run(choices: Choices | None, out: Path | None, resume: Path | None, *, quie
 
 
 def _tell(trained: TrainedRun, *, quiet: bool, as_json: bool) -> None:
-    from cxrkit.cli.console import is_first_process, say
+    from cxrkit.cli.console import say
     from cxrkit.cli.results import show_scores
 
     if not is_first_process():

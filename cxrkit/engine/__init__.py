@@ -1,9 +1,11 @@
 """Training, evaluation and prediction.
 
-* `run`: the folder that a run leaves behind.
+* `films`: dataset, store and split of a run.
+* `run`, `provenance`: the folder that a run leaves behind, and its record of origins.
 * `checkpoint`: networks and training states as safetensors.
 * `hardware`: devices, precision, threads.
 * `forward`: padding, the network, the loss of a batch.
 * `sampling`: which films each step sees; seeds.
+* `batches`, `schedule`, `stopping`: what the training loop leans on.
 * `train`, `evaluate`, `predict`: the three verbs.
 """

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cxrkit.config import LossConfig
 from cxrkit.errors import ContractError
 from cxrkit.interfaces import Batch, Loss, Model, SideOutputs
 from cxrkit.registry import Registry
@@ -112,9 +114,22 @@ class WeightedSum(Loss):
         return torch.stack(values).sum() if values else None
 
 
-def build_loss(terms: Sequence[tuple[str, float, dict[str, object]]], registry: Registry) -> Loss:
-    """The loss of (name, weight, parameters) terms: one alone, or their weighted sum."""
-    built = [(weight, registry.get("loss", name).build(**parameters)) for name, weight, parameters in terms]
+def own_parameters(loss: Loss) -> list[dict[str, Any]]:
+    """What the loss, or each term of a sum, trains of its own: parameter groups with their learning rates."""
+    terms = list(loss.terms) if isinstance(loss, WeightedSum) else [loss]
+    groups: list[dict[str, Any]] = []
+    for term in terms:
+        trained = [parameter for parameter in term.parameters() if parameter.requires_grad]
+        if trained and isinstance(term, Loss):
+            groups.append({"params": trained, "lr": term.own_learning_rate})
+    return groups
+
+
+def build_loss(terms: Sequence[LossConfig], registry: Registry, channels: Sequence[str]) -> Loss:
+    """The loss of a configuration's terms, prepared for these channels: one alone, or their weighted sum."""
+    built = [(term.weight, registry.get("loss", term.name).build(**term.params)) for term in terms]
+    for _, loss in built:
+        loss.prepare(channels)
     if len(built) == 1 and built[0][0] == 1.0:
         only: Loss = built[0][1]
         return only

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +12,19 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from cxrkit.config import RunConfig, TrainConfig
+from cxrkit.config import RunConfig
 from cxrkit.engine import checkpoint as ckpt
+from cxrkit.engine.batches import FilmBatches
 from cxrkit.engine.evaluate import quick_scores
 from cxrkit.engine.films import Films, prepare_films
-from cxrkit.engine.forward import apply_model, batch_loss, build_loss
+from cxrkit.engine.forward import apply_model, batch_loss, build_loss, own_parameters
 from cxrkit.engine.hardware import make_fabric
 from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.provenance import check_fingerprint, collect_provenance
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.sampling import Sampler, derive_seed, generator
+from cxrkit.engine.schedule import averaging, learning_rate
+from cxrkit.engine.stopping import stop_requests
 from cxrkit.errors import ConfigError, CxrkitError, TrainingError
 from cxrkit.interfaces import Augment, Batch, Loss, Model, SideOutputs
 from cxrkit.registry import Component, Registry
@@ -63,7 +63,7 @@ def train(run: RunDirectory, registry: Registry, observer: Observer | None = Non
             films.split.save(run.split_file)
         _record(run, config, registry, films, fabric)
     try:
-        with _stop_requests() as stop:
+        with stop_requests() as stop:
             _Training(run, config, registry, films, fabric, listener).go(stop)
     except torch.OutOfMemoryError as error:
         raise TrainingError(
@@ -103,24 +103,22 @@ class _Training:
         self.component: Component = self.registry.get("model", config.model.name)
         network: Model = self.component.build(self.films.channels, **config.model.params)
         self.network = network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.loss: Loss = build_loss([(t.name, t.weight, t.params) for t in config.loss], self.registry).to(
-            fabric.device
-        )
+        self.loss: Loss = build_loss(config.loss, self.registry, self.films.channels).to(fabric.device)
         self.augments: list[Augment] = [self.registry.get("augment", a.name).build(**a.params) for a in config.augment]
         _check_order(self.augments, [a.name for a in config.augment])
-        self.average = AveragedModel(self.network, multi_avg_fn=_averaging(config.train.ema), use_buffers=True)
+        self.average = AveragedModel(self.network, multi_avg_fn=averaging(config.train.ema), use_buffers=True)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=config.train.lr, weight_decay=config.train.weight_decay, fused=True
         )
-        own = [parameter for parameter in self.loss.parameters() if parameter.requires_grad]
-        self.own_optimizer = torch.optim.Adam(own, lr=self.loss.own_learning_rate) if own else None
+        own = own_parameters(self.loss)
+        self.own_optimizer = torch.optim.Adam(own) if own else None
         self.model, self.stepper = fabric.setup(self.network, self.optimizer)
         draws = math.prod(augment.draws for augment in self.augments)
         train_ids = self.films.split.train
         self.sampler = Sampler(len(train_ids), config.train.batch_size, draws, config.seed, fabric.world_size)
         epochs = config.train.epochs
         self.steps = epochs * self.sampler.steps_per_epoch if epochs else config.train.steps
-        self.batches = _Batches(self.films, self.films.indices(train_ids), fabric.device, config)
+        self.batches = FilmBatches(self.films, self.films.indices(train_ids), fabric.device, config)
         paper = config.train.protocol == "paper"
         self.judges = self.films.split.test if paper else self.films.split.validation
 
@@ -151,12 +149,20 @@ class _Training:
                 self._validate()
             if self.step % self.config.train.checkpoint_every == 0 or self.step == self.steps:
                 self._save()
-            if stop.is_set():
+            if self._asked_to_stop(stop):
                 self._save()
                 raise TrainingInterruptedError(
                     f"Stopped after step {self.step} of {self.steps}; everything is saved.",
                     f"Go on with: cxrkit train --resume {self.run.path}",
                 )
+
+    def _asked_to_stop(self, stop: threading.Event) -> bool:
+        """Whether any process was; all must stop after the same step, or they would wait for each other forever."""
+        if self.fabric.world_size == 1:
+            return stop.is_set()
+        asked = torch.tensor(float(stop.is_set()), device=self.fabric.device)
+        together = self.fabric.all_reduce(asked, reduce_op="sum")
+        return bool(torch.as_tensor(together).item() > 0)
 
     def _update(self) -> tuple[float, float]:
         """One step; returns the loss and the soft Dice coefficient of its batch."""
@@ -289,80 +295,6 @@ class _Training:
         )
 
 
-class _Batches:
-    """Films and targets on the device where all of them fit, else read from the store a batch at a time."""
-
-    def __init__(self, films: Films, indices: list[int], device: torch.device, config: RunConfig) -> None:
-        self.films, self.positions, self.device = films, indices, device
-        self.standardise = config.preprocess.standardise
-        self.held: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
-        needed = 4 * config.preprocess.size**2 * (1 + len(films.channels)) * len(indices)
-        self.resident = needed < 0.5 * _free_memory(device)
-        if self.resident:
-            self.images, self.targets = self._load(indices)
-
-    def _load(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        images, targets = self.films.store.input_tensors(
-            indices, background=self.films.background, standardise=self.standardise
-        )
-        return images.to(self.device), targets.to(self.device)
-
-    def take(self, chosen: Tensor) -> Batch:
-        """The films at these places of the training part."""
-        if self.resident:
-            chosen = chosen.to(self.device)
-            return Batch(self.images[chosen], self.targets[chosen])
-        return Batch(*self._load([self.positions[int(index)] for index in chosen]))
-
-    def whole(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        """All of some films, kept for the next time where memory allows."""
-        key = tuple(indices)
-        if key not in self.held:
-            loaded = self._load(indices)
-            if not self.resident:
-                return loaded
-            self.held[key] = loaded
-        return self.held[key]
-
-
-def _free_memory(device: torch.device) -> float:
-    if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
-    import os
-
-    try:
-        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (ValueError, OSError, AttributeError):
-        return 4e9
-
-
-def learning_rate(step: int, steps: int, config: TrainConfig) -> float:
-    """The learning rate of a step (from 0): linear warm-up, then constant or a half cosine down to 1 %."""
-    warmup = min(config.warmup, steps // 5)
-    if step < warmup:
-        return config.lr * (step + 1) / warmup
-    if config.schedule == "constant":
-        return config.lr
-    progress = (step - warmup) / max(1, steps - warmup)
-    return config.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
-
-
-def _averaging(decay: float) -> Any:
-    """Exponential moving average whose decay grows from 0, so that the first weights are soon forgotten."""
-
-    @torch.no_grad()
-    def average(averaged: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
-        count = int(count)
-        share = 1 - min(decay, (1 + count) / (10 + count))
-        for old, new in zip(averaged, current, strict=True):
-            if old.is_floating_point():
-                old.lerp_(new, share)
-            else:
-                old.copy_(new)
-
-    return average
-
-
 def _soft_dice(logits: Tensor, targets: Tensor) -> float:
     """The paper's DSC (§2.3) of a batch while it trains, all channels flattened together."""
     with torch.no_grad():
@@ -377,26 +309,3 @@ def _check_order(augments: list[Augment], names: list[str]) -> None:
             f"The augments {', '.join(names)} can't run in this order: those that mix films come last.",
             f"Move {names[pairing.index(True)]} to the end.",
         )
-
-
-@contextmanager
-def _stop_requests() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C or termination request into an event; the second one acts at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before: dict[signal.Signals, Any] = {}
-
-    def request(number: int, frame: Any) -> None:
-        stop.set()
-        for signal_number, handler in before.items():
-            signal.signal(signal_number, handler)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, request)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from cxrkit.config import LossConfig
 from cxrkit.engine.forward import WeightedSum, apply_model, batch_loss, build_loss, probabilities
 from cxrkit.errors import ContractError
 from cxrkit.interfaces import Batch, Loss, Model, Partner, SideOutputs
@@ -90,5 +93,18 @@ def test_a_weighted_sum_adds_its_terms() -> None:
 
 
 def test_losses_are_built_by_name(components: Registry) -> None:
-    assert type(build_loss([("dice", 1.0, {})], components)).__name__ == "DiceLoss"
-    assert isinstance(build_loss([("dice", 1.0, {}), ("bce", 0.5, {})], components), WeightedSum)
+    channels, dice = ("heart", "background"), LossConfig(name="dice")
+    assert type(build_loss([dice], components, channels)).__name__ == "DiceLoss"
+    assert isinstance(build_loss([dice, LossConfig(name="bce", weight=0.5)], components, channels), WeightedSum)
+
+
+def test_losses_hear_of_the_channels(components: Registry, add: Callable[..., None]) -> None:
+    heard: list[tuple[str, ...]] = []
+
+    class Listening(Squared):
+        def prepare(self, channels: Sequence[str]) -> None:
+            heard.append(tuple(channels))
+
+    add("loss", "listening", lambda: Listening())
+    build_loss([LossConfig(name="listening", weight=2.0)], components, ("heart", "background"))
+    assert heard == [("heart", "background")]

@@ -17,10 +17,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from cxrkit.config import TrainConfig
-from cxrkit.engine import train as training
+from cxrkit.engine import batches
+from cxrkit.engine.batches import FilmBatches
 from cxrkit.engine.checkpoint import load_state
 from cxrkit.engine.run import RunDirectory
-from cxrkit.engine.train import TrainingInterruptedError, learning_rate, train
+from cxrkit.engine.schedule import learning_rate
+from cxrkit.engine.stopping import stop_requests
+from cxrkit.engine.train import TrainingInterruptedError, train
 from cxrkit.errors import ConfigError, DataError, TrainingError
 from cxrkit.interfaces import Batch, Loss
 from cxrkit.registry import Registry
@@ -252,7 +255,7 @@ def test_films_that_do_not_fit_in_memory_come_from_the_store(
 ) -> None:
     held, streamed = new_run("held"), new_run("streamed")
     train(held, components)
-    monkeypatch.setattr(training, "_free_memory", lambda device: 0.0)
+    monkeypatch.setattr(batches, "_free_memory", lambda device: 0.0)
     train(streamed, components)
     same_result(held, streamed)
 
@@ -275,7 +278,7 @@ def test_the_learning_rate_rises_and_falls() -> None:
 
 
 def test_a_second_ctrl_c_acts_at_once() -> None:
-    with training._stop_requests() as stop:
+    with stop_requests() as stop:
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.is_set()
         with pytest.raises(KeyboardInterrupt):
@@ -286,7 +289,7 @@ def test_outside_the_main_thread_signals_are_left_alone() -> None:
     seen: list[bool] = []
 
     def work() -> None:
-        with training._stop_requests() as stop:
+        with stop_requests() as stop:
             seen.append(stop.is_set())
 
     thread = threading.Thread(target=work)
@@ -298,29 +301,12 @@ def test_outside_the_main_thread_signals_are_left_alone() -> None:
 def test_batches_hold_what_the_sampler_chose(new_run: NewRun, components: Registry) -> None:
     run = new_run("run")
     films = train(run, components)
-    batches = training._Batches(films, films.indices(films.split.train), torch.device("cpu"), run.config())
+    chosen_batches = FilmBatches(films, films.indices(films.split.train), torch.device("cpu"), run.config())
     chosen = torch.tensor([3, 0])
-    batch = batches.take(chosen)
+    batch = chosen_batches.take(chosen)
     assert isinstance(batch, Batch)
     images, targets = films.store.input_tensors(
-        [batches.positions[3], batches.positions[0]], background=True, standardise=True
+        [chosen_batches.positions[3], chosen_batches.positions[0]], background=True, standardise=True
     )
     assert torch.equal(batch.images, images)
     assert torch.equal(batch.targets, targets)
-
-
-@pytest.mark.slow
-def test_two_processes_train_together(new_run: NewRun, tmp_path: Path) -> None:
-    run = new_run("run", train__devices=2, train__strategy="ddp")
-    script = tmp_path / "go.py"
-    script.write_text(
-        "import sys\nfrom pathlib import Path\nfrom cxrkit.engine.run import RunDirectory\n"
-        "from cxrkit.engine.train import train\nfrom cxrkit.plugins import registry\n"
-        "train(RunDirectory.open(Path(sys.argv[1])), registry())\n"
-    )
-    ended = subprocess.run(
-        [sys.executable, str(script), str(run.path)], check=False, capture_output=True, text=True, timeout=240
-    )
-    assert ended.returncode == 0, ended.stderr
-    assert load_state(run.state_file).step == 6
-    assert [record["step"] for record in run.metrics() if "validation" in record] == [2, 4, 6]

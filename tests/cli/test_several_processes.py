@@ -1,0 +1,55 @@
+"""Two processes on one CPU, started by the command line itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cxrkit.engine.checkpoint import load_state
+
+FLAGS = (
+    "train --model unet --set model.base_channels=4 --set model.depth=2 --loss dice --mixup 0.2 --data phantom "
+    "--set data.count=16 --set data.size=32 --size 32 --test-size 3 --validation 2 --batch-size 2 --devices 2 "
+    "--device cpu --precision 32 --set train.validate_every=2 --set train.checkpoint_every=2"
+).split()
+
+
+def start(*flags: str, folder: Path) -> subprocess.Popen[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "cxrkit", *FLAGS, *flags]
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_network_in_one_folder(tmp_path: Path) -> None:
+    process = start("--steps", "6", "--json", folder=tmp_path)
+    out, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    (run,) = (tmp_path / "runs").iterdir()
+    assert load_state(run / "checkpoints" / "state.safetensors").step == 6
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records if "validation" in record] == [2, 4, 6]
+    assert isinstance(json.loads(out), dict)  # the second process prints nothing
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_all_after_the_same_step(tmp_path: Path) -> None:
+    process = start("--steps", "100000", "--out", "run", folder=tmp_path)
+    state = tmp_path / "run" / "checkpoints" / "state.safetensors"
+    deadline = time.monotonic() + 240
+    while not state.is_file() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)  # to the first process alone; the other must hear of it
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert "cxrkit train --resume" in errors
+    assert load_state(state).step > 0
