@@ -7,7 +7,6 @@ YAML file, and overrides from the command line (`a.dotted.path` to a value). A c
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -17,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from cxrkit.errors import ConfigError, nearest
 from cxrkit.files import write_text
+from cxrkit.overrides import assign, merge, parse_losses
 from cxrkit.registry import Registry
 
 
@@ -180,68 +180,6 @@ def demo_settings() -> dict[str, Any]:
     }
 
 
-def parse_losses(text: str) -> list[dict[str, Any]]:
-    """`"focal-tversky + 0.5*bce"` to a list of terms with weights.
-
-    Raises:
-        ConfigError: the text isn't such a sum.
-    """
-    terms: list[dict[str, Any]] = []
-    for term in text.split("+"):
-        match = re.fullmatch(r"\s*(?:((?:\d+\.?\d*|\.\d+)(?:e-?\d+)?)\s*\*\s*)?([a-z0-9-]+)\s*", term)
-        if match is None:
-            raise ConfigError(
-                f"--loss {text!r} is not a sum of losses.", "Write a name, or a sum such as 'dice + 0.5*bce'."
-            )
-        terms.append({"name": match[2]} | ({"weight": float(match[1])} if match[1] else {}))
-    return terms
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A configuration file as a mapping.
-
-    Raises:
-        ConfigError: it can't be read or isn't a YAML mapping.
-    """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: there is no such configuration file.", "Check the path.") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{path}: not a readable YAML file: {reason}.", "Mend the file.") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: holds a {type(content).__name__}, not settings.", "Write `key: value` lines.")
-    return content
-
-
-def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
-    """`["model.depth=3"]` to `{"model.depth": 3}`; values are read as YAML.
-
-    Raises:
-        ConfigError: one has no `=`, or a value that isn't YAML.
-    """
-    overrides: dict[str, Any] = {}
-    for assignment in assignments:
-        key, equals, value = assignment.partition("=")
-        if not equals or not key.strip():
-            raise ConfigError(f"--set {assignment!r} is not an assignment.", "Write --set key=value (model.depth=3).")
-        try:
-            overrides[key.strip()] = _number(yaml.safe_load(value))
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {assignment!r}: the value can't be read.", "Quote it, or mend it.") from error
-    return overrides
-
-
-def _number(value: Any) -> Any:
-    """YAML 1.1 reads `1e-3` as text; we read it as the number that everybody means."""
-    if isinstance(value, str) and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+", value):
-        return float(value)
-    return value
-
-
 def make_config(*layers: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> RunConfig:
     """Merge nested mappings (later ones win), apply dotted overrides, validate.
 
@@ -252,97 +190,14 @@ def make_config(*layers: Mapping[str, Any], overrides: Mapping[str, Any] | None 
     """
     merged: dict[str, Any] = {}
     for layer in layers:
-        merged = _merge(merged, layer)
+        merged = merge(merged, layer)
     # Names first, so that `model.depth=3` finds the component that it belongs to.
     for path, value in sorted((overrides or {}).items(), key=lambda item: item[0].count(".")):
-        _assign(merged, path, value)
+        assign(merged, path, value, tuple(RunConfig.model_fields))
     try:
         return RunConfig.model_validate(merged)
     except ValidationError as error:
         raise ConfigError(*_explain(error)) from error
-
-
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        if (
-            isinstance(value, Mapping)
-            and isinstance(old, Mapping)
-            and value.get("name", old.get("name")) == old.get("name")
-        ):
-            merged[key] = _merge(old, value)
-        else:
-            merged[key] = value
-    return merged
-
-
-_COMPONENTS = {"model": "attn-bcdu", "data": "phantom"}
-_LISTS = ("loss", "augment")
-
-
-def _assign(config: dict[str, Any], path: str, value: Any) -> None:
-    """Set a dotted path; `loss.KEY`, `loss.NAME.KEY` and `augment.NAME.KEY` reach into the lists."""
-    head, *rest = path.split(".")
-    if head not in RunConfig.model_fields:
-        raise ConfigError(
-            f"There is no setting '{path}'.",
-            f"{nearest(head, RunConfig.model_fields)}Settings begin with: {', '.join(RunConfig.model_fields)}.",
-        )
-    if not rest:
-        if head in _COMPONENTS and isinstance(value, str):
-            old = config.get(head)
-            same = isinstance(old, Mapping) and old.get("name") == value
-            config[head] = dict(old) if same and isinstance(old, Mapping) else {"name": value}
-        else:
-            config[head] = value
-        return
-    if head in _LISTS:
-        _assign_in_list(config, head, rest, path, value)
-        return
-    part = config.get(head)
-    if isinstance(part, str):
-        part = {"name": part}
-    if part is not None and not isinstance(part, Mapping):
-        raise _no_settings(head, part)
-    part = dict(part or ({"name": _COMPONENTS[head]} if head in _COMPONENTS else {}))
-    config[head] = part
-    for key in rest[:-1]:
-        inner = part.get(key)
-        part[key] = dict(inner) if isinstance(inner, Mapping) else {}
-        part = part[key]
-    part[rest[-1]] = value
-
-
-def _no_settings(head: str, value: Any) -> ConfigError:
-    return ConfigError(f"{head}: {value!r} is not settings.", f"Write `key: value` lines under `{head}:`, or its name.")
-
-
-def _assign_in_list(config: dict[str, Any], head: str, rest: list[str], path: str, value: Any) -> None:
-    current = config.get(head)
-    if isinstance(current, str):
-        current = parse_losses(current) if head == "loss" else [current]
-    if isinstance(current, Mapping):
-        current = [current]
-    if not isinstance(current, list | tuple | None) or not all(
-        isinstance(item, str | Mapping) for item in current or ()
-    ):
-        raise _no_settings(head, current)
-    items = [{"name": item} if isinstance(item, str) else dict(item) for item in current or []]
-    if head == "loss" and current is None:
-        items = [{"name": "focal-tversky"}]
-    config[head] = items
-    names = [str(item.get("name")) for item in items]
-    if len(rest) == 1 and len(items) == 1:
-        items[0][rest[0]] = value
-    elif len(rest) == 2 and rest[0] in names:
-        items[names.index(rest[0])][rest[1]] = value
-    else:
-        used = ", ".join(names) or f"no {head} is chosen"
-        raise ConfigError(
-            f"--set {path}: it isn't clear which {head} is meant ({used}).",
-            f"Write {head}.NAME.PARAMETER=value with a name that the run uses, or add it with --{head}.",
-        )
 
 
 def _explain(error: ValidationError) -> tuple[str, str]:

@@ -55,7 +55,7 @@ def test_training_helped(trained: cxrkit.api.TrainedRun) -> None:
 
 
 def test_the_saved_configuration_runs_again(trained: cxrkit.api.TrainedRun, tmp_path: Path) -> None:
-    from cxrkit.config import read_yaml
+    from cxrkit.overrides import read_yaml
 
     again = cxrkit.train(make_config(read_yaml(trained.path / "config.yaml")), out=tmp_path / "again")
     for name in ("best", "last"):

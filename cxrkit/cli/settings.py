@@ -80,7 +80,8 @@ def choose_settings(
     Raises:
         ConfigError: a value isn't accepted, or flags contradict each other.
     """
-    from cxrkit.config import demo_settings, make_config, parse_losses, parse_set, read_yaml
+    from cxrkit.config import demo_settings, make_config
+    from cxrkit.overrides import parse_losses, parse_set, read_yaml
 
     overrides = parse_set(assignments)
     written = read_yaml(file) if file is not None else {}
@@ -105,7 +106,8 @@ def parse_other_data(text: str, assignments: Sequence[str], datasets: Sequence[s
     Raises:
         ConfigError: the data isn't there, or an assignment is of something else.
     """
-    from cxrkit.config import DataConfig, parse_set
+    from cxrkit.config import DataConfig
+    from cxrkit.overrides import parse_set
 
     parameters: dict[str, Any] = {}
     for path, value in parse_set(assignments).items():

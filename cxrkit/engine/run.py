@@ -19,9 +19,10 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from cxrkit.config import RunConfig, make_config, read_yaml, save_config
+from cxrkit.config import RunConfig, make_config, save_config
 from cxrkit.errors import ConfigError, DataError
 from cxrkit.files import storage_error, write_text
+from cxrkit.overrides import read_yaml
 
 
 class Provenance(BaseModel):

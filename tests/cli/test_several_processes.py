@@ -14,16 +14,16 @@ import pytest
 
 from cxrkit.engine.checkpoint import load_state
 
-FLAGS = (
-    "train --model unet --set model.base_channels=4 --set model.depth=2 --loss dice --mixup 0.2 --data phantom "
-    "--set data.count=16 --set data.size=32 --size 32 --test-size 3 --validation 2 --batch-size 2 --devices 2 "
-    "--device cpu --precision 32 --set train.validate_every=2 --set train.checkpoint_every=2"
-).split()
+FLAGS = """
+    train --model unet --set model.base_channels=4 --set model.depth=2 --loss dice --mixup 0.2 --data phantom
+    --set data.count=16 --set data.size=32 --size 32 --test-size 3 --validation 2 --batch-size 2 --devices 2
+    --device cpu --precision 32 --set train.validate_every=2 --set train.checkpoint_every=2
+"""
 
 
 def start(*flags: str, folder: Path) -> subprocess.Popen[str]:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "cxrkit", *FLAGS, *flags]
+    command = [sys.executable, "-m", "cxrkit", *FLAGS.split(), *flags]
     return subprocess.Popen(
         command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

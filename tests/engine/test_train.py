@@ -8,7 +8,6 @@ import sys
 import threading
 from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 from typing import Annotated
 
 import pytest
