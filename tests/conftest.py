@@ -6,6 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Machines that run tests are busy: time says nothing of them. On CI the same examples are tried each time.
+settings.register_profile(
+    "cxrkit", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
+)
+settings.load_profile("cxrkit")
 
 # Tests run side by side; networks that each take all cores would collapse.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

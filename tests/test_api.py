@@ -70,7 +70,10 @@ def test_evaluation_of_other_parts_and_other_films(trained: cxrkit.api.TrainedRu
     assert len(other.films) == 3
     assert other.part == "phantom"
     assert (trained.path / "evaluation" / "phantom-best.csv").is_file()
+    report = (trained.path / "report" / "table.md").read_text()
     last = cxrkit.evaluate(trained.path, checkpoint="last")
+    assert (trained.path / "report" / "table.md").read_text() == report
+    assert (trained.path / "report" / "table-last.md").is_file()
     assert (last.weights, last.selected_on) == ("last", "nothing")
 
 

@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 def write_report(run: RunDirectory, evaluation: Evaluation, panels: Sequence[Panel]) -> None:
     """Write the report of an evaluation into the run's `report/`.
 
-    The test part's files are `table.md` and `overlays.png`; another part's, or another dataset's, carry its
-    name (`table-validation.md`), so that they stand beside those. `curves.png` is of the training.
+    The files of the test part and the run's own choice of weights are `table.md` and `overlays.png`. Those of
+    another part, dataset or checkpoint carry its name (`table-validation.md`, `table-last.md`), so that they stand
+    beside those. `curves.png` is of the training.
 
     Raises:
         StorageError: the place can't be written to.
     """
-    suffix = "" if evaluation.part == "test" else f"-{evaluation.part}"
+    others = [evaluation.part] if evaluation.part != "test" else []
+    others += [evaluation.weights] if evaluation.weights != run.weights().stem else []
+    suffix = "".join(f"-{name}" for name in others)
     curves, overlays = run.report / "curves.png", run.report / f"overlays{suffix}.png"
     readings = list(run.metrics())
     if readings:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from cxrkit.config import make_config
 from cxrkit.engine.run import RunDirectory
+from cxrkit.files import write_bytes
 from cxrkit.errors import StorageError
 from cxrkit.report import Panel, write_report
 from cxrkit.report.figures import caption, draw_curves, draw_panels, smooth
@@ -43,6 +44,7 @@ def panels(chest, evaluation) -> list[Panel]:
 @pytest.fixture
 def run(tmp_path) -> RunDirectory:
     made = RunDirectory.create(tmp_path / "run", make_config({"seed": 7}))
+    write_bytes(made.path / "checkpoints" / "best.safetensors", b"")
     for record in readings(30):
         made.log(record)
     return made
