@@ -23,9 +23,10 @@ from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.predict import Segmentation, Segmenter, load_segmenter
 from cxrkit.engine.run import RunDirectory, default_folder
 from cxrkit.engine.scores import Evaluation
+from cxrkit.engine.train import TrainingInterruptedError
 from cxrkit.engine.train import train as run_training
 from cxrkit.errors import ConfigError, CxrkitError, DataError, StorageError
-from cxrkit.files import atomic_path, write_text
+from cxrkit.files import write_bytes, write_text
 from cxrkit.plugins import registry
 from cxrkit.processes import RUN_VARIABLE, is_first_process
 from cxrkit.report import choose_panels, draw_overlay, write_report
@@ -64,15 +65,48 @@ def train(
         if config is not None or out is not None:
             raise ConfigError("--resume goes on with a run as it is.", "Leave out all other settings.")
         run = RunDirectory.open(Path(resume))
+        _must_have_films(run)
     elif is_first_process():
         chosen = resolve(config or make_config(demo_settings()), components)
         run = RunDirectory.create(Path(out) if out else default_folder(chosen), chosen)
         os.environ[RUN_VARIABLE] = str(run.path.resolve())
     else:
         run = _run_of_the_first_process(out)
-    films = run_training(run, components, observer)
+    try:
+        films = run_training(run, components, observer)
+    except StorageError as error:
+        raise _with_next_step(error, f"Then go on with: cxrkit train --resume {run.path}") from error
     judged = bool(films.split.test) and is_first_process()
-    return TrainedRun(run.path, evaluate(run.path, observer=observer) if judged else None)
+    return TrainedRun(run.path, _judge(run, observer) if judged else None)
+
+
+def _judge(run: RunDirectory, observer: Observer | None) -> Evaluation:
+    """The scores of a run that has just been trained; an error says that the training itself is safe."""
+    again = f"The training is finished and saved; score it with: cxrkit evaluate {run.path}"
+    try:
+        return evaluate(run.path, observer=observer)
+    except KeyboardInterrupt:
+        raise TrainingInterruptedError("Stopped while the test films were scored.", again) from None
+    except CxrkitError as error:
+        raise _with_next_step(error, again) from error
+
+
+def _with_next_step(error: CxrkitError, step: str) -> CxrkitError:
+    return type(error)(error.what, f"{error.remedy} {step}".lstrip())
+
+
+def _must_have_films(run: RunDirectory) -> None:
+    """Tell a run whose films were moved how to find them.
+
+    Raises:
+        DataError: there is nothing where the run's films were.
+    """
+    root = run.config().data.root
+    if root is not None and not root.expanduser().exists():
+        raise DataError(
+            f"{run.path}: its films were in {root}, and nothing is there now.",
+            f"Put them back, or write their new place into {run.config_file}, under data: root:.",
+        )
 
 
 def _run_of_the_first_process(out: Path | str | None) -> RunDirectory:
@@ -113,6 +147,8 @@ def evaluate(
         CxrkitError: no such run, weights or films.
     """
     directory = RunDirectory.open(Path(run))
+    if data is None:
+        _must_have_films(directory)
     evaluation, store = judging.evaluate_run(
         directory, registry(), part=part, checkpoint=checkpoint, data=data, device=device, observer=observer
     )
@@ -172,10 +208,11 @@ def predict(
     """Segment films and write masks at their own size, overlays, and a table.
 
     Each film gets a folder `out/<name>` with a PNG a structure and `overlay.png`; `predictions.csv` and
-    `predictions.json` list all. A film that can't be used doesn't stop the others.
+    `predictions.json` list all, or those that were done when something stopped the work. A film that can't be used
+    doesn't stop the others.
 
     Args:
-        films: files, and folders whose films are all taken.
+        films: files, and folders whose films are all taken, but for those below `out`.
         weights: a run's folder or a weights file.
         out: where to write.
         probabilities: also write each structure's probability as a 16-bit PNG (65535 is 1).
@@ -185,23 +222,26 @@ def predict(
     Raises:
         CxrkitError: no such weights, no films at all, or an unwritable place.
     """
-    observer = observer or Silent()
-    chosen = list(_films(films))
+    observer, out = observer or Silent(), Path(out)
+    chosen = list(_films(films, out))
     segmenter = load(weights, device=device)
     observer.stage("Segmenting", len(chosen))
     rows: list[PredictionRow] = []
     failures: list[Failure] = []
-    for done, (name, path) in enumerate(chosen, start=1):
-        try:
-            result = segmenter(path)
-        except CxrkitError as error:
-            failures.append(Failure(str(path), error.what, error.remedy))
-        else:
-            rows.append(_write(result, path, Path(out) / name, probabilities))
-        observer.advance(done, path.name)
-    table = [asdict(row) for row in rows]
-    write_text(Path(out) / "predictions.json", json.dumps(table, indent=1) + "\n")
-    write_text(Path(out) / "predictions.csv", _csv(rows, segmenter.structures))
+    try:
+        for done, (name, path) in enumerate(chosen, start=1):
+            try:
+                result = segmenter(path)
+            except CxrkitError as error:
+                failures.append(Failure(str(path), error.what, error.remedy))
+            else:
+                rows.append(_write(result, path, out / name, probabilities))
+            observer.advance(done, path.name)
+    finally:
+        # Nothing that was done shall go untold, by Ctrl-C in the middle of a thousand films say.
+        if rows or failures:
+            write_text(out / "predictions.json", json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+            write_text(out / "predictions.csv", _csv(rows, segmenter.structures))
     return Predictions(tuple(rows), tuple(failures))
 
 
@@ -214,19 +254,26 @@ def check(config: RunConfig, observer: Observer | None = None) -> list[Finding]:
     """Read every film and mask that a configuration names and tell what is wrong with them."""
     listener = observer or Silent()
     dataset = build_dataset(resolve(config, registry()), registry())
-    listener.stage("Checking films", len(dataset.entries()))
-    return check_dataset(dataset, config.structures, lambda done, total: listener.advance(done))
+
+    def progress(done: int, total: int) -> None:
+        # The films are counted by the check, which takes the dataset's warnings on listing them as findings.
+        if done == 0:
+            listener.stage("Checking films", total)
+        else:
+            listener.advance(done)
+
+    return check_dataset(dataset, config.structures, progress)
 
 
-def _films(paths: Sequence[Path | str]) -> Iterator[tuple[str, Path]]:
+def _films(paths: Sequence[Path | str], out: Path) -> Iterator[tuple[str, Path]]:
     """Every film with a folder name of its own: its stem, or more of its name where two share one."""
     found: list[Path] = []
     for given in map(Path, paths):
         if given.is_dir():
-            inside = sorted(p for p in given.rglob("*") if p.suffix.lower() in FILM_SUFFIXES and p.is_file())
+            inside = _films_below(given, out)
             if not inside:
                 raise DataError(f"{given}: no films in this folder.", f"Films end in {', '.join(FILM_SUFFIXES)}.")
-            found += [path for path in inside if not path.name.startswith(".")]
+            found += inside
         else:
             found.append(given)
     if not found:
@@ -238,6 +285,29 @@ def _films(paths: Sequence[Path | str]) -> Iterator[tuple[str, Path]]:
             name, number = f"{path.stem}-{number}", number + 1
         taken.add(name)
         yield name, path
+
+
+def _films_below(folder: Path, out: Path) -> list[Path]:
+    """The films in a folder and its subfolders, without those that predicting itself has written.
+
+    Raises:
+        ConfigError: the results are to lie among the films.
+    """
+    results = out.resolve()
+    if folder.resolve() == results:
+        raise ConfigError(
+            f"--out {out}: is the folder of the films; masks would be taken for films the next time.",
+            f"Choose another folder, such as --out {out / 'predictions'}.",
+        )
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in FILM_SUFFIXES
+        and not path.name.startswith(".")
+        # A link to nowhere is told as a film that can't be read.
+        and (path.is_file() or path.is_symlink())
+        and not path.parent.resolve().is_relative_to(results)
+    )
 
 
 def _write(result: Segmentation, path: Path, folder: Path, probabilities: bool) -> PredictionRow:
@@ -254,9 +324,8 @@ def _write(result: Segmentation, path: Path, folder: Path, probabilities: bool) 
 
 
 def _write_png(path: Path, pixels: np.ndarray) -> None:
-    with atomic_path(path) as temporary:
-        if not cv2.imwrite(str(temporary), pixels):
-            raise StorageError(f"{path}: the picture can't be written.", "Check the disk's free space.")
+    # cv2.imwrite kills the process where a path isn't valid Unicode.
+    write_bytes(path, cv2.imencode(".png", pixels)[1].tobytes())
 
 
 def _csv(rows: Sequence[PredictionRow], structures: Sequence[str]) -> str:

@@ -62,6 +62,9 @@ class PreprocessConfig(_Part):
 
     size: int = Field(256, ge=16, le=4096, description="side of the square input, pixels")
     fit: Literal["pad", "stretch"] = Field("pad", description="keep the aspect ratio and pad, or stretch")
+    resize: Literal["area", "linear"] = Field(
+        "area", description="how films shrink to less than half: by averaging areas, or linearly, as in the paper"
+    )
     clahe: ClaheConfig | None = Field(default_factory=ClaheConfig, description="null switches CLAHE off")
     standardise: bool = Field(True, description="zero mean and unit variance a film, instead of [0, 1]")
 
@@ -118,7 +121,7 @@ class TrainConfig(_Part):
     devices: int = Field(1, ge=1, description="processes, one a device")
     num_nodes: int = Field(1, ge=1, description="machines")
     strategy: Literal["auto", "ddp"] = Field("auto", description="how several devices share the work")
-    precision: Literal["auto", "32", "bf16", "16"] = Field("auto", description="auto: bf16 where the hardware has it")
+    precision: Literal["auto", "32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it")
 
 
 class RunConfig(_Part):

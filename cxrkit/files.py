@@ -59,9 +59,9 @@ def _is_about_writing(error: OSError, temporary: Path) -> bool:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write UTF-8 text atomically."""
+    """Write UTF-8 text atomically; names of files in it that aren't UTF-8 come out as the bytes that they are."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
@@ -73,7 +73,7 @@ def write_bytes(path: Path | str, data: bytes) -> None:
 def storage_error(path: Path | str, error: OSError) -> StorageError:
     """The readable form of an operating-system error on `path`."""
     reasons = {
-        errno.ENOSPC: ("the disk is full", "Free some space or choose another place, then run the same line again."),
+        errno.ENOSPC: ("the disk is full", "Free some space or choose another place."),
         errno.EDQUOT: ("the disk quota is used up", "Free some space or choose another place."),
         errno.EROFS: ("the disk is read-only", "Choose a place that can be written to."),
         errno.EACCES: ("permission denied", "Choose a place that you may write to, or change its permissions."),

@@ -28,6 +28,9 @@ from torch import Tensor, nn
 
 BACKGROUND = "background"
 
+#: What structures may be called: the names become channels, settings and file names.
+STRUCTURE_NAME = r"[a-z0-9][a-z0-9_]*"
+
 
 class SideOutputs(NamedTuple):
     """What a model with deep supervision returns in training: the main logits and coarser ones.
@@ -49,10 +52,13 @@ class Model(nn.Module, ABC):
     Attributes:
         channels: the same, as a tuple.
         size_multiple: H and W must be multiples of this; the engine pads and un-pads.
+        when_loading: parameters that are overruled where saved weights follow at once; a network that can begin
+            with downloaded weights switches that off here, so that loading needs no network connection.
     """
 
     channels: tuple[str, ...]
     size_multiple: int = 1
+    when_loading: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, channels: Sequence[str]) -> None:
         super().__init__()
@@ -197,6 +203,18 @@ class Dataset(ABC):
 
     def __init__(self, root: Path | None) -> None:
         self.root = root
+
+    @classmethod
+    def recognises(cls, root: Path) -> bool:
+        """Whether a place looks like this dataset's, so that `--data PLACE` needn't name the dataset.
+
+        Cheap: names of files tell, no pixels are read. What another dataset could as well read isn't recognised;
+        by default nothing is.
+
+        Args:
+            root: a folder or file that is there.
+        """
+        return False
 
     @abstractmethod
     def entries(self) -> Sequence[Entry]:

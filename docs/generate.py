@@ -22,6 +22,7 @@ from rendering import bounds, code, constructor, docstring, literal, signature, 
 import cxrkit
 import cxrkit.testing
 from cxrkit import errors
+from cxrkit.cli.helping import untold
 from cxrkit.config import ComponentConfig, RunConfig
 from cxrkit.plugins import registry
 from cxrkit.registry import KINDS, Component
@@ -106,10 +107,7 @@ def _command(command: Any, path: str) -> Iterator[str]:
         rows = [(f"[{path} {name}](#{path.replace(' ', '-')}-{name})", _first(c.help)) for name, c in inner.items()]
         yield table(["command", "what it does"], rows)
     if arguments:
-        yield table(
-            ["argument", "type", "meaning"],
-            [(code(_metavar(p)), _type(p, hints), literal(p.help or "")) for p in arguments],
-        )
+        yield table(["argument", "type", "default", "meaning"], [_argument(p, hints) for p in arguments])
     panels = list(dict.fromkeys(p.rich_help_panel for p in options))
     for panel in panels:
         yield f"**{panel}**" if panel else ""
@@ -144,6 +142,11 @@ def _without_none(annotation: Any) -> Any:
     return given[0] if len(given) == 1 and type(None) in typing.get_args(annotation) else annotation
 
 
+def _argument(parameter: Any, hints: dict[str, Any]) -> tuple[str, str, str, str]:
+    default, meaning = _default_and_meaning(parameter)
+    return code(_metavar(parameter)), _type(parameter, hints), default, meaning
+
+
 def _option(parameter: Any, hints: dict[str, Any]) -> tuple[str, str, str, str]:
     names = ", ".join(code(name) for name in [*parameter.opts, *parameter.secondary_opts])
     if parameter.is_flag:
@@ -152,14 +155,19 @@ def _option(parameter: Any, hints: dict[str, Any]) -> tuple[str, str, str, str]:
         value = code(parameter.metavar)
     else:
         value = _type(parameter, hints)
-    default = ""
-    if isinstance(parameter.show_default, str):
-        default = parameter.show_default
-    elif parameter.required:
+    return names, value, *_default_and_meaning(parameter)
+
+
+def _default_and_meaning(parameter: Any) -> tuple[str, str]:
+    """What holds where a parameter isn't given, wherever the command line keeps it, and its help."""
+    meaning, words = untold(parameter.help or "")
+    # One word is a value to type; several describe what happens.
+    default = literal(words) if " " in words else code(words)
+    if parameter.required:
         default = "must be given"
     elif parameter.show_default and parameter.default not in (None, False, (), []):
         default = value_text(str(parameter.default) if isinstance(parameter.default, Path) else parameter.default)
-    return names, value, default, literal(parameter.help or "")
+    return default, literal(meaning)
 
 
 def _first(text: str | None) -> str:

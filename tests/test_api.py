@@ -13,6 +13,7 @@ import pytest
 import cxrkit
 from cxrkit import api
 from cxrkit.config import DataConfig, make_config
+from cxrkit.engine.observer import Silent
 from cxrkit.errors import ConfigError, DataError
 
 SETTINGS = {
@@ -169,7 +170,44 @@ def test_a_weights_file_alone_is_enough(trained: cxrkit.api.TrainedRun, tmp_path
     assert np.array_equal(one.probabilities["heart"], other.probabilities["heart"])
 
 
-def test_prepare_and_check(wingspan: Path) -> None:
+def test_a_raw_jsrt_film_is_segmented_at_its_own_size(trained: cxrkit.api.TrainedRun, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 4096, (32, 32), dtype=np.uint16)
+    cv2.resize(noise, (2048, 2048), interpolation=cv2.INTER_NEAREST).astype(">u2").tofile(tmp_path / "JPCLN001.IMG")
+    result = api.predict([tmp_path], trained.path, tmp_path / "out")
+    assert [(row.film, result.failures) for row in result.rows] == [(str(tmp_path / "JPCLN001.IMG"), ())]
+    mask = cv2.imread(str(tmp_path / "out" / "JPCLN001" / "heart.png"), cv2.IMREAD_UNCHANGED)
+    assert mask.shape == (2048, 2048)
+
+
+def test_prepare_and_check() -> None:
     config = make_config({"data": {"name": "phantom", "count": 4}, "preprocess": {"size": 32}})
     assert len(api.prepare(config)) == 4
     assert all(finding.severity != "error" for finding in api.check(config))
+
+
+class Heard(Silent):
+    """Remembers what an observer is told."""
+
+    def __init__(self) -> None:
+        self.stages: list[tuple[str, int]] = []
+        self.done: list[int] = []
+
+    def stage(self, name: str, total: int) -> None:
+        self.stages.append((name, total))
+
+    def advance(self, done: int, note: str = "") -> None:
+        self.done.append(done)
+
+
+def test_real_films_are_checked(wingspan: Path, tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        name = f"wingspan_{number:03d}.png"
+        for part in ("images", "masks/left_lung", "masks/right_lung", "masks/heart"):
+            (tmp_path / part).mkdir(parents=True, exist_ok=True)
+            (tmp_path / part / name).symlink_to(wingspan / part / name)
+    config = make_config({"data": {"name": "folder", "root": str(tmp_path)}})
+    heard = Heard()
+    assert not [finding for finding in api.check(config, heard) if finding.severity == "error"]
+    assert (heard.stages, heard.done) == ([("Checking films", 3)], [1, 2, 3])
+    (tmp_path / "images/wingspan_002.png").unlink()
+    assert any("1 masks have no film" in finding.message for finding in api.check(config))

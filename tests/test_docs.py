@@ -15,9 +15,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import typer.main
 import yaml
+from PIL import Image
 
 from cxrkit.cli.app import app
 from cxrkit.cli.settings import SETTINGS, choose_settings
@@ -109,7 +111,7 @@ def test_commands_in_the_docs_parse_and_name_what_there_is(arguments: list[str])
         assert file.is_file()
     choices = choose_settings(
         {name: options[name] for name in SETTINGS},
-        datasets=registry().names("dataset"),
+        datasets=registry().components("dataset"),
         file=file if file and file.is_file() else None,
         assignments=options["assignments"] or (),
         loss=options["loss"],
@@ -202,6 +204,21 @@ def test_reference_pages_are_what_the_code_says() -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
+@pytest.mark.parametrize("page", sorted((DOCS / "reference").glob("*.md")), ids=name_of)
+def test_reference_pages_hold_no_markup_of_the_terminal(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert not [mark for mark in ("[dim]", "[bold]", "[/", "[default:") if mark in text]
+
+
+def test_defaults_of_flags_have_their_own_column() -> None:
+    text = (DOCS / "reference/cli.md").read_text(encoding="utf-8")
+    train = text.partition("\n## cxrkit train\n")[2].partition("\n## ")[0]
+    rows = [re.split(r"(?<!\\) ?\| ?", line)[1:-1] for line in train.splitlines() if line.startswith("| `--")]
+    shown = {option.strip("`"): default.strip("`") for option, _, default, _ in rows}
+    told = {f"--{name.replace('_', '-')}": setting.default for name, setting in SETTINGS.items()}
+    assert {option: shown[option] for option in told} == told
+
+
 @pytest.fixture
 def generate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     """docs/generate.py, writing to a folder of the test's own, of two pages."""
@@ -268,6 +285,41 @@ def test_the_network_of_the_plugin_page_keeps_the_contract() -> None:
     names: dict[str, Any] = {"__name__": "heart_nets_of_the_docs"}
     exec(block, names)
     check_model(names["HeartNet"])
+
+
+def write_films(folder: Path, count: int) -> None:
+    """A folder of synthetic films and masks, as `how-to/own-data.md` lays it out."""
+    dataset: Any = registry().get("dataset", "phantom").build(None, count=count, size=64, seed=5)
+    for entry in dataset.entries():
+        sample = dataset.read(entry)
+        pictures = {f"masks/{name}": mask * np.uint8(255) for name, mask in sample.masks.items()}
+        for place, pixels in {"images": sample.image, **pictures}.items():
+            (folder / place).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / place / f"{entry.id}.png")
+
+
+def test_the_python_page_runs_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (DOCS / "how-to/python.md").read_text(encoding="utf-8")
+    write_films(tmp_path / "other-hospital", 2)
+    film = min((tmp_path / "other-hospital/images").iterdir())
+    (tmp_path / "new-film.png").write_bytes(film.read_bytes())
+    [settings] = blocks(text, "yaml")
+    (tmp_path / "films.yaml").write_text(settings, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "python_page"}
+    for number, block in enumerate(blocks(text, "python"), start=1):
+        exec(compile(block, f"python.md, block {number}", "exec"), names)
+    made = {path.name for path in (tmp_path / "runs").iterdir()}
+    assert made == {"first", "from-file", "other-loss"}
+    assert len(names["elsewhere"].films) == 2
+    assert names["heart"].shape == (64, 64)
+    assert (tmp_path / "predictions/new-film/heart.png").is_file()
+    printed = capsys.readouterr().out
+    [promised] = re.findall(r"print\(error\.what\)  # (.*) …", text)
+    assert promised in printed
+    assert printed.splitlines()[-1] == "1 new-film.png"
 
 
 def test_the_contrast_table_is_what_its_script_prints() -> None:

@@ -106,6 +106,7 @@ def test_it_trains_from_the_command_line(environment: Environment) -> None:
     environment.cxrkit(
         *("train", "--model", "residual-unet", "--loss", "contour-bce", "--size", "64", "--steps", "4"),
         *("--set", "model.depth=2", "--set", "loss.radius=3", "--out", str(run)),
+        *("--set", "data.count=12", "--set", "data.size=64", "--test-size", "2", "--validation", "2"),
     )
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["model"] == {"name": "residual-unet", "base_channels": 16, "depth": 2}
@@ -129,11 +130,9 @@ def test_a_wrong_parameter_is_refused_before_anything_starts(environment: Enviro
 def test_a_new_plugin_installs_beside_it(environment: Environment, tmp_path: Path) -> None:
     create_plugin("heart-shape", tmp_path / "plugin")
     environment.install(tmp_path / "plugin")
-    try:
-        assert "heart-shape-net" in environment.cxrkit("list", "model")
-        environment.cxrkit("plugins", "check", "cxrkit-heart-shape")
-    finally:
-        environment.run("-m", "pip", "uninstall", "--quiet", "--yes", "cxrkit-heart-shape")
+    listed = environment.cxrkit("list", "model")
+    assert "heart-shape-net" in listed
+    assert "residual-unet" in listed
 
 
 def test_without_it_the_name_is_unknown(environment: Environment) -> None:

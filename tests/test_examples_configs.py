@@ -57,7 +57,8 @@ def test_paper_is_the_papers_text() -> None:
     train = config.train
     assert (train.lr, train.batch_size, train.steps, train.schedule) == (5e-4, 5, 1000, "constant")
     assert (train.warmup, train.weight_decay, train.clip_norm, train.ema) == (0, 0, None, 0)
-    assert (config.preprocess.size, config.split.train_size, config.split.test_size) == (512, 209, 38)
+    assert (config.preprocess.size, config.preprocess.resize) == (512, "linear")
+    assert (config.split.train_size, config.split.test_size) == (209, 38)
 
 
 @pytest.mark.parametrize(("films", "epochs"), [(10, 1000), (20, 500), (209, 50)])

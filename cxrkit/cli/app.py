@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from contextlib import nullcontext
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from cxrkit.cli import components, console, data, doctor, evaluate, plugins, predict, train
+from cxrkit.cli.warned import readable_warnings
 from cxrkit.errors import CxrkitError
 
 _DEBUG = "--debug"
@@ -30,14 +34,15 @@ class Cli(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run a verb; see `cxrkit.errors` for the exit codes."""
         try:
-            result = super().invoke(ctx)
+            with nullcontext() if ctx.meta[_DEBUG_KEY] else readable_warnings():
+                result = super().invoke(ctx)
             sys.stdout.flush()
             return result
         except BrokenPipeError:
             _abandon_stdout()
             raise typer.Exit(_BROKEN_PIPE) from None
         except KeyboardInterrupt:
-            console.say("Stopped.")
+            console.say("Stopped. The same line begins it again.")
             raise typer.Exit(130) from None
         except Exception as error:
             # Typer tells its own: usage errors, and requests to exit.
@@ -79,7 +84,7 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
     debug: Annotated[
-        bool, typer.Option(_DEBUG, help="Show tracebacks; may stand anywhere. Also: CXRKIT_DEBUG=1.")
+        bool, typer.Option(_DEBUG, help="Show tracebacks and all warnings; may stand anywhere. Also: CXRKIT_DEBUG=1.")
     ] = False,
 ) -> None:
     """Segmentation of lungs and heart in chest radiographs; every part is a plugin."""
@@ -97,6 +102,12 @@ app.command()(doctor.doctor)
 
 def main() -> None:
     """The entry point of the command `cxrkit`."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that has no λ shows its number instead of ending the program.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    # As Ctrl-C, so that half-written files are removed and a training saves its state.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     app(prog_name="cxrkit")
 
 

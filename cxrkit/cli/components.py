@@ -128,9 +128,8 @@ def _example(component: Component, parameter: Parameter) -> str:
 
 def _count_weights(component: Component, parameters: list[Parameter]) -> int | None:
     """Trainable numbers of a model with default parameters; None where it can't be built without being told more."""
-    offline = {"pretrained": False} if any(item.name == "pretrained" for item in parameters) else {}
     try:
-        model = component.build(_CHANNELS, **offline)
+        model = component.build(_CHANNELS, **getattr(component.target, "when_loading", {}))
     except CxrkitError:
         return None
     return sum(parameter.numel() for parameter in model.parameters())

@@ -79,7 +79,8 @@ def styled(text: str, style: str) -> Text:
 
 def show_json(content: Any) -> None:
     """Print a result as JSON; paths become text."""
-    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
+    # In ASCII, so that no terminal's encoding can spoil it.
+    sys.stdout.write(json.dumps(content, indent=2, default=str) + "\n")
 
 
 def say(*lines: str, style: str = "") -> None:
@@ -117,6 +118,9 @@ def _labelled(label: str, style: str, lines: Iterable[str]) -> None:
 
     first, *rest = lines
     console = stderr()
-    console.print(Text.assemble((label, style), " ", first), soft_wrap=True)
-    for line in rest:
-        console.print(line, soft_wrap=True)
+    with console.capture() as written:
+        console.print(Text.assemble((label, style), " ", first), soft_wrap=True)
+        for line in rest:
+            console.print(line, soft_wrap=True)
+    # While bars are shown, rich has put something in stderr's place that prints above them; a console goes round it.
+    sys.stderr.write(written.get())

@@ -26,7 +26,7 @@ Data = Annotated[
         "--data",
         metavar="PLACE|NAME",
         help=told(
-            "A folder, a CSV, a JSRT folder, a dataset's name, or NAME:PLACE, as in training.",
+            "A place that a dataset recognises (a folder, a CSV), a dataset, or NAME:PLACE, as in training.",
             "the built-in synthetic films",
         ),
         show_default=False,
@@ -132,7 +132,8 @@ def list_data(as_json: Json = False) -> None:
 
     datasets = load_plugins().registry.components("dataset")
     folder = cache_folder()
-    stores = [(path, path.stat()) for path in sorted(folder.glob("*.h5"))]
+    # Those that are being written, or were when the machine stopped, are hidden.
+    stores = [(path, path.stat()) for path in sorted(folder.glob("*.h5")) if not path.name.startswith(".")]
     if as_json:
         show_json(
             {
@@ -159,7 +160,7 @@ def _settings(
 
     return choose_settings(
         {"size": size},
-        datasets=load_plugins().registry.names("dataset"),
+        datasets=load_plugins().registry.components("dataset"),
         file=config,
         assignments=assignments or (),
         data=data,

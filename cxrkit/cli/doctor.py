@@ -64,14 +64,22 @@ def _python() -> Iterator[Examination]:
 
 
 def _torch() -> Iterator[Examination]:
+    import warnings
+
     import torch
 
     from cxrkit.engine.hardware import choose_device, choose_precision, describe_hardware
 
     yield Examination("torch", "ok", torch.__version__)
-    device = choose_device("auto")
+    # A graphics card that torch can't use is told by a warning alone.
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", UserWarning)
+        device = choose_device("auto")
     about = describe_hardware(device)
-    yield Examination("device", "ok", f"{device.type}: {about['name']}, {about['threads']} threads")
+    found = f"{device.type}: {about['name']}, {about['threads']} threads"
+    yield Examination("device", "ok", found)
+    for message in dict.fromkeys(" ".join(str(warning.message).split()) for warning in told):
+        yield Examination("device", "warning", message, "Update the driver, or install torch for the one you have.")
     precision = choose_precision("auto", device)
     slow = device.type == "cpu" and precision == "32"
     yield Examination(

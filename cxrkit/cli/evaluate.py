@@ -53,7 +53,7 @@ def evaluate(
         raise ConfigError("--set was given without --data.", "The run's own films are read as they were in training.")
     if data is not None and part != "test":
         raise ConfigError(f"--data and --part {part} were both given.", "Other data is scored whole: leave --part out.")
-    source = None if data is None else parse_other_data(data, assignments or (), plugins.registry.names("dataset"))
+    source = None if data is None else parse_other_data(data, assignments or (), plugins.registry.components("dataset"))
     from cxrkit import api
 
     with progress(quiet=quiet) as observer:

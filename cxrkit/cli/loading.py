@@ -1,7 +1,9 @@
-"""Loading plugins for a verb, and telling of those that are broken."""
+"""Loading plugins for a verb, and telling of those that are broken or slow."""
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
 from cxrkit.cli.console import warn
@@ -11,14 +13,21 @@ if TYPE_CHECKING:
 
 
 def load_plugins() -> Plugins:
-    """The installed plugins; each broken one is told in a line on stderr."""
+    """The installed plugins; each that is broken or slow is told in a line on stderr."""
     from cxrkit.plugins import installed
 
-    plugins = installed()
+    # What a plugin prints shall not get into the results, which may be JSON.
+    with redirect_stdout(sys.stderr):
+        plugins = installed()
     for status in plugins.statuses:
         if status.error is not None:
             warn(
                 f"The plugin '{status.name}' of {status.distribution} {status.version} failed to load: {status.error} "
                 "(cxrkit plugins list --details tells more)."
+            )
+        elif status.slow:
+            warn(
+                f"The plugin '{status.name}' of {status.distribution} {status.version} took {status.seconds:.1f} s to "
+                f"load, at every command: update it, or switch it off with CXRKIT_DISABLE_PLUGINS={status.name}."
             )
     return plugins

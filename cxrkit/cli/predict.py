@@ -19,7 +19,9 @@ def predict(
     films: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FILM...", help="Films (PNG, TIFF, JPEG, DICOM), or folders of them.", show_default=False
+            metavar="FILM...",
+            help="Films (PNG, TIFF, JPEG, DICOM, JSRT's .IMG), or folders of them.",
+            show_default=False,
         ),
     ],
     weights: Annotated[

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING
 
 from cxrkit.cli.console import say, stderr
@@ -21,14 +21,18 @@ _SECONDS_BETWEEN = 2.0
 
 @contextmanager
 def progress(*, quiet: bool = False) -> Iterator[Observer]:
-    """An observer for the engine that shows what it hears, on stderr."""
-    if quiet or not is_first_process():
-        yield _Quiet()
-    elif sys.stderr.isatty():
-        with _bars() as bars:
-            yield LiveProgress(bars)
-    else:
-        yield PlainProgress()
+    """An observer for the engine that shows what it hears, on stderr.
+
+    What plugins print meanwhile goes there too, for stdout is the results', which may be JSON.
+    """
+    with redirect_stdout(sys.stderr):
+        if quiet or not is_first_process():
+            yield _Quiet()
+        elif sys.stderr.isatty():
+            with _bars() as bars:
+                yield LiveProgress(bars)
+        else:
+            yield PlainProgress()
 
 
 class _Quiet:

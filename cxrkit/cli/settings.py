@@ -12,6 +12,7 @@ from cxrkit.errors import ConfigError
 
 if TYPE_CHECKING:
     from cxrkit.config import DataConfig, RunConfig
+    from cxrkit.registry import Component
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Choices:
 def choose_settings(
     values: Mapping[str, Any],
     *,
-    datasets: Sequence[str],
+    datasets: Sequence[Component],
     file: Path | None = None,
     assignments: Sequence[str] = (),
     loss: str | None = None,
@@ -75,9 +76,10 @@ def choose_settings(
 
     Args:
         values: flags by their name in `SETTINGS`; None where not given.
-        datasets: the registered datasets' names.
+        datasets: the registered datasets.
 
     Raises:
+        DataError: no dataset recognises the place that `data` names.
         ConfigError: a value isn't accepted, or flags contradict each other.
     """
     from cxrkit.config import demo_settings, make_config
@@ -100,11 +102,12 @@ def choose_settings(
     return Choices(make_config(*layers, flags, overrides=overrides), demonstration)
 
 
-def parse_other_data(text: str, assignments: Sequence[str], datasets: Sequence[str]) -> DataConfig:
+def parse_other_data(text: str, assignments: Sequence[str], datasets: Sequence[Component]) -> DataConfig:
     """What `--data`, and `--set data.KEY=VALUE` for its parameters, mean where a run is scored on other films.
 
     Raises:
         ConfigError: the data isn't there, or an assignment is of something else.
+        DataError: no dataset recognises it.
     """
     from cxrkit.config import DataConfig
     from cxrkit.overrides import parse_set

@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cxrkit.errors import ConfigError, nearest
+from cxrkit.errors import ConfigError, CxrkitError, DataError, nearest
 
-#: Entries of a folder that are looked at to tell what it holds.
-_LOOK_AT = 20_000
-_JSRT_FILM = re.compile(r"JPC(LN|NN)\d{3}\.\w+", re.IGNORECASE)
+if TYPE_CHECKING:
+    from cxrkit.registry import Component
+
+#: Names of what a place holds that an error shows.
+_SHOWN = 8
 
 
-def parse_source(text: str, datasets: Sequence[str]) -> dict[str, str]:
+def parse_source(text: str, datasets: Sequence[Component]) -> dict[str, str]:
     """`{"name": …}`, and `"root"` where there is a place, absolute.
 
-    A dataset's name wins over a folder that is called like it; `./name` is the folder.
+    A dataset's name wins over a folder that is called like it; `./name` is the folder. A place without a name is
+    read by the dataset that recognises it.
 
     Args:
         text: what stood behind `--data`.
-        datasets: the registered datasets' names.
+        datasets: the registered datasets.
 
     Raises:
-        ConfigError: it is neither a dataset nor a place.
+        ConfigError: it is neither a dataset nor a place, or several datasets recognise the place.
+        DataError: no dataset recognises the place.
     """
-    if text in datasets:
+    names = list(dict.fromkeys(component.name for component in datasets))
+    if text in names:
         return {"name": text}
     name, colon, place = text.partition(":")
-    if colon and name in datasets:
+    if colon and name in names:
         if not place:
             raise ConfigError(f"--data {text}: no place stands behind the colon.", f"Write {name}:FOLDER.")
         return {"name": name, "root": str(_existing(Path(place), text))}
@@ -37,38 +41,53 @@ def parse_source(text: str, datasets: Sequence[str]) -> dict[str, str]:
     if not path.exists():
         raise ConfigError(
             f"--data {text}: there is no such file or folder, and no dataset of that name.",
-            f"{nearest(name, datasets)}Datasets: {', '.join(datasets)}. Give one, a folder, a CSV, or NAME:FOLDER.",
+            f"{nearest(name, names)}Datasets: {', '.join(names)}. Give one, a folder, a CSV, or NAME:FOLDER.",
         )
-    return {"name": "jsrt" if looks_like_jsrt(path) else "folder", "root": str(path.resolve())}
+    root = path.resolve()
+    return {"name": _reader(root, text, datasets), "root": str(root)}
 
 
-def looks_like_jsrt(folder: Path) -> bool:
-    """Whether a folder holds JSRT's films (`JPCLN001.IMG`, or converted) or SCR's masks (`fold1/masks`).
-
-    Films converted into `images/` and `masks/` are a plain folder.
-    """
-    if not folder.is_dir() or ((folder / "images").is_dir() and (folder / "masks").is_dir()):
-        return False
-    return any(
-        _JSRT_FILM.fullmatch(path.name) or (path.name in ("fold1", "fold2") and (path / "masks").is_dir())
-        for path in islice(_inside(folder), _LOOK_AT)
+def _reader(root: Path, text: str, datasets: Sequence[Component]) -> str:
+    """The name of the one dataset that recognises a place."""
+    recognising: list[str] = []
+    faults: list[str] = []
+    for component in datasets:
+        try:
+            # A factory needn't be a class; one that isn't must be named.
+            recognises = getattr(component.target, "recognises", None)
+            if recognises is not None and recognises(root):
+                recognising.append(component.name)
+        # A plugin may fail in any way; the others can still tell.
+        except Exception as error:
+            reason = error.what if isinstance(error, CxrkitError) else f"{type(error).__name__}: {error}"
+            faults.append(f" '{component.name}' could not be asked ({reason}).")
+    recognising = list(dict.fromkeys(recognising))
+    if len(recognising) == 1:
+        return recognising[0]
+    if recognising:
+        raise ConfigError(
+            f"--data {text}: several datasets recognise it: {', '.join(recognising)}.",
+            f"Say which is to read it: --data {recognising[0]}:{text}.",
+        )
+    expected = "; ".join(f"{component.name} ({component.summary})" for component in datasets)
+    raise DataError(
+        f"--data {text}: no dataset recognises what is there: {_held(root)}.",
+        "Arrange the films as a dataset expects, or say which is to read them, and it tells what it misses: "
+        f"--data NAME:{text}. Datasets: {expected}.{''.join(faults)}",
     )
 
 
-def _inside(folder: Path) -> Iterator[Path]:
-    """What a folder and its subfolders hold, three levels deep, the upper levels first."""
-    level = [folder]
-    for _ in range(3):
-        found = [path for place in level for path in _listed(place)]
-        yield from found
-        level = [path for path in found if path.is_dir()]
-
-
-def _listed(folder: Path) -> list[Path]:
+def _held(root: Path) -> str:
+    """What a folder holds, in a few words; or that the place is a file."""
+    if not root.is_dir():
+        return f"a {root.suffix or 'nameless kind of'} file"
     try:
-        return sorted(folder.iterdir())
-    except OSError:  # not ours to read; the dataset will say so if it matters
-        return []
+        found = sorted(path.name + ("/" if path.is_dir() else "") for path in root.iterdir())
+    except OSError as error:
+        return f"it can't be listed ({error.strerror})"
+    seen = [name for name in found if not name.startswith(".")]
+    more = f" and {len(seen) - _SHOWN} more" if len(seen) > _SHOWN else ""
+    return (", ".join(seen[:_SHOWN]) + more) or "nothing"
 
 
 def _existing(path: Path, text: str) -> Path:

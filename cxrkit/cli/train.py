@@ -58,7 +58,7 @@ def train(
             _WHAT,
             "Augmentation; give it again for more, in order. The paper has none but mixup.",
             metavar="NAME",
-            default="none",
+            default="no augmentation",
         ),
     ] = None,
     data: Annotated[
@@ -66,7 +66,7 @@ def train(
         _option(
             "--data",
             _FILMS,
-            "A folder with images/ and masks/<structure>/, a CSV, a JSRT folder, a dataset's name, or NAME:PLACE.",
+            "A place that a dataset recognises (images/ and masks/<structure>/, a CSV, ...), a dataset, or NAME:PLACE.",
             metavar="PLACE|NAME",
             default="synthetic films, with a demonstration's settings",
         ),
@@ -134,7 +134,7 @@ def train(
         _option("--device", _MACHINE, "What computes; auto: the fastest kind there is."),
     ] = None,
     precision: Annotated[
-        Literal["auto", "32", "bf16", "16"] | None,
+        Literal["auto", "32", "bf16"] | None,
         _option("--precision", _MACHINE, "Arithmetic; auto: bf16 where the hardware has it."),
     ] = None,
     devices: Annotated[int | None, _option("--devices", _MACHINE, "Processes, one a device.")] = None,
@@ -222,7 +222,7 @@ def train(
         return
     choices = choose_settings(
         values,
-        datasets=plugins.registry.names("dataset"),
+        datasets=plugins.registry.components("dataset"),
         file=config,
         assignments=assignments or (),
         loss=loss,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -68,15 +70,24 @@ def check_dataset(
     """Read every film and report everything that is wrong or odd, errors first.
 
     Errors are films that can't be read. Warnings: empty masks, masks of an unusual area, left and right swapped, a
-    heart that doesn't lie between the lungs, the same picture twice, tiny, dark or flat films. Notes: no spacing.
+    heart that doesn't lie between the lungs, the same picture twice, tiny, dark or flat films, and what the dataset
+    itself warns of. Notes: no spacing.
+
+    Args:
+        dataset: what is checked.
+        structures: the structures whose masks are looked at; by default all.
+        progress: called with the number of films that are done, 0 at first, and of all.
 
     Raises:
         DataError: the dataset as a whole can't be used: it has no films, or not the structures.
     """
-    entries = list_entries(dataset)
-    chosen = choose_structures(dataset, structures)
     findings: list[Finding] = []
+    with _warnings_into(findings):
+        entries = list_entries(dataset)
+    chosen = choose_structures(dataset, structures)
     seen: list[_Seen] = []
+    if progress is not None:
+        progress(0, len(entries))
     for done, entry in enumerate(entries, start=1):
         try:
             sample = read_sample(dataset, entry, chosen)
@@ -97,6 +108,17 @@ def check_dataset(
         findings.extend(_area_outliers(seen, name))
     findings.extend(_spacing(seen))
     return sorted(findings, key=lambda finding: (_ORDER[finding.severity], finding.id))
+
+
+@contextmanager
+def _warnings_into(findings: list[Finding]) -> Iterator[None]:
+    """Take what a dataset warns its users of as findings, rather than have it printed."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for message in dict.fromkeys(str(warning.message) for warning in told):
+        findings.append(Finding("warning", "", None, message, "Mend it, unless it is meant so."))
 
 
 def check_film(entry: Entry, sample: Sample) -> Iterator[Finding]:

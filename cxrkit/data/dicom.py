@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cxrkit.data.images import Film, refuse_huge
+from cxrkit.data.film import Film, refuse_huge
 from cxrkit.errors import DataError
 
 _DECODERS = (

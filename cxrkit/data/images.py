@@ -1,51 +1,37 @@
-"""Reading films and masks from picture files: PNG, TIFF, JPEG, BMP, GIF, and DICOM through `cxrkit.data.dicom`.
+"""Reading films and masks from picture files: PNG, TIFF, JPEG, BMP and GIF here, DICOM and JSRT's .IMG by their rooms.
 
 Pillow reads the header first, so that a picture of monstrous size is refused before it is decoded. It decodes
 too, because it raises on a truncated file where OpenCV hands back what it got; OpenCV decodes only 16-bit colour,
 which Pillow would reduce to 8 bits.
 
 An EXIF orientation is not applied: masks drawn on such a film rarely carry one, and would no longer fit. The
-resolution (dpi) of a picture file says nothing dependable about millimetres on the detector, so only DICOM films
-have a spacing.
+resolution (dpi) of a picture file says nothing dependable about millimetres on the detector, so only DICOM and JSRT's
+films have a spacing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from cxrkit.data.film import Film as Film
+from cxrkit.data.film import refuse_huge
 from cxrkit.errors import CxrkitError, DataError
 
 #: Suffixes that are recognised as films, lower case.
-FILM_SUFFIXES: tuple[str, ...] = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif", ".dcm", ".dicom")
-
-#: Pictures with a side of this many pixels or more are refused: a detector has some 4,000.
-SIDE_LIMIT = 20_000
+FILM_SUFFIXES: tuple[str, ...] = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif", ".dcm", ".dicom", ".img")
 
 _FORMATS = ("PNG", "TIFF", "JPEG", "BMP", "GIF")
 _DICOM_SUFFIXES = (".dcm", ".dicom")
+_JSRT_SUFFIX = ".img"
 _COLOUR_SPACES = {"CMYK": "CMYK", "YCbCr": "YCbCr", "LAB": "Lab", "HSV": "HSV"}
 _TIFF_PHOTOMETRIC = 262
 _MIN_IS_WHITE = 0
-
-
-@dataclass(frozen=True)
-class Film:
-    """A film as it was read.
-
-    Attributes:
-        pixels: `(H, W)` uint8, uint16 or finite float32, bright where the film shows bone.
-        spacing: (row, column) millimetres a pixel, or None where the file doesn't say.
-    """
-
-    pixels: np.ndarray
-    spacing: tuple[float, float] | None
 
 
 def read_film(path: Path) -> Film:
@@ -61,6 +47,10 @@ def read_film(path: Path) -> Film:
         from cxrkit.data.dicom import read_dicom
 
         film = read_dicom(path)
+    elif path.suffix.lower() == _JSRT_SUFFIX:
+        from cxrkit.data.jsrt_img import read_img
+
+        film = read_img(path)
     else:
         film = Film(_as_grey(_decode(path), path, "film"), None)
     pixels = _film_type(film.pixels, path)
@@ -87,8 +77,9 @@ def read_mask(path: Path, *, threshold: int | None = None) -> np.ndarray:
     """
     path = Path(path)
     _must_be_file(path)
-    if is_dicom(path):
-        raise DataError(f"{path}: is a DICOM file; masks are read from picture files.", "Export the mask as PNG.")
+    if is_dicom(path) or path.suffix.lower() == _JSRT_SUFFIX:
+        kind = "DICOM" if is_dicom(path) else "raw"
+        raise DataError(f"{path}: is a {kind} file; masks are read from picture files.", "Export the mask as PNG.")
     pixels = _as_grey(_decode(path), path, "mask")
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         raise DataError(f"{path}: the mask holds values that are not finite (NaN or infinity).", "Export it as PNG.")
@@ -119,15 +110,6 @@ def is_dicom(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
-def refuse_huge(path: Path, height: int, width: int) -> None:
-    """Raise DataError for a picture that is too large to be a film, before it is decoded."""
-    if max(height, width) >= SIDE_LIMIT:
-        raise DataError(
-            f"{path}: is {width} × {height} pixels; sides of {SIDE_LIMIT:,} or more are refused.",
-            "Scale the film down, or check that this is the right file.",
-        )
-
-
 def _must_be_file(path: Path) -> None:
     try:
         size = path.stat().st_size
@@ -154,10 +136,13 @@ def _decoding(path: Path) -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise DataError(
             f"{path}: is not a readable picture, or is cut off.",
-            f"cxrkit reads {', '.join(_FORMATS)} and DICOM. If a viewer can't open it either, copy it again.",
+            f"cxrkit reads {', '.join(_FORMATS)}, DICOM and JSRT's .IMG. If a viewer can't open it either, "
+            "copy it again.",
         ) from error
     except Image.DecompressionBombError as error:
-        raise DataError(f"{path}: {error}", "Scale the film down, or check that this is the right file.") from error
+        raise DataError(
+            f"{path}: is too large for a film ({error}).", "Scale it down, or check that this is the right file."
+        ) from error
     # A corrupt file makes decoders raise anything from SyntaxError to struct.error.
     except Exception as error:
         raise DataError(

@@ -8,6 +8,7 @@ float32 that a network sees.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -78,7 +79,7 @@ def preprocess_film(
 ) -> tuple[np.ndarray, Placement]:
     """A film `(H, W)` uint8, uint16 or finite float32 to uint16 `(size, size)`, and its placement."""
     placement = place(pixels.shape[:2], spacing, config.size, config.fit)
-    content = full_range(resize_film(pixels, placement.content[2:]))
+    content = full_range(resize_film(pixels, placement.content[2:], config.resize))
     if config.clahe is not None:
         content = clahe(content, config.clahe)
     square = np.zeros((config.size, config.size), dtype=np.uint16)
@@ -95,15 +96,15 @@ def preprocess_mask(mask: np.ndarray, placement: Placement) -> np.ndarray:
     return square
 
 
-def resize_film(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def resize_film(pixels: np.ndarray, shape: tuple[int, int], method: Literal["area", "linear"] = "area") -> np.ndarray:
     """Resize `(H, W)` to `shape` (height, width); the dtype stays.
 
-    Linear, as in the paper, unless a side shrinks to less than half: there linear interpolation looks at 4 pixels
-    of each block and lets the rest alias, so the block's area is averaged instead. (The paper's own 2048 → 512 is
-    such a case.)
+    Linearly. Where a side shrinks to less than half, linear interpolation looks at 4 pixels of each block and lets the
+    rest alias; `area` averages the block there. The paper's 2048 → 512 is such a case, and it says linear (Maga 2021,
+    §2.4): `linear` never averages.
     """
     height, width = pixels.shape
-    if height > 2 * shape[0] or width > 2 * shape[1]:
+    if method == "area" and (height > 2 * shape[0] or width > 2 * shape[1]):
         smaller = (min(height, shape[0]), min(width, shape[1]))
         pixels = cv2.resize(pixels, smaller[::-1], interpolation=cv2.INTER_AREA)
     if pixels.shape != shape:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from cxrkit.errors import ContractError, CxrkitError, DataError, nearest
-from cxrkit.interfaces import BACKGROUND, Dataset, Entry, Sample
+from cxrkit.interfaces import BACKGROUND, STRUCTURE_NAME, Dataset, Entry, Sample
 
 
 def list_entries(dataset: Dataset) -> tuple[Entry, ...]:
@@ -25,8 +26,19 @@ def list_entries(dataset: Dataset) -> tuple[Entry, ...]:
             raise DataError(f"The film id {entry.id!r} can't be a file name.", "Rename the film without / and \\.")
         if entry.id in seen:
             raise DataError(f"The film id '{entry.id}' occurs twice{_files(entry)}.", "Give every film its own name.")
+        if not _is_text(entry.id):
+            raise DataError(f"The film id {entry.id!r} isn't text{_files(entry)}.", "Rename the film.")
         seen.add(entry.id)
     return entries
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name can be written down; one that comes from a file's name needn't be UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def choose_structures(dataset: Dataset, asked: Sequence[str] | None) -> tuple[str, ...]:
@@ -39,6 +51,13 @@ def choose_structures(dataset: Dataset, asked: Sequence[str] | None) -> tuple[st
     if not known or BACKGROUND in known:
         fault = f"one called '{BACKGROUND}', which cxrkit adds itself" if known else "no structures"
         raise ContractError(f"{_name(dataset)} has {fault}.", "Mend the dataset: name what its masks show.")
+    for name in known:
+        # They name files and folders, also of people who are only sent a weights file.
+        if not re.fullmatch(STRUCTURE_NAME, name):
+            raise ContractError(
+                f"{_name(dataset)} has a structure called {name!r}.",
+                "Mend the dataset: lower-case letters, digits and underscores make a name.",
+            )
     chosen = known if asked is None else tuple(asked)
     if not chosen:
         raise DataError("No structure is asked for.", f"Choose from: {', '.join(known)}.")

@@ -146,7 +146,12 @@ def open_store(
     store = _found(path, recipe)
     if store is None:
         _make_folder(path.parent)
-        write_store(path, dataset, recipe, progress, workers or min(4, os.cpu_count() or 1))
+        try:
+            write_store(path, dataset, recipe, progress, workers or min(4, os.cpu_count() or 1))
+        except StorageError as error:
+            raise StorageError(
+                error.what, f"{error.remedy} The environment variable CXRKIT_CACHE chooses the place."
+            ) from error
         store = _found(path, recipe)
     if store is None:
         raise StorageError(

@@ -10,10 +10,10 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from cxrkit.config import ComponentConfig, PreprocessConfig
 from cxrkit.errors import DataError, PluginError
 from cxrkit.files import atomic_path
-from cxrkit.interfaces import Model
+from cxrkit.interfaces import STRUCTURE_NAME, Model
 from cxrkit.registry import Registry
 
 _KEY = "cxrkit"
@@ -34,19 +34,28 @@ class NetworkCard(BaseModel):
         model: the network's name and parameters.
         channels: its output channels, in order; structures, and perhaps `background` last.
         preprocess: what its input must have gone through.
+        precision: the setting it was trained and judged with.
         package: the distribution and version that the network came from.
         step: updates it was trained for.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    format: int = 1
+    format: Literal[1] = 1
     cxrkit: str
     model: ComponentConfig
-    channels: tuple[str, ...]
+    channels: tuple[Annotated[str, Field(pattern=rf"^{STRUCTURE_NAME}$")], ...] = Field(min_length=1)
     preprocess: PreprocessConfig
+    precision: Literal["auto", "32", "bf16"] = "auto"
     package: tuple[str, str]
     step: int
+
+    @field_validator("channels")
+    @classmethod
+    def _unique(cls, channels: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(channels)) < len(channels):
+            raise ValueError("a channel is named twice")
+        return channels
 
 
 def save_network(path: Path, tensors: Mapping[str, Tensor], card: NetworkCard) -> None:
@@ -74,11 +83,7 @@ def load_network(path: Path, registry: Registry) -> tuple[Model, NetworkCard]:
             f"{path} holds weights of the model '{card.model.name}', which no installed plugin has. {error.remedy}",
             f"Install {name}=={version} (`pip install {name}=={version}`).",
         ) from error
-    # Pretrained weights would be loaded only to be overwritten.
-    parameters = card.model.params
-    if "pretrained" in component.parameters.model_fields:
-        parameters["pretrained"] = False
-    model: Model = component.build(card.channels, **parameters)
+    model: Model = component.build(card.channels, **(card.model.params | getattr(component.target, "when_loading", {})))
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

@@ -17,7 +17,7 @@ from cxrkit.engine.films import prepare_films, prepare_store
 from cxrkit.engine.forward import probabilities
 from cxrkit.engine.hardware import autocast, choose_device, choose_precision
 from cxrkit.engine.observer import Observer, Silent
-from cxrkit.engine.provenance import check_fingerprint
+from cxrkit.engine.provenance import check_fingerprint, check_plugins
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.scores import Evaluation, FilmScores, QuickScores, score_film
 from cxrkit.errors import DataError
@@ -87,12 +87,13 @@ def evaluate_run(
         DataError: no such weights, an empty part, or another dataset that lacks a structure.
     """
     observer = observer or Silent()
+    check_plugins(run, run.config(), registry)
     weights = run.weights(checkpoint)
     model, card = load_network(weights, registry)
     store, ids, name = _films(run, registry, model, part, data, observer)
     target = choose_device(device)
     config = run.config()
-    with autocast(target, choose_precision(config.train.precision, target)):
+    with autocast(target, choose_precision(card.precision, target)):
         films = score_films(
             model.to(target, memory_format=torch.channels_last),  # type: ignore[call-overload]
             store,

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from cxrkit.config import LossConfig
 from cxrkit.errors import ContractError
-from cxrkit.interfaces import Batch, Loss, Model, SideOutputs
+from cxrkit.interfaces import Augment, Batch, Loss, Model, SideOutputs
 from cxrkit.registry import Registry
+
+_CHECK = "Mend the component; `cxrkit plugins check` tells more."
 
 
 def apply_model(model: nn.Module, images: Tensor, *, size_multiple: int, channels: int) -> Tensor | SideOutputs:
@@ -36,8 +38,14 @@ def apply_model(model: nn.Module, images: Tensor, *, size_multiple: int, channel
             f"{type(_unwrap(model)).__name__}: expected logits of shape {expected}, came {came}.",
             "Its forward must return logits (B, C, H, W) or SideOutputs; `cxrkit plugins check` tells more.",
         )
-    main = main[..., :height, :width]
-    return SideOutputs(main, output.sides) if isinstance(output, SideOutputs) else main
+    if not isinstance(output, SideOutputs):
+        return main[..., :height, :width]
+    sides = output.sides
+    if bottom or right:
+        # A side covers the padding too: bring it to the full size, where the padding can be cut off.
+        full = expected[-2:]
+        sides = tuple(F.interpolate(side.float(), full, mode="bilinear")[..., :height, :width] for side in sides)
+    return SideOutputs(main[..., :height, :width], sides)
 
 
 def _unwrap(model: nn.Module) -> nn.Module:
@@ -57,6 +65,25 @@ def probabilities(model: Model, images: Tensor, batch_size: int) -> Tensor:
     return torch.cat(parts)
 
 
+def augment_batch(augments: Sequence[Augment], batch: Batch, generator: torch.Generator) -> Batch:
+    """A drawn batch after all augments, in their order.
+
+    Raises:
+        ContractError: one returned something else than a batch of the expected shapes.
+    """
+    for augment in augments:
+        films, before = len(batch) // augment.draws, batch
+        batch = augment(batch, generator)
+        name = type(augment).__name__
+        if not isinstance(batch, Batch):
+            raise ContractError(f"{name}: expected a cxrkit.Batch, came a {type(batch).__name__}.", _CHECK)
+        for what, new, old in (("images", batch.images, before.images), ("targets", batch.targets, before.targets)):
+            expected = (films, *old.shape[1:])
+            if tuple(new.shape) != expected:
+                raise ContractError(f"{name}: expected {what} of shape {expected}, came {tuple(new.shape)}.", _CHECK)
+    return batch
+
+
 def batch_loss(loss: Loss, output: Tensor | SideOutputs, batch: Batch) -> Tensor:
     """The scalar loss of a batch whose labels, or losses, may be mixed.
 
@@ -64,6 +91,14 @@ def batch_loss(loss: Loss, output: Tensor | SideOutputs, batch: Batch) -> Tensor
     this toolkit are not sums over films; the batch's is their mean. With one weight for the whole batch,
     two losses of the whole batch are mixed.
     """
+    value = _batch_loss(loss, output, batch)
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        came = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise ContractError(f"{type(loss).__name__}: expected a scalar, came {came}.", _CHECK)
+    return value.reshape(())
+
+
+def _batch_loss(loss: Loss, output: Tensor | SideOutputs, batch: Batch) -> Tensor:
     partner = batch.partner
     if partner is None:
         return loss.total(output, batch.targets, batch.images)

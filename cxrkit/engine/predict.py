@@ -61,14 +61,14 @@ class Segmenter:
         return tuple(name for name in self.card.channels if name != BACKGROUND)
 
     def arithmetic(self) -> Any:
-        """A context in which the network computes with the precision that suits the device."""
-        return autocast(self.device, choose_precision("auto", self.device))
+        """A context in which the network computes with the precision that it was trained and judged with."""
+        return autocast(self.device, choose_precision(self.card.precision, self.device))
 
     def __call__(self, film: Path | str | np.ndarray | Film) -> Segmentation:
         """Segment one film.
 
         Args:
-            film: a file (PNG, TIFF, JPEG, DICOM), or its grey values `(H, W)` uint8, uint16 or float32,
+            film: a file (PNG, TIFF, JPEG, DICOM, JSRT's .IMG), or its grey values `(H, W)` uint8, uint16 or float32,
                 bright where it shows bone.
 
         Raises:

@@ -9,11 +9,11 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 
 from cxrkit import __version__
-from cxrkit.config import RunConfig
+from cxrkit.config import ComponentConfig, RunConfig
 from cxrkit.engine.films import Films
 from cxrkit.engine.hardware import choose_precision, describe_hardware
 from cxrkit.engine.run import Provenance, RunDirectory
-from cxrkit.errors import DataError
+from cxrkit.errors import DataError, PluginError
 from cxrkit.registry import Registry
 
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "lightning-fabric", "kornia", "segmentation-models-pytorch")
@@ -21,9 +21,7 @@ PACKAGES = ("torch", "numpy", "opencv-python-headless", "lightning-fabric", "kor
 
 def collect_provenance(config: RunConfig, registry: Registry, films: Films, device: torch.device) -> Provenance:
     """The record of a run that begins now."""
-    used = [("model", config.model), ("dataset", config.data)]
-    used += [("loss", item) for item in config.loss] + [("augment", item) for item in config.augment]
-    components = [registry.get(kind, item.name) for kind, item in used]
+    components = [registry.get(kind, item.name) for kind, item in _components(config)]
     return Provenance(
         cxrkit=__version__,
         python=platform.python_version(),
@@ -36,6 +34,31 @@ def collect_provenance(config: RunConfig, registry: Registry, films: Films, devi
         fingerprint=films.store.content_hash,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def check_plugins(run: RunDirectory, config: RunConfig, registry: Registry) -> None:
+    """Make sure that every component of a run is there.
+
+    Raises:
+        PluginError: one isn't; names the packages that the run used and that aren't installed.
+    """
+    try:
+        for kind, item in _components(config):
+            registry.get(kind, item.name)
+    except PluginError as error:
+        if not (run.path / "provenance.json").is_file():
+            raise
+        missing = [f"{name}=={v}" for name, v in run.provenance().plugins.items() if _version(name) is None]
+        if not missing:
+            raise
+        raise PluginError(
+            f"{run.path}: this run needs what isn't installed. {error.what}", f"Run: pip install {' '.join(missing)}"
+        ) from error
+
+
+def _components(config: RunConfig) -> list[tuple[str, ComponentConfig]]:
+    used: list[tuple[str, ComponentConfig]] = [("model", config.model), ("dataset", config.data)]
+    return used + [("loss", item) for item in config.loss] + [("augment", item) for item in config.augment]
 
 
 def check_fingerprint(run: RunDirectory, films: Films) -> None:

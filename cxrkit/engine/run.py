@@ -51,6 +51,10 @@ class Provenance(BaseModel):
     started: str
 
 
+#: What a run writes before its first checkpoint; nothing is lost when another start replaces it.
+_BEGINNINGS = {"config.yaml", "provenance.json", "split.json", "metrics.jsonl"}
+
+
 @dataclass(frozen=True)
 class RunDirectory:
     """A run's folder. `create` makes a new one, `open` an existing one."""
@@ -59,16 +63,20 @@ class RunDirectory:
 
     @classmethod
     def create(cls, path: Path, config: RunConfig) -> Self:
-        """Begin a run in a folder that is new or empty.
+        """Begin a run in a folder that is new, empty, or holds a run that ended before its first checkpoint.
 
         Raises:
             ConfigError: the folder holds something. StorageError: it can't be written.
         """
         try:
-            occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
+            there = {item.name for item in path.iterdir()} if path.is_dir() else {path.name} if path.exists() else set()
+            if "config.yaml" in there and there <= _BEGINNINGS:
+                for name in there:
+                    (path / name).unlink()
+                there = set()
         except OSError as error:
             raise storage_error(path, error) from error
-        if occupied:
+        if there:
             is_run = (path / "config.yaml").is_file()
             raise ConfigError(
                 f"--out {path}: there is {'a run' if is_run else 'something'} in that place already.",

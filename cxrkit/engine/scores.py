@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from cxrkit.interfaces import BACKGROUND
 from cxrkit.metrics.cardiothoracic import cardiothoracic_ratio
 from cxrkit.metrics.overlap import dice, intersection_over_union, soft_dice_pooled, soft_iou_per_channel
-from cxrkit.metrics.surface import average_symmetric_surface_distance, hausdorff_distance_95
+from cxrkit.metrics.surface import surface_distances
 
 LUNGS = "lungs"
 _PAIR = ("left_lung", "right_lung")
@@ -140,18 +140,20 @@ def score_film(
         id=film,
         dsc=float(soft_dice_pooled(predicted, truth)),
         iou=float(soft_iou_per_channel(predicted, truth).mean()),
-        structures={
-            name: StructureScores(
-                dice=float(dice(mask, true_masks[name])),
-                iou=float(intersection_over_union(mask, true_masks[name])),
-                hd95=float(hausdorff_distance_95(mask, true_masks[name], spacing)),
-                assd=float(average_symmetric_surface_distance(mask, true_masks[name], spacing)),
-            )
-            for name, mask in masks.items()
-        },
+        structures={name: _score_structure(mask, true_masks[name], spacing) for name, mask in masks.items()},
         unit="px" if spacing is None else "mm",
         ctr=ratio_of(masks),
         true_ctr=ratio_of(true_masks),
+    )
+
+
+def _score_structure(mask: np.ndarray, truth: np.ndarray, spacing: tuple[float, float] | None) -> StructureScores:
+    distances = surface_distances(mask, truth, spacing)
+    return StructureScores(
+        dice=float(dice(mask, truth)),
+        iou=float(intersection_over_union(mask, truth)),
+        hd95=distances.hausdorff_95,
+        assd=distances.average,
     )
 
 

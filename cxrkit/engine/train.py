@@ -17,10 +17,10 @@ from cxrkit.engine import checkpoint as ckpt
 from cxrkit.engine.batches import FilmBatches
 from cxrkit.engine.evaluate import quick_scores
 from cxrkit.engine.films import Films, prepare_films
-from cxrkit.engine.forward import apply_model, batch_loss, build_loss, own_parameters
+from cxrkit.engine.forward import apply_model, augment_batch, batch_loss, build_loss, own_parameters
 from cxrkit.engine.hardware import make_fabric
 from cxrkit.engine.observer import Observer, Silent
-from cxrkit.engine.provenance import check_fingerprint, collect_provenance
+from cxrkit.engine.provenance import check_fingerprint, check_plugins, collect_provenance
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.sampling import Sampler, derive_seed, generator
 from cxrkit.engine.schedule import averaging, learning_rate
@@ -51,12 +51,18 @@ def train(run: RunDirectory, registry: Registry, observer: Observer | None = Non
         TrainingInterruptedError: Ctrl-C; the state is saved. StorageError: the disk is full.
     """
     config = run.config()
+    check_plugins(run, config, registry)
     fabric = make_fabric(config.train)
     fabric.launch()
     listener: Observer = observer if observer is not None and fabric.is_global_zero else Silent()
     if not fabric.is_global_zero:
         fabric.barrier()  # the first process makes the store, the others find it made
-    films = prepare_films(config.model_copy(update={"split": _saved_split(run, config)}), registry, listener)
+    try:
+        films = prepare_films(config.model_copy(update={"split": _saved_split(run, config)}), registry, listener)
+    except KeyboardInterrupt:
+        raise TrainingInterruptedError(
+            "Stopped before the first step.", f"Begin again with: cxrkit train --resume {run.path}"
+        ) from None
     if fabric.is_global_zero:
         fabric.barrier()
         if not run.split_file.is_file():
@@ -131,7 +137,7 @@ class _Training:
         self.observer.stage("Training", self.steps)
         self.observer.advance(self.step)
         while self.step < self.steps:
-            value, dsc = self._update()
+            value, dsc, stopping = self._update(stop)
             self.step += 1
             seconds = round(time.monotonic() - self.started, 3)
             if self.step % LOG_EVERY == 0 or self.step == self.steps:
@@ -149,29 +155,31 @@ class _Training:
                 self._validate()
             if self.step % self.config.train.checkpoint_every == 0 or self.step == self.steps:
                 self._save()
-            if self._asked_to_stop(stop):
+            if stopping:
                 self._save()
                 raise TrainingInterruptedError(
                     f"Stopped after step {self.step} of {self.steps}; everything is saved.",
                     f"Go on with: cxrkit train --resume {self.run.path}",
                 )
 
-    def _asked_to_stop(self, stop: threading.Event) -> bool:
-        """Whether any process was; all must stop after the same step, or they would wait for each other forever."""
-        if self.fabric.world_size == 1:
-            return stop.is_set()
-        asked = torch.tensor(float(stop.is_set()), device=self.fabric.device)
-        together = self.fabric.all_reduce(asked, reduce_op="sum")
-        return bool(torch.as_tensor(together).item() > 0)
+    def _over_all_processes(self, *readings: float) -> list[float]:
+        """The mean of each reading over the processes.
 
-    def _update(self) -> tuple[float, float]:
-        """One step; returns the loss and the soft Dice coefficient of its batch."""
+        All of them must see the same: one that met a NaN or a Ctrl-C alone would leave the others waiting.
+        """
+        if self.fabric.world_size == 1:
+            return list(readings)
+        mine = torch.tensor(readings, dtype=torch.float64, device=self.fabric.device)
+        together = self.fabric.all_reduce(mine, reduce_op="mean")
+        return [float(value) for value in torch.as_tensor(together)]
+
+    def _update(self, stop: threading.Event) -> tuple[float, float, bool]:
+        """One step; returns the loss and soft Dice coefficient of its batch, and whether this step is the last."""
         seed, rank = self.config.seed, self.fabric.global_rank
         torch.manual_seed(derive_seed(seed, "step", self.step, rank))  # dropout and the like
         random = generator(seed, "augment", self.step, rank)
         batch = self.batches.take(self.sampler.indices(self.step, rank))
-        for augment in self.augments:
-            batch = augment(batch, random)
+        batch = augment_batch(self.augments, batch, random)
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr(self.step)
 
@@ -182,7 +190,9 @@ class _Training:
         main = (output.main if isinstance(output, SideOutputs) else output).float()
         output = SideOutputs(main, output.sides) if isinstance(output, SideOutputs) else main
         loss = batch_loss(self.loss, output, batch)
-        value = loss.detach().item()
+        value, dsc, asked = self._over_all_processes(
+            loss.detach().item(), _soft_dice(main.detach(), batch.targets), float(stop.is_set())
+        )
         if not math.isfinite(value):
             raise self._diverged(f"the loss is {value}")
         self.optimizer.zero_grad(set_to_none=True)
@@ -193,15 +203,14 @@ class _Training:
         self.stepper.step()
         self.average.update_parameters(self.network)
         self._update_loss(main.detach(), batch)
-        return value, _soft_dice(main.detach(), batch.targets)
+        return value, dsc, asked > 0
 
     def _clip(self) -> None:
         limit = self.config.train.clip_norm
         norm = self.fabric.clip_gradients(
             self.model, self.optimizer, max_norm=limit or math.inf, error_if_nonfinite=False
         )
-        # In fp16 the gradient scaler skips such a step by itself and lowers its scale.
-        if self.config.train.precision != "16" and norm is not None and not torch.isfinite(norm):
+        if norm is not None and not torch.isfinite(norm):
             raise self._diverged("the gradients are not finite")
 
     def _update_loss(self, logits: Tensor, batch: Batch) -> None:
@@ -255,6 +264,7 @@ class _Training:
             model=self.config.model,
             channels=self.films.channels,
             preprocess=self.config.preprocess,
+            precision=self.config.train.precision,
             package=(self.component.distribution, self.component.version),
             step=self.step,
         )

@@ -166,6 +166,35 @@ def a_wrong_folder_is_told(subject: Subject) -> None:
                 expect(len(entries) > 0, "a DataError for a folder without films", "no entries", "Raise DataError.")
 
 
+def only_its_own_places_are_recognised(subject: Subject) -> None:
+    """`recognises` says True or False of any place without raising, and an empty folder isn't recognised."""
+    recognises = getattr(subject.component.target, "recognises", None)
+    if recognises is None:
+        raise SkipTest("isn't registered as a class, so that users name it: --data NAME:PLACE")
+    with tempfile.TemporaryDirectory() as empty:
+        file = Path(empty) / "files" / "film.unknown"
+        file.parent.mkdir()
+        file.touch()
+        bare = Path(empty) / "bare"
+        bare.mkdir()
+        for place in (bare, file, *([] if subject.root is None else [subject.root])):
+            try:
+                answer = recognises(place)
+            except Exception as error:
+                raise ConformanceError(
+                    "True or False of any place",
+                    f"{type(error).__name__}: {error}",
+                    "Look at the place's kind first: it may be a file, a folder, and of anything.",
+                ) from error
+            expect(isinstance(answer, bool), "True or False", describe(answer), "Return a bool, as `any(...)` does.")
+            expect(
+                not answer or place == subject.root,
+                "only places of its own to be recognised",
+                "True for an empty folder or file",
+                "Look for names that only this dataset's places hold; users can name the dataset: NAME:PLACE.",
+            )
+
+
 def _some(entries: Sequence[Entry]) -> list[Entry]:
     """The first, middle and last film."""
     places = sorted({0, len(entries) // 2, len(entries) - 1})
@@ -179,4 +208,5 @@ CHECKS: tuple[Check, ...] = (
     films_fit_their_masks,
     films_read_the_same_twice,
     a_wrong_folder_is_told,
+    only_its_own_places_are_recognised,
 )

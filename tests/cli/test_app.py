@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,49 @@ def test_a_broken_plugin_is_told_once_and_the_rest_works(cxrkit, monkeypatch) ->
     details = cxrkit("plugins", "list", "--details").out
     assert "broken" in details
     assert details.endswith("trace\n")
+
+
+def test_a_slow_plugin_is_told_with_the_remedy(cxrkit, monkeypatch) -> None:
+    from cxrkit import plugins
+
+    loaded = plugins.load_plugins()
+    loaded.statuses.append(plugins.PluginStatus("sloth", "cxrkit-sloth", "0.3", seconds=2.345))
+    monkeypatch.setattr(plugins, "installed", lambda: loaded)
+    outcome = cxrkit("list", "model")
+    assert outcome.code == 0
+    assert outcome.err.count("\n") == 1
+    assert "Warning: The plugin 'sloth' of cxrkit-sloth 0.3 took 2.3 s to load" in outcome.err
+    assert "CXRKIT_DISABLE_PLUGINS=sloth" in outcome.err
+
+
+def warning_of(monkeypatch: pytest.MonkeyPatch, file: object, category: type[Warning] = UserWarning) -> None:
+    """Let the training warn, from this source file, and then stop."""
+
+    def train(*arguments: object, **more: object) -> None:
+        warnings.warn_explicit("two\n [lines]", category, str(file), 7)
+        raise DataError("a", "b")
+
+    monkeypatch.setattr(api, "train", train)
+
+
+def test_warnings_for_users_are_a_line_and_others_hidden(cxrkit, monkeypatch) -> None:
+    import cxrkit_plugins
+
+    plugin = Path(cxrkit_plugins.__file__).parent / "datasets" / "folder.py"
+    for file in (plugin, api.__file__):
+        warning_of(monkeypatch, file)
+        assert cxrkit("train", "--quiet").err == "Warning: two [lines]\nError: a\nb\n"
+    warning_of(monkeypatch, plugin, FutureWarning)
+    assert cxrkit("train", "--quiet").err == "Error: a\nb\n"
+    warning_of(monkeypatch, warnings.__file__)
+    assert cxrkit("train", "--quiet").err == "Error: a\nb\n"
+
+
+def test_debugging_shows_all_warnings_as_python_does(cxrkit, monkeypatch) -> None:
+    for category in (UserWarning, FutureWarning):
+        warning_of(monkeypatch, "/lib/other.py", category)
+        with pytest.warns(category, match="two"):
+            cxrkit("train", "--quiet", "--debug")
 
 
 def test_further_processes_of_a_distributed_run_keep_silent(cxrkit, monkeypatch) -> None:

@@ -54,12 +54,32 @@ def test_a_folder_without_films_is_an_error_of_the_data(cxrkit, tmp_path) -> Non
     assert cxrkit("data", "check", "--data", tmp_path).code == 3
 
 
+def test_masks_without_a_film_are_a_warning_of_check_and_a_line_elsewhere(cxrkit, folder) -> None:
+    (folder / "images" / "two.png").unlink()
+    told = "1 masks have no film and are not used: two."
+    outcome = cxrkit("data", "check", "--data", folder, "--json", "--quiet")
+    assert (outcome.code, outcome.err) == (0, "")
+    (warning,) = [item for item in json.loads(outcome.out)["findings"] if item["severity"] == "warning"]
+    assert warning["message"].endswith(told)
+    outcome = cxrkit("data", "prepare", "--data", folder, "--size", 32, "--quiet")
+    assert (outcome.code, outcome.err) == (0, f"Warning: {folder / 'masks'}: {told}\n")
+
+
 def test_list_names_datasets_and_what_the_cache_holds(cxrkit) -> None:
     cxrkit("data", "prepare", "--size", 32, *SMALL)
     content = json.loads(cxrkit("data", "list", "--json").out)
     assert {"folder", "jsrt", "phantom"} <= {item["name"] for item in content["datasets"]}
     assert any(item["file"].startswith("phantom-32-") for item in content["stores"])
     assert "phantom-32-" in cxrkit("data", "list").out
+
+
+def test_stores_that_are_half_written_are_not_listed(cxrkit, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("CXRKIT_CACHE", str(tmp_path))
+    (tmp_path / ".phantom-32-abc.1234.h5").write_bytes(b"half")
+    assert json.loads(cxrkit("data", "list", "--json").out)["stores"] == []
+    (tmp_path / "phantom-32-abc.h5").write_bytes(b"whole")
+    (store,) = json.loads(cxrkit("data", "list", "--json").out)["stores"]
+    assert store["file"] == "phantom-32-abc.h5"
 
 
 def test_an_empty_cache_is_said_to_be_empty(cxrkit, tmp_path, monkeypatch) -> None:

@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 
 from cxrkit.cli.settings import SETTINGS, choose_settings
-from cxrkit.cli.sources import looks_like_jsrt, parse_source
+from cxrkit.cli.sources import parse_source
 from cxrkit.config import RunConfig, demo_settings
-from cxrkit.errors import ConfigError, CxrkitError
+from cxrkit.errors import ConfigError, CxrkitError, DataError
+from cxrkit.interfaces import Dataset
+from cxrkit.plugins import registry
+from cxrkit.registry import Component
 
-DATASETS = ["folder", "jsrt", "phantom"]
+DATASETS = registry().components("dataset")
 #: Defaults that aren't a value but a rule, and what the setting then holds.
 RULES = {
     "train_size": ("all that aren't test films", None),
@@ -133,7 +136,8 @@ def test_text_values_are_read(tmp_path: Path) -> None:
 
 
 def test_a_datasets_name_is_that_dataset_even_beside_a_folder_of_that_name(tmp_path, monkeypatch) -> None:
-    (tmp_path / "jsrt").mkdir()
+    for name in ("images", "masks"):
+        (tmp_path / "jsrt" / name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     assert parse_source("jsrt", DATASETS) == {"name": "jsrt"}
     assert parse_source("./jsrt", DATASETS) == {"name": "folder", "root": str(tmp_path / "jsrt")}
@@ -158,20 +162,58 @@ def test_a_place_that_is_not_there_is_told_with_the_datasets_of_a_like_name() ->
     assert "no such file or folder" in caught.value.what
 
 
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        (["JPCLN001.IMG"], True),
-        (["films/nodule/JPCNN093.img"], True),
-        (["scr/fold1/masks/heart/JPCLN001.gif"], True),
-        (["converted/JPCLN001.png"], True),
-        (["images/JPCLN001.png", "masks/heart/JPCLN001.png"], False),
-        (["images/a.png"], False),
-        ([], False),
-    ],
-)
-def test_jsrt_folders_are_recognised(tmp_path: Path, files, expected) -> None:
-    for name in files:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    assert looks_like_jsrt(tmp_path) is expected
+class Tapes(Dataset):
+    """Films on tape."""
+
+    @classmethod
+    def recognises(cls, root: Path) -> bool:
+        return (root / "tape").exists()
+
+
+class Crashing(Tapes):
+    """Fails when it is asked."""
+
+    @classmethod
+    def recognises(cls, root: Path) -> bool:
+        raise ZeroDivisionError("of a plugin")
+
+
+def dataset(name: str, factory: object) -> Component:
+    return Component("dataset", name, factory, f"what {name} reads", "cxrkit-tapes", "1.0")  # type: ignore[arg-type]
+
+
+def test_the_dataset_that_recognises_a_place_reads_it(tmp_path: Path) -> None:
+    (tmp_path / "tape").touch()
+    others = [
+        dataset("crashing", Crashing),
+        dataset("lost", "no_such_module:Tapes"),
+        dataset("made", lambda root: None),
+    ]
+    assert parse_source(str(tmp_path), [*DATASETS, *others, dataset("tapes", Tapes)]) == {
+        "name": "tapes",
+        "root": str(tmp_path),
+    }
+
+
+def test_a_place_that_several_datasets_recognise_must_be_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "tape").touch()
+    with pytest.raises(ConfigError, match="several datasets recognise it: tapes, reels") as caught:
+        parse_source(str(tmp_path), [dataset("tapes", Tapes), dataset("reels", Tapes)])
+    assert f"--data tapes:{tmp_path}" in caught.value.remedy
+    assert parse_source(f"reels:{tmp_path}", [dataset("tapes", Tapes), dataset("reels", Tapes)])["name"] == "reels"
+
+
+def test_a_place_that_no_dataset_recognises_is_told_with_what_datasets_expect(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / ".hidden").touch()
+    broken = [dataset("crashing", Crashing), dataset("lost", "no_such_module:Tapes")]
+    with pytest.raises(DataError, match=r"recognises what is there: pictures/\.\n") as caught:
+        parse_source(str(tmp_path), [*DATASETS, *broken])
+    remedy = caught.value.remedy
+    assert f"--data NAME:{tmp_path}" in remedy
+    assert all(f"{component.name} ({component.summary})" in remedy for component in DATASETS)
+    assert "'crashing' could not be asked (ZeroDivisionError: of a plugin)" in remedy
+    assert "'lost' could not be asked (The dataset 'lost' of cxrkit-tapes 1.0 can't be loaded" in remedy
+    (tmp_path / "film.png").touch()
+    with pytest.raises(DataError, match=r"what is there: a \.png file"):
+        parse_source(str(tmp_path / "film.png"), DATASETS)

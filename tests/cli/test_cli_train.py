@@ -102,7 +102,7 @@ def test_evaluate_prints_json_with_both_protocols(cxrkit, trained) -> None:
     assert set(summary["honest"]) == {"left_lung", "right_lung", "heart", "lungs"}
     assert 0 <= summary["paper"]["dsc"]["mean"] <= 1
     assert (run / "evaluation" / "validation-last.csv").is_file()
-    assert (run / "report" / "table-validation.md").is_file()
+    assert (run / "report" / "table-validation-last.md").is_file()
 
 
 def test_evaluate_on_other_data_scores_all_of_it(cxrkit, trained) -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 
 import pytest
 
 from cxrkit.cli import progress as progress_module
+from cxrkit.cli.console import warn
 from cxrkit.cli.progress import LiveProgress, PlainProgress, duration, progress
 
 
@@ -97,6 +99,25 @@ def test_a_terminal_gets_bars_with_brackets_intact(monkeypatch) -> None:
     shown = terminal.getvalue()
     for text in ("Preparing [films]", "3/3", "5/10", "loss [0.5]", "Going on after [step] 3."):
         assert text in shown
+
+
+def test_a_warning_stands_above_the_bars(monkeypatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with progress() as observer:
+        observer.stage("Preparing films", 3)
+        observer.advance(1)
+        warn("masks [of b] have no film")
+    # The bar's line is erased before, and the bar drawn anew after.
+    assert re.search(
+        r"\x1b\[2K(\x1b\[[\d;]*m)*Warning:(\x1b\[[\d;]*m)* masks \[of b\] have no film\s+.*Preparing",
+        terminal.getvalue(),
+    )
 
 
 def test_further_processes_show_nothing(monkeypatch, capsys) -> None:

@@ -42,6 +42,40 @@ def test_two_processes_train_one_network_in_one_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_two_processes_compute_what_one_does(tmp_path: Path) -> None:
+    # Only what is a mean over films is the same in any number of shares: no mixup, no batch norm, no Dice.
+    flags = [
+        "--loss",
+        "bce",
+        "--mixup",
+        "0",
+        "--set",
+        "model.norm=none",
+        "--steps",
+        "6",
+        "--set",
+        "train.ema=0",
+        "--quiet",
+    ]
+    results = []
+    for devices in ("1", "2"):
+        process = start(*flags, "--devices", devices, "--out", devices, folder=tmp_path)
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        run = tmp_path / devices
+        weights = {
+            name: value
+            for name, value in load_state(run / "checkpoints" / "state.safetensors").tensors.items()
+            if name.startswith("network.")
+        }
+        readings = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        results.append((weights, next(record["loss"] for record in readings if "loss" in record)))
+    (one, its_loss), (two, their_loss) = results
+    assert their_loss == pytest.approx(its_loss, abs=1e-4)
+    assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-4
+
+
+@pytest.mark.slow
 def test_ctrl_c_stops_all_after_the_same_step(tmp_path: Path) -> None:
     process = start("--steps", "100000", "--out", "run", folder=tmp_path)
     state = tmp_path / "run" / "checkpoints" / "state.safetensors"

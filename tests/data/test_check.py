@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +29,7 @@ def with_masks(**masks: Callable[[Sample], np.ndarray]) -> Callable[[Sample], Sa
 def test_a_good_dataset_has_no_findings(chests: Callable[..., Any]) -> None:
     calls: list[tuple[int, int]] = []
     assert findings(chests(count=12), progress=lambda done, total: calls.append((done, total))) == []
-    assert calls == [(number, 12) for number in range(1, 13)]
+    assert calls == [(number, 12) for number in range(13)]
 
 
 @pytest.mark.parametrize(
@@ -91,6 +92,21 @@ def test_errors_are_collected_and_come_first(chests: Callable[..., Any]) -> None
     assert found[0].message == "film_003.raw: is broken."
     assert found[0].remedy == "Copy it again."
     assert "ZeroDivisionError" in found[1].message
+
+
+def test_what_a_dataset_warns_of_is_a_finding_and_not_printed(chests: Callable[..., Any]) -> None:
+    class Talkative(type(chests())):  # type: ignore[misc]
+        def entries(self) -> list[Entry]:
+            for text in ("2 masks have no film.", "2 masks have no film."):
+                warnings.warn(text, stacklevel=2)
+            warnings.warn("for programmers", DeprecationWarning, stacklevel=2)
+            return list(super().entries())
+
+    dataset = Talkative(chests().root)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (found,) = findings(dataset)
+    assert (found.severity, found.id, found.message) == ("warning", "", "2 masks have no film.")
 
 
 def test_duplicates(chests: Callable[..., Any]) -> None:

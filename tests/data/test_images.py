@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
-from cxrkit.data.images import FILM_SUFFIXES, SIDE_LIMIT, Film, read_film, read_mask
+from cxrkit.data.film import SIDE_LIMIT
+from cxrkit.data.images import FILM_SUFFIXES, Film, read_film, read_mask
 from cxrkit.errors import DataError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Corrupt EXIF data", "ignore:Truncated File Read")
@@ -215,7 +216,7 @@ def test_monstrous_pictures_are_refused_before_decoding(tmp_path: Path, monkeypa
 
 def test_every_recognised_suffix_is_lower_case_with_a_dot() -> None:
     assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in FILM_SUFFIXES)
-    assert {".png", ".dcm", ".gif", ".jpeg"} <= set(FILM_SUFFIXES)
+    assert {".png", ".dcm", ".gif", ".jpeg", ".img"} <= set(FILM_SUFFIXES)
 
 
 # Masks

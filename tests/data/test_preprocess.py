@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import math
+from typing import Literal
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -30,16 +33,16 @@ def film(shape: tuple[int, int], seed: int = 0, dtype: type = np.uint16) -> np.n
 
 
 @quickly
-@given(SHAPES, SHAPES, st.sampled_from([np.uint8, np.uint16, np.float32]))
+@given(SHAPES, SHAPES, st.sampled_from([np.uint8, np.uint16, np.float32]), st.sampled_from(["area", "linear"]))
 def test_resize_keeps_dtype_and_range_and_is_the_identity_at_the_same_size(
-    shape: tuple[int, int], target: tuple[int, int], dtype: type
+    shape: tuple[int, int], target: tuple[int, int], dtype: type, method: Literal["area", "linear"]
 ) -> None:
     pixels = film(shape, dtype=dtype)
-    resized = resize_film(pixels, target)
+    resized = resize_film(pixels, target, method)
     assert resized.shape == target
     assert resized.dtype == dtype
     assert pixels.min() - 1e-5 <= resized.min() <= resized.max() <= pixels.max() + 1e-5
-    np.testing.assert_array_equal(resize_film(pixels, shape), pixels)
+    np.testing.assert_array_equal(resize_film(pixels, shape, method), pixels)
 
 
 @quickly
@@ -62,6 +65,35 @@ def test_shrinking_does_not_alias() -> None:
     # Both ways at once: averaged along the side that shrinks, interpolated along the other.
     assert resize_film(lines, (200, 16)).shape == (200, 16)
     assert np.ptp(resize_film(lines, (200, 16))) < 1e-5
+
+
+def test_linear_shrinking_is_linear_interpolation() -> None:
+    # Of every 4 pixels a side, linear interpolation takes the mean of the middle 2.
+    pixels = film((64, 48), dtype=np.float32)
+    middle = pixels.reshape(16, 4, 12, 4)[:, 1:3, :, 1:3].mean((1, 3))
+    np.testing.assert_allclose(resize_film(pixels, (16, 12), "linear"), middle, atol=1e-6)
+    average = pixels.reshape(16, 4, 12, 4).mean((1, 3))
+    np.testing.assert_allclose(resize_film(pixels, (16, 12), "area"), average, atol=1e-6)
+
+
+@quickly
+@given(SHAPES, st.floats(0.5, 3), st.floats(0.5, 3))
+def test_both_ways_agree_unless_a_side_shrinks_to_less_than_half(
+    shape: tuple[int, int], vertical: float, horizontal: float
+) -> None:
+    target = math.ceil(shape[0] * vertical), math.ceil(shape[1] * horizontal)
+    pixels = film(shape)
+    np.testing.assert_array_equal(resize_film(pixels, target, "area"), resize_film(pixels, target, "linear"))
+
+
+def test_the_setting_decides_how_a_film_shrinks() -> None:
+    pixels = film((256, 256))
+    config = PreprocessConfig(size=32, clahe=None)
+    for method in ("area", "linear"):
+        square, _ = preprocess_film(pixels, config.model_copy(update={"resize": method}))
+        np.testing.assert_array_equal(square, full_range(resize_film(pixels, (32, 32), method)))  # type: ignore[arg-type]
+    default, _ = preprocess_film(pixels, config)
+    np.testing.assert_array_equal(default, full_range(resize_film(pixels, (32, 32), "area")))
 
 
 @pytest.mark.parametrize("target", [(40, 40), (64, 64), (200, 200), (50, 130)])

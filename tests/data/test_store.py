@@ -113,6 +113,7 @@ def test_progress_counts_every_film(chests: Callable[..., Any]) -> None:
         {"structures": ["heart", "right_lung", "left_lung"]},
         {"preprocess": PreprocessConfig(size=48)},
         {"preprocess": PreprocessConfig(size=32, fit="stretch")},
+        {"preprocess": PreprocessConfig(size=32, resize="linear")},
         {"preprocess": PreprocessConfig(size=32, clahe=None)},
         {"preprocess": PreprocessConfig(size=32, clahe=ClaheConfig(bits=8))},
     ],

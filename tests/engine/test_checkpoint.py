@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from torch import nn
 from cxrkit.config import ComponentConfig, PreprocessConfig
 from cxrkit.engine import checkpoint as ckpt
 from cxrkit.errors import DataError, PluginError, StorageError
-from cxrkit.registry import Registry
+from cxrkit.interfaces import Model
+from cxrkit.registry import Component, Registry
 
 
 def card(**changes: object) -> ckpt.NetworkCard:
@@ -20,6 +22,7 @@ def card(**changes: object) -> ckpt.NetworkCard:
         "model": ComponentConfig(name="unet", base_channels=4, depth=2),
         "channels": ("heart", "background"),
         "preprocess": PreprocessConfig(size=32, clahe=None),
+        "precision": "32",
         "package": ("cxrkit", "0"),
         "step": 7,
     }
@@ -37,6 +40,15 @@ def test_a_network_comes_back_as_it_was(tmp_path: Path, components: Registry) ->
     assert torch.allclose(loaded(images), model.eval()(images), atol=1e-5)
     assert read == card()
     assert not loaded.training
+
+
+def test_weights_from_before_a_setting_was_there_get_its_default(tmp_path: Path, components: Registry) -> None:
+    model = components.get("model", "unet").build(("heart", "background"), base_channels=4, depth=2)
+    written = card().model_dump(mode="json")
+    del written["preprocess"]["resize"]
+    save_file(model.state_dict(), tmp_path / "w.safetensors", metadata={"cxrkit": json.dumps(written)})
+    _, read = ckpt.load_network(tmp_path / "w.safetensors", components)
+    assert read.preprocess.resize == "area"
 
 
 def test_weights_of_a_missing_plugin_say_what_to_install(tmp_path: Path, components: Registry) -> None:
@@ -65,6 +77,40 @@ def test_other_safetensors_and_missing_files_are_refused(tmp_path: Path, compone
         ckpt.load_network(tmp_path / "other.safetensors", components)
     with pytest.raises(DataError, match="no such file"):
         ckpt.load_network(tmp_path / "none.safetensors", components)
+
+
+@pytest.mark.parametrize("channels", [("../../escaped",), ("/etc/heart",), ("a", "a"), (), ("Heart",)])
+def test_channels_can_only_be_names_of_files_and_settings(
+    tmp_path: Path, components: Registry, channels: tuple[str, ...]
+) -> None:
+    content = json.loads(card().model_dump_json()) | {"channels": channels}
+    save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors", metadata={"cxrkit": json.dumps(content)})
+    with pytest.raises(DataError, match="not written by this cxrkit"):
+        ckpt.load_network(tmp_path / "w.safetensors", components)
+
+
+class Downloading(Model):
+    """Would fetch weights from somewhere, unless it is told that others follow."""
+
+    when_loading: ClassVar[dict[str, object]] = {"begin": "anew"}
+
+    def __init__(self, channels: tuple[str, ...], *, begin: Literal["anew", "download"] = "download") -> None:
+        super().__init__(channels)
+        if begin == "download":
+            raise StorageError("There is no network connection.")
+        self.conv = torch.nn.Conv2d(1, len(channels), 1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.conv(images)
+
+
+def test_loading_never_downloads(tmp_path: Path, components: Registry) -> None:
+    components.add(Component("model", "downloading", Downloading, "of a test", "tests", "0"))
+    tensors = Downloading(("heart",), begin="anew").state_dict()
+    described = card(model=ComponentConfig(name="downloading", begin="download"), channels=("heart",))
+    ckpt.save_network(tmp_path / "w.safetensors", tensors, described)
+    loaded, _ = ckpt.load_network(tmp_path / "w.safetensors", components)
+    assert torch.equal(loaded.state_dict()["conv.weight"], tensors["conv.weight"])
 
 
 def test_metadata_of_another_version_is_refused(tmp_path: Path, components: Registry) -> None:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from cxrkit.config import LossConfig
-from cxrkit.engine.forward import WeightedSum, apply_model, batch_loss, build_loss, probabilities
+from cxrkit.engine.forward import WeightedSum, apply_model, augment_batch, batch_loss, build_loss, probabilities
 from cxrkit.errors import ContractError
-from cxrkit.interfaces import Batch, Loss, Model, Partner, SideOutputs
+from cxrkit.interfaces import Augment, Batch, Loss, Model, Partner, SideOutputs
 from cxrkit.registry import Registry
 
 
@@ -81,6 +81,51 @@ def test_side_outputs_are_compared_at_their_size() -> None:
     assert torch.allclose(total, loss(logits, targets))
     worse = loss.total(SideOutputs(logits, (-side,)), targets, torch.zeros(2, 1, 8, 8))
     assert torch.allclose(worse, loss(logits, targets) + 1)
+
+
+def test_sides_lose_the_padding_as_the_main_output_does() -> None:
+    class Pyramid(Pointwise):
+        def forward(self, images: Tensor) -> SideOutputs:
+            main = images.repeat(1, 2, 1, 1)
+            return SideOutputs(main, (nn.functional.avg_pool2d(main, 8),))
+
+    ramp = torch.arange(20.0).view(1, 1, 1, 20).expand(1, 1, 20, 20).contiguous()
+    output = apply_model(Pyramid(("a", "b")), ramp, size_multiple=8, channels=2)
+    assert isinstance(output, SideOutputs)
+    assert output.sides[0].shape == output.main.shape == (1, 2, 20, 20)
+    # Away from the border, the coarse ramp lies on the fine one.
+    assert torch.allclose(output.sides[0][..., 4:12], output.main[..., 4:12], atol=0.01)
+    unpadded = apply_model(Pyramid(("a", "b")), ramp[..., :16, :16], size_multiple=8, channels=2)
+    assert isinstance(unpadded, SideOutputs)
+    assert unpadded.sides[0].shape == (1, 2, 2, 2)
+
+
+def test_a_loss_that_is_no_scalar_says_so() -> None:
+    class Vector(Squared):
+        def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+            return (logits - targets).mean((1, 2, 3))
+
+    batch = Batch(torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4))
+    with pytest.raises(ContractError, match=r"Vector: expected a scalar, came shape \(2,\)"):
+        batch_loss(Vector(), torch.zeros(2, 1, 4, 4), batch)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda batch: (batch.images, batch.targets), "expected a cxrkit.Batch, came a tuple"),
+        (lambda batch: batch.with_(targets=batch.targets[:, :1]), r"expected targets of shape \(2, 3, 4, 4\)"),
+        (lambda batch: batch.with_(images=batch.images[:1]), r"expected images of shape \(2, 1, 4, 4\)"),
+    ],
+    ids=["tuple", "channels", "films"],
+)
+def test_an_augment_that_breaks_its_contract_is_named(change: Callable[[Batch], Batch], message: str) -> None:
+    class Careless(Augment):
+        def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
+            return change(batch)
+
+    with pytest.raises(ContractError, match=f"Careless: {message}"):
+        augment_batch([Careless()], Batch(torch.zeros(2, 1, 4, 4), torch.zeros(2, 3, 4, 4)), torch.Generator())
 
 
 def test_a_weighted_sum_adds_its_terms() -> None:

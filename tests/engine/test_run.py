@@ -16,7 +16,7 @@ def test_the_configuration_comes_back(tmp_path: Path, tiny: Callable[..., RunCon
 
 
 def test_an_occupied_place_is_left_alone(tmp_path: Path, tiny: Callable[..., RunConfig]) -> None:
-    RunDirectory.create(tmp_path / "run", tiny())
+    (RunDirectory.create(tmp_path / "run", tiny()).path / "checkpoints").mkdir()
     with pytest.raises(ConfigError, match="a run in that place") as caught:
         RunDirectory.create(tmp_path / "run", tiny())
     assert "--resume" in caught.value.remedy
@@ -27,6 +27,18 @@ def test_an_occupied_place_is_left_alone(tmp_path: Path, tiny: Callable[..., Run
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError):
         RunDirectory.create(tmp_path / "file", tiny())
+
+
+def test_a_start_that_came_to_nothing_can_be_replaced(tmp_path: Path, tiny: Callable[..., RunConfig]) -> None:
+    begun = RunDirectory.create(tmp_path / "run", tiny(seed=1))
+    (begun.path / "split.json").write_text("{}")
+    begun.log({"step": 10})
+    again = RunDirectory.create(tmp_path / "run", tiny(seed=2))
+    assert again.config().seed == 2
+    assert [item.name for item in again.path.iterdir()] == ["config.yaml"]
+    (again.path / "checkpoints").mkdir()
+    with pytest.raises(ConfigError, match="a run in that place"):
+        RunDirectory.create(tmp_path / "run", tiny())
 
 
 def test_an_impossible_place_is_told(tmp_path: Path, tiny: Callable[..., RunConfig]) -> None:

@@ -19,11 +19,12 @@ from cxrkit.config import TrainConfig
 from cxrkit.engine import batches
 from cxrkit.engine.batches import FilmBatches
 from cxrkit.engine.checkpoint import load_state
+from cxrkit.engine.evaluate import evaluate_run
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.schedule import learning_rate
 from cxrkit.engine.stopping import stop_requests
 from cxrkit.engine.train import TrainingInterruptedError, train
-from cxrkit.errors import ConfigError, DataError, TrainingError
+from cxrkit.errors import ConfigError, DataError, PluginError, TrainingError
 from cxrkit.interfaces import Batch, Loss
 from cxrkit.registry import Registry
 
@@ -228,6 +229,21 @@ def test_resuming_on_changed_films_is_refused(
     run.config_file.write_text(text.replace(seed, "  seed: 5\n", 1))
     with pytest.raises(DataError, match="films have changed"):
         train(run, components)
+
+
+def test_a_run_whose_plugin_is_gone_says_what_to_install(
+    new_run: NewRun, components: Registry, add: Callable[..., None]
+) -> None:
+    add("loss", "critic", Critic)
+    run = new_run("run", loss="critic", train__steps=2)
+    train(run, components)
+    record = run.provenance()
+    run.save_provenance(record.model_copy(update={"plugins": {"cxrkit": "0", "their-package": "1.2"}}))
+    without = Registry({key: value for key, value in components._components.items() if key != ("loss", "critic")})
+    for verb in (train, evaluate_run):
+        with pytest.raises(PluginError, match="no loss called 'critic'") as caught:
+            verb(run, without)
+        assert caught.value.remedy == "Run: pip install their-package==1.2"
 
 
 def test_mixing_augments_come_last(new_run: NewRun, components: Registry) -> None:

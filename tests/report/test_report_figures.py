@@ -12,8 +12,8 @@ from PIL import Image
 
 from cxrkit.config import make_config
 from cxrkit.engine.run import RunDirectory
-from cxrkit.files import write_bytes
 from cxrkit.errors import StorageError
+from cxrkit.files import write_bytes
 from cxrkit.report import Panel, write_report
 from cxrkit.report.figures import caption, draw_curves, draw_panels, smooth
 

@@ -21,9 +21,8 @@ def test_conformance(case: Case) -> None:
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [
-        ("attn-bcdu", {"base_channels": 8, "bidirectional": False}),
-        ("attn-bcdu", {"base_channels": 8, "depth": 2}),
-        ("unet", {"base_channels": 8}),
+        ("attn-bcdu", {"base_channels": 4, "lstm_filters": 4, "bidirectional": False}),
+        ("attn-unet", {"base_channels": 4, "depth": 3, "deep_supervision": True}),
     ],
     ids=str,
 )

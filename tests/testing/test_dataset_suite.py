@@ -189,3 +189,39 @@ def test_an_empty_folder_is_no_empty_dataset(failures: Judge, films: Path) -> No
             return [Entry(path.stem, path.stem, (path,)) for path in sorted(self.root.glob("*.png"))]
 
     assert "no entries" in failures("dataset", Silent, films)["a wrong folder is told"]
+
+
+ITS_OWN = "only its own places are recognised"
+
+
+@pytest.mark.parametrize(
+    ("recognises", "words"),
+    [
+        (lambda root: any(root.iterdir()), "NotADirectoryError"),
+        (lambda root: [path for path in (root / "films").glob("*")], "a list"),
+        (lambda root: root.is_dir(), "True for an empty folder"),
+    ],
+    ids=["looks before it asks", "no bool", "claims every folder"],
+)
+def test_careless_recognition_is_found(failures: Judge, recognises: Callable[[Path], Any], words: str) -> None:
+    faulty = type("Faulty", (Good,), {"__doc__": "Faulty.", "recognises": staticmethod(recognises)})
+    assert words in failures("dataset", faulty)[ITS_OWN]
+
+
+def test_recognition_of_its_own_folder_is_welcome(failures: Judge, films: Path) -> None:
+    class Known(Folder):
+        """Knows its films."""
+
+        @classmethod
+        def recognises(cls, root: Path) -> bool:
+            return root.is_dir() and any(root.glob("*.png"))
+
+    assert failures("dataset", Known, films) == {}
+
+
+def test_a_factory_that_cannot_recognise_is_passed_over(skips: Judge) -> None:
+    def make(root: Path | None) -> Good:
+        """Four films."""
+        return Good(root)
+
+    assert "NAME:PLACE" in skips("dataset", make)[ITS_OWN]

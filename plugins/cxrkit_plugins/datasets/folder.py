@@ -84,6 +84,13 @@ class FolderDataset(Dataset):
         self._sources = self._manifest.structures if self._manifest else _mask_folders(Path(root), images, masks)
         self.structures = _choose(self._sources, structures, Path(root))
 
+    @classmethod
+    def recognises(cls, root: Path) -> bool:
+        """A CSV file, or a folder that holds `manifest.csv`, or `images` and `masks`."""
+        if root.is_file():
+            return root.suffix.lower() == ".csv"
+        return (root / "manifest.csv").is_file() or all((root / name).is_dir() for name in ("images", "masks"))
+
     @cached_property
     def _records(self) -> dict[str, Record]:
         found = self._manifest.records(self.structures) if self._manifest else self._records_of_folders()

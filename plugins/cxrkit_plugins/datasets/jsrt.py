@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,19 +23,19 @@ from pydantic import Field
 
 from cxrkit import Dataset, Entry, Sample
 from cxrkit.data.images import FILM_SUFFIXES, read_film
+from cxrkit.data.jsrt_img import SIDE, SPACING, WHITE
 from cxrkit.errors import ConfigError, DataError
+from cxrkit_plugins.datasets.folder import FolderDataset
 from cxrkit_plugins.datasets.listing import CHANNEL_ORDER, contents, read_masks, shown, size_of, structure_name
 
-#: Side of a film as it was scanned, pixels, and millimetres of one of them.
-SIDE, SPACING = 2048, 0.175
-#: The largest value of a film's 12 bits.
-WHITE = 4095
-_BYTES = SIDE * SIDE * 2
-
 _ID = re.compile(r"JPC(?:LN|NN)\d{3}", re.IGNORECASE)
+_FILM = re.compile(rf"{_ID.pattern}\.\w+", re.IGNORECASE)
 _FOLD = re.compile(r"fold[12]", re.IGNORECASE)
+_RAW = ".img"
 #: Folders are searched down to this depth below the root, so that a wrong root fails soon.
 _DEPTH = 6
+#: Names that are looked at to tell whether a folder holds JSRT's films.
+_LOOK_AT = 20_000
 _GET = (
     "Films (JPCLN001.IMG to JPCLN154.IMG, JPCNN001.IMG to JPCNN093.IMG) come from the Japanese Society of Radiological "
     "Technology (db.jsrt.or.jp), masks (fold1/masks/heart/JPCLN001.gif and so on) from the SCR database "
@@ -84,6 +86,19 @@ class JsrtDataset(Dataset):
         self.allow_missing = allow_missing
         self.structures = CHANNEL_ORDER if clavicles else CHANNEL_ORDER[:3]
 
+    @classmethod
+    def recognises(cls, root: Path) -> bool:
+        """JSRT's films (`JPCLN001.IMG`, or converted) or SCR's masks (`fold1/masks`), three levels deep.
+
+        Films converted into `images/` and `masks/`, or listed in a manifest, are a plain folder.
+        """
+        if not root.is_dir() or FolderDataset.recognises(root):
+            return False
+        return any(
+            _FILM.fullmatch(path.name) or (_FOLD.fullmatch(path.name) and (path / "masks").is_dir())
+            for path in islice(_levels(root, 3), _LOOK_AT)
+        )
+
     @cached_property
     def _records(self) -> dict[str, _Record]:
         found = _find(self.root)
@@ -122,8 +137,8 @@ class JsrtDataset(Dataset):
         record = self._records.get(entry.id)
         if record is None:
             raise DataError(f"{self.root}: there is no film '{entry.id}'.", "Choose from this dataset's entries.")
-        raw = record.film.suffix.lower() == ".img"
-        image = read_img(record.film) if raw else _read_converted(record.film, inverted=self.inverted)
+        raw = record.film.suffix.lower() == _RAW
+        image = read_film(record.film).pixels if raw else _read_converted(record.film, inverted=self.inverted)
         masks = read_masks(
             record.masks, threshold=self.mask_threshold, if_empty="Unpack SCR's file again, or take the film away."
         )
@@ -138,38 +153,6 @@ class JsrtDataset(Dataset):
             _need_bright_bone(record.film, image, masks, self.inverted)
         spacing = SPACING * SIDE / image.shape[0]
         return Sample(entry.id, image, masks, (spacing, spacing))
-
-
-def read_img(path: Path) -> np.ndarray:
-    """A raw JSRT film as uint16 `(2048, 2048)` in [0, 4095], bright where it shows bone.
-
-    The file holds big-endian uint16 in rows, without a header, and high values are dark.
-
-    Raises:
-        DataError: the file is of another length, or is constant, or has values of more than 12 bits.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: can't be read: {error.strerror}.", "Check the path and its permissions.") from error
-    if len(data) != _BYTES:
-        state = "truncated" if len(data) < _BYTES else "not a raw JSRT film"
-        raise DataError(
-            f"{path}: is {state}: expected {_BYTES:,} bytes (2048 × 2048, two each), found {len(data):,}.",
-            "Copy or unpack the file again.",
-        )
-    stored = np.frombuffer(data, dtype=">u2").reshape(SIDE, SIDE)
-    highest = int(stored.max())
-    if highest > WHITE:
-        swapped = int(stored.byteswap().max()) <= WHITE
-        raise DataError(
-            f"{path}: holds values up to {highest}, but a JSRT film has 12 bits (0 to {WHITE})"
-            + ("; its bytes are swapped (little-endian)." if swapped else "."),
-            "Use the original file, which is big-endian." if swapped else "Copy or unpack the original file again.",
-        )
-    if highest == stored.min():
-        raise DataError(f"{path}: every pixel is {highest}; a film shows something.", "Copy or unpack the file again.")
-    return WHITE - stored.astype(np.uint16)
 
 
 def to_side(mask: np.ndarray, side: int) -> np.ndarray:
@@ -214,11 +197,11 @@ def _find(root: Path) -> _Found:
         if not _ID.fullmatch(name):
             continue
         structure = structure_name(path.parent.name)
-        if structure in found.masks and path.suffix.lower() in FILM_SUFFIXES:
-            _put(found.masks[structure], name, path)
-        elif path.suffix.lower() == ".img":
+        if path.suffix.lower() == _RAW:
             # JSRT delivers every film twice: among all 247, and among those with or without a nodule.
             found.films.setdefault(name, path)
+        elif structure in found.masks and path.suffix.lower() in FILM_SUFFIXES:
+            _put(found.masks[structure], name, path)
         elif path.suffix.lower() in FILM_SUFFIXES:
             converted.append((name, path))
     originals = set(found.films)
@@ -248,6 +231,18 @@ def _files(folder: Path, depth: int, visited: set[Path]) -> Iterator[Path]:
                 yield from _files(path, depth - 1, visited)
         else:
             yield path
+
+
+def _levels(folder: Path, depth: int) -> Iterator[Path]:
+    """What a folder and those below it hold, the upper levels first; one that can't be listed holds nothing."""
+    level = [folder]
+    for _ in range(depth):
+        found: list[Path] = []
+        for place in level:
+            with suppress(DataError):
+                found += contents(place)
+        yield from found
+        level = [path for path in found if path.is_dir()]
 
 
 def _fold_of(path: Path, root: Path) -> str | None:

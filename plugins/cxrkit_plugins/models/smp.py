@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 from torch import Tensor
@@ -27,6 +27,8 @@ class SegmentationModelsPytorch(Model):
         ConfigError: the architecture or encoder is unknown, or the two don't go together.
         StorageError: pretrained weights are asked for and can't be had.
     """
+
+    when_loading: ClassVar[Mapping[str, Any]] = {"pretrained": False}
 
     def __init__(
         self,

@@ -320,3 +320,15 @@ def test_paths_that_stay_inside_are_taken(tmp_path: Path) -> None:
     wanted = tmp_path / "images/x.png"
     for text in ("images/x.png", "images\\x.png", "./masks/../images/x.png", str(wanted)):
         assert inside(tmp_path, text, "here") == wanted
+
+
+def test_folders_and_manifests_are_recognised(folder: Path, tmp_path: Path) -> None:
+    assert FolderDataset.recognises(folder)
+    (folder / "masks").rename(folder / "labels")
+    assert not FolderDataset.recognises(folder)
+    (folder / "manifest.csv").touch()
+    assert FolderDataset.recognises(folder)
+    (tmp_path / "films.CSV").touch()
+    assert FolderDataset.recognises(tmp_path / "films.CSV")
+    assert not FolderDataset.recognises(folder / "images" / "a.png")
+    assert not FolderDataset.recognises(tmp_path)

@@ -14,7 +14,8 @@ from PIL import Image
 from cxrkit import Entry
 from cxrkit.errors import ConfigError, DataError
 from cxrkit.testing.conformance import check_dataset
-from cxrkit_plugins.datasets.jsrt import JsrtDataset, read_img, to_side
+from cxrkit_plugins.datasets.folder import FolderDataset
+from cxrkit_plugins.datasets.jsrt import JsrtDataset, to_side
 
 # Where the boxes that stand for organs lie in a 1024 × 1024 mask: (rows, columns).
 BOXES = {
@@ -203,36 +204,16 @@ def test_a_mask_that_is_there_twice_is_told(converted: Path) -> None:
     assert "JPCLN002 is there twice" in error_of(converted).what
 
 
-@pytest.mark.parametrize(("length", "state"), [(8_388_607, "truncated"), (0, "truncated"), (8_388_610, "not a raw")])
-def test_films_of_another_length_are_told(tmp_path: Path, length: int, state: str) -> None:
-    path = tmp_path / "JPCLN001.IMG"
-    path.write_bytes(b"\0" * length)
-    with pytest.raises(DataError, match=state) as caught:
-        read_img(path)
-    assert str(path) in caught.value.what
-    assert "expected 8,388,608 bytes" in caught.value.what
-    assert f"found {length:,}" in caught.value.what
+def test_a_raw_film_that_is_cut_off_is_named(tmp_path: Path) -> None:
+    (tmp_path / "JPCLN001.IMG").write_bytes(b"\1" * 999)
+    write_masks(tmp_path / "fold1", "JPCLN001")
+    assert "JPCLN001.IMG: is truncated" in read_error(tmp_path, "JPCLN001").what
 
 
-def test_more_than_twelve_bits_are_told(tmp_path: Path) -> None:
-    path = tmp_path / "JPCLN001.IMG"
-    bright_film().astype("<u2").tofile(path)
-    with pytest.raises(DataError, match="little-endian") as caught:
-        read_img(path)
-    assert "12 bits" in caught.value.what
-
-    film = bright_film()
-    film[0, 0] = 4096
-    film.astype(">u2").tofile(path)
-    with pytest.raises(DataError, match="values up to 4096") as caught:
-        read_img(path)
-    assert "little-endian" not in caught.value.what
-
-    np.full((2048, 2048), 7, ">u2").tofile(path)
-    with pytest.raises(DataError, match="every pixel is 7"):
-        read_img(path)
-    with pytest.raises(DataError, match="can't be read"):
-        read_img(tmp_path / "none.IMG")
+def test_a_raw_film_beside_its_masks_is_no_mask(tmp_path: Path) -> None:
+    write_img(tmp_path / "heart/JPCLN001.IMG")
+    write_masks(tmp_path, "JPCLN001")
+    assert JsrtDataset(tmp_path).entries()[0].files[0] == tmp_path / "heart/JPCLN001.IMG"
 
 
 def test_missing_masks_are_listed(converted: Path) -> None:
@@ -299,3 +280,27 @@ def test_nearest_repeats_and_comes_back(side: int, factor: int, seed: int) -> No
     large = to_side(mask, side * factor)
     np.testing.assert_array_equal(large, np.repeat(np.repeat(mask, factor, 0), factor, 1))
     np.testing.assert_array_equal(to_side(large, side), mask)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (["JPCLN001.IMG"], True),
+        (["films/nodule/JPCNN093.img"], True),
+        (["scr/fold1/masks/heart/JPCLN001.gif"], True),
+        (["converted/JPCLN001.png"], True),
+        (["images/JPCLN001.IMG", "scr/fold2/masks/heart/JPCLN001.gif"], True),
+        (["images/JPCLN001.png", "masks/heart/JPCLN001.png"], False),
+        (["JPCLN001.png", "manifest.csv"], False),
+        (["images/a.png"], False),
+        ([], False),
+    ],
+)
+def test_its_folders_are_recognised_and_no_other_datasets(tmp_path: Path, files: list[str], expected: bool) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert JsrtDataset.recognises(tmp_path) is expected
+    assert not (expected and FolderDataset.recognises(tmp_path))
+    if files:
+        assert not JsrtDataset.recognises(tmp_path / files[0])

@@ -1,13 +1,15 @@
-"""What all built-in networks promise, each in its variants."""
+"""What the conformance suite doesn't ask of the built-in networks: their options, at all sorts of sizes.
+
+The suite itself runs on them in tests/testing/test_builtins_conform.py.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load, save
 from torch import Tensor
 
 from cxrkit import Model, SideOutputs
@@ -53,129 +55,62 @@ def case(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, Any], int]:
     return found
 
 
-@pytest.fixture
-def build(case: tuple[str, Mapping[str, Any], int]) -> Callable[..., Model]:
-    """Make the network of the case, always with the same weights."""
-
-    def make(channels: tuple[str, ...] = CHANNELS) -> Model:
-        torch.manual_seed(3)
-        model = registry().get("model", case[0]).build(channels, **case[1])
-        assert isinstance(model, Model)
-        return model
-
-    return make
+def build(case: tuple[str, Mapping[str, Any], int]) -> Model:
+    """The network of the case, always with the same weights."""
+    torch.manual_seed(3)
+    model = registry().get("model", case[0]).build(CHANNELS, **case[1])
+    assert isinstance(model, Model)
+    return model
 
 
-@pytest.fixture
-def images(case: tuple[str, Mapping[str, Any], int]) -> Tensor:
+def films(multiple: int) -> Tensor:
     """Three films, not square, the sides different multiples of what the network asks for."""
-    multiple = max(case[2], 8)
+    multiple = max(multiple, 8)
     return torch.rand(3, 1, 2 * multiple, 3 * multiple, generator=torch.Generator().manual_seed(4))
 
 
-def _main(output: Tensor | SideOutputs) -> Tensor:
-    return output if isinstance(output, Tensor) else output.main
-
-
-def test_logits_have_the_images_size(
-    build: Callable[..., Model], images: Tensor, case: tuple[str, Mapping[str, Any], int]
-) -> None:
-    model = build().eval()
-    assert model.size_multiple == case[2]
-    assert model.channels == CHANNELS
-    for height, width in ((images.shape[2], images.shape[3]), (2 * case[2], 2 * case[2]), (case[2], 3 * case[2])):
+def test_logits_have_the_images_size(case: tuple[str, Mapping[str, Any], int]) -> None:
+    model = build(case).eval()
+    multiple = case[2]
+    assert model.size_multiple == multiple
+    for height, width in ((2 * multiple, 3 * multiple), (2 * multiple, 2 * multiple), (multiple, 3 * multiple)):
         with torch.no_grad():
             logits = model(torch.rand(1, 1, height, width))
         assert logits.shape == (1, 4, height, width)
         assert torch.isfinite(logits).all()
 
 
-@pytest.mark.parametrize("channels", [("heart",), ("left_lung", "right_lung", "heart")])
-def test_one_logit_per_channel(build: Callable[..., Model], images: Tensor, channels: tuple[str, ...]) -> None:
-    model = build(channels).eval()
-    assert model.channels == channels
-    assert model(images).shape == (3, len(channels), *images.shape[2:])
-
-
-def test_every_parameter_learns(build: Callable[..., Model], images: Tensor) -> None:
-    model = build().train()
-    output = model(images)
-    main = _main(output)
-    assert main.shape == (3, 4, *images.shape[2:])
-    sides = output.sides if isinstance(output, SideOutputs) else ()
-    torch.stack([((logits - 1) ** 2).mean() for logits in (main, *sides)]).sum().backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert torch.isfinite(parameter.grad).all(), name
-
-
-def test_steps_of_training_lower_the_loss(build: Callable[..., Model], images: Tensor) -> None:
-    model = build().train()
+def test_every_parameter_learns_and_steps_lower_the_loss(case: tuple[str, Mapping[str, Any], int]) -> None:
+    model = build(case).train()
+    images = films(case[2])
     targets = (images > images.mean()).float().expand(-1, 4, -1, -1)
     optimiser = torch.optim.Adam(model.parameters(), 1e-3)
     losses = []
     for _ in range(4):
         torch.manual_seed(0)  # the same dropout each time
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(_main(model(images)), targets)
+        output = model(images)
+        main, sides = (output.main, output.sides) if isinstance(output, SideOutputs) else (output, ())
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(main, targets)
         optimiser.zero_grad()
-        loss.backward()
+        torch.stack([loss, *((side**2).mean() for side in sides)]).sum().backward()
+        for name, parameter in model.named_parameters():
+            assert parameter.grad is not None, name
+            assert torch.isfinite(parameter.grad).all(), name
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0]
 
 
-def test_evaluation_repeats_and_ignores_the_rest_of_the_batch(build: Callable[..., Model], images: Tensor) -> None:
-    model = build()
-    model(images)  # moving statistics away from their start
-    model.eval()
+def test_bfloat16_and_channels_last_agree_with_float32(case: tuple[str, Mapping[str, Any], int]) -> None:
+    model, images = build(case), films(case[2])
     with torch.no_grad():
-        logits = model(images)
-        assert isinstance(logits, Tensor), "side outputs are for training"
-        assert torch.equal(logits, model(images))
-        order = torch.tensor([2, 0, 1])
-        torch.testing.assert_close(model(images[order]), logits[order], rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(model(images[:1]), logits[:1], rtol=1e-4, atol=1e-4)
-
-
-def test_one_seed_makes_one_network(build: Callable[..., Model]) -> None:
-    first, second = build().state_dict(), build().state_dict()
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[name], second[name]) for name in first)
-
-
-def test_weights_survive_safetensors(build: Callable[..., Model], images: Tensor) -> None:
-    model = build()
-    model(images)
-    stored = save({name: value.contiguous() for name, value in model.state_dict().items()})
-    other = build()
-    with torch.no_grad():
-        for parameter in other.parameters():
-            parameter.add_(1)
-    other.load_state_dict(load(stored), strict=True)
-    with torch.no_grad():
-        assert torch.equal(model.eval()(images), other.eval()(images))
-
-
-def test_bfloat16_and_channels_last_agree_with_float32(build: Callable[..., Model], images: Tensor) -> None:
-    model = build()
-    model(images)
-    model.eval()
-    with torch.no_grad():
-        exact = model(images)
-        fast = build().to(memory_format=torch.channels_last)
-        fast.load_state_dict(model.state_dict())
+        model(images)  # moves statistics away from their start
+        exact = model.eval()(images)
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         with torch.autocast("cpu", torch.bfloat16):
-            rounded = fast.eval()(images.contiguous(memory_format=torch.channels_last))
+            rounded = model(images.contiguous(memory_format=torch.channels_last))
     assert rounded.dtype == torch.bfloat16
     assert (rounded.float() - exact).abs().mean() < 0.05 * exact.abs().mean() + 0.02
-
-
-@pytest.mark.parametrize("name", ["attn-bcdu", "unet", "attn-unet", "smp"])
-def test_every_parameter_is_described(name: str) -> None:
-    fields = registry().get("model", name).parameters.model_fields
-    assert fields
-    for key, field in fields.items():
-        assert field.description, f"{name}.{key}"
 
 
 @pytest.mark.parametrize(

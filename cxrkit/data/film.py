@@ -1,0 +1,35 @@
+"""A film in memory, whatever file it came from, and how large one may be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cxrkit.errors import DataError
+
+#: Pictures with a side of this many pixels or more are refused: a detector has some 4,000.
+SIDE_LIMIT = 20_000
+
+
+@dataclass(frozen=True)
+class Film:
+    """A film as it was read.
+
+    Attributes:
+        pixels: `(H, W)` uint8, uint16 or finite float32, bright where the film shows bone.
+        spacing: (row, column) millimetres a pixel, or None where the file doesn't say.
+    """
+
+    pixels: np.ndarray
+    spacing: tuple[float, float] | None
+
+
+def refuse_huge(path: Path, height: int, width: int) -> None:
+    """Raise DataError for a picture that is too large to be a film, before it is decoded."""
+    if max(height, width) >= SIDE_LIMIT:
+        raise DataError(
+            f"{path}: is {width} × {height} pixels; sides of {SIDE_LIMIT:,} or more are refused.",
+            "Scale the film down, or check that this is the right file.",
+        )
