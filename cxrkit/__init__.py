@@ -10,9 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cxrkit.api import Segmentation, Segmenter, evaluate, load, train
+    from cxrkit.api import TrainedRun, evaluate, load, predict, train
     from cxrkit.config import RunConfig
-    from cxrkit.errors import CxrkitError
+    from cxrkit.engine.predict import Segmentation, Segmenter
+    from cxrkit.errors import ConfigError, CxrkitError, DataError
     from cxrkit.hookspecs import hookimpl
     from cxrkit.interfaces import Augment, Batch, Dataset, Entry, Loss, Model, Partner, Sample, SideOutputs
 
@@ -24,7 +25,9 @@ except PackageNotFoundError:  # a source tree that was never installed
 _HOMES = {
     "Augment": "interfaces",
     "Batch": "interfaces",
+    "ConfigError": "errors",
     "CxrkitError": "errors",
+    "DataError": "errors",
     "Dataset": "interfaces",
     "Entry": "interfaces",
     "Loss": "interfaces",
@@ -32,19 +35,23 @@ _HOMES = {
     "Partner": "interfaces",
     "RunConfig": "config",
     "Sample": "interfaces",
-    "Segmentation": "api",
-    "Segmenter": "api",
+    "Segmentation": "engine.predict",
+    "Segmenter": "engine.predict",
     "SideOutputs": "interfaces",
+    "TrainedRun": "api",
     "evaluate": "api",
     "hookimpl": "hookspecs",
     "load": "api",
+    "predict": "api",
     "train": "api",
 }
 
 __all__ = [
     "Augment",
     "Batch",
+    "ConfigError",
     "CxrkitError",
+    "DataError",
     "Dataset",
     "Entry",
     "Loss",
@@ -55,9 +62,11 @@ __all__ = [
     "Segmentation",
     "Segmenter",
     "SideOutputs",
+    "TrainedRun",
     "evaluate",
     "hookimpl",
     "load",
+    "predict",
     "train",
 ]
 

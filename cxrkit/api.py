@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ import numpy as np
 from cxrkit.config import DataConfig, RunConfig, demo_settings, make_config, resolve
 from cxrkit.data.check import Finding, check_dataset
 from cxrkit.data.images import FILM_SUFFIXES
+from cxrkit.data.sources import parse_source
 from cxrkit.data.store import Store
 from cxrkit.engine import evaluate as judging
 from cxrkit.engine.films import build_dataset, prepare_store
@@ -27,11 +28,10 @@ from cxrkit.engine.train import TrainingInterruptedError
 from cxrkit.engine.train import train as run_training
 from cxrkit.errors import ConfigError, CxrkitError, DataError, StorageError
 from cxrkit.files import write_bytes, write_text
+from cxrkit.overrides import read_yaml
 from cxrkit.plugins import registry
 from cxrkit.processes import RUN_VARIABLE, is_first_process
 from cxrkit.report import choose_panels, draw_overlay, write_report
-
-__all__ = ["Segmentation", "Segmenter", "check", "evaluate", "load", "predict", "prepare", "train"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class TrainedRun:
 
 
 def train(
-    config: RunConfig | None = None,
+    config: RunConfig | Mapping[str, Any] | Path | str | None = None,
     *,
     out: Path | str | None = None,
     resume: Path | str | None = None,
@@ -52,7 +52,8 @@ def train(
     """Train a network, judge it on the test part, and write the run's report.
 
     Args:
-        config: what to train; by default the demonstration on synthetic radiographs.
+        config: what to train: a configuration, settings that differ from the defaults, or a YAML file; by default
+            the demonstration on synthetic radiographs.
         out: the run's folder, new or empty; by default a new one below `runs/`.
         resume: go on with this run instead; its own configuration holds.
         observer: hears of the progress.
@@ -67,7 +68,7 @@ def train(
         run = RunDirectory.open(Path(resume))
         _must_have_films(run)
     elif is_first_process():
-        chosen = resolve(config or make_config(demo_settings()), components)
+        chosen = resolve(_as_config(config), components)
         run = RunDirectory.create(Path(out) if out else default_folder(chosen), chosen)
         os.environ[RUN_VARIABLE] = str(run.path.resolve())
     else:
@@ -109,6 +110,14 @@ def _must_have_films(run: RunDirectory) -> None:
         )
 
 
+def _as_config(config: RunConfig | Mapping[str, Any] | Path | str | None) -> RunConfig:
+    if isinstance(config, RunConfig):
+        return config
+    if config is None:
+        return make_config(demo_settings())
+    return make_config(read_yaml(Path(config)) if isinstance(config, str | Path) else config)
+
+
 def _run_of_the_first_process(out: Path | str | None) -> RunDirectory:
     """The run that this process of a distributed training belongs to, once the first process has made it.
 
@@ -129,7 +138,7 @@ def evaluate(
     *,
     part: judging.Part = "test",
     checkpoint: Literal["auto", "best", "last"] = "auto",
-    data: DataConfig | None = None,
+    data: DataConfig | Path | str | None = None,
     device: str = "auto",
     observer: Observer | None = None,
 ) -> Evaluation:
@@ -139,7 +148,8 @@ def evaluate(
         run: the run's folder.
         part: the part of the run's own split.
         checkpoint: `best` on validation, `last`, or `auto`: best where there is one.
-        data: judge on all films of this dataset instead (another hospital's, say).
+        data: judge on all films of this dataset instead (another hospital's, say): a folder, a dataset's name, or
+            `NAME:FOLDER`, as `--data` takes it; a `DataConfig` where it needs parameters.
         device: as in training.
         observer: hears of the progress.
 
@@ -149,6 +159,8 @@ def evaluate(
     directory = RunDirectory.open(Path(run))
     if data is None:
         _must_have_films(directory)
+    elif not isinstance(data, DataConfig):
+        data = DataConfig.model_validate(parse_source(str(data), registry().components("dataset")))
     evaluation, store = judging.evaluate_run(
         directory, registry(), part=part, checkpoint=checkpoint, data=data, device=device, observer=observer
     )

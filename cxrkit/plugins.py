@@ -7,9 +7,11 @@ reason and costs nothing else. The loaded set is the only global state of cxrkit
 from __future__ import annotations
 
 import os
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
@@ -70,7 +72,9 @@ def load_plugins(found: Iterable[EntryPoint] | None = None) -> Plugins:
     candidates = entry_points(group=GROUP) if found is None else found
     unique = {(point.name, point.value): point for point in candidates}
     for point in sorted(unique.values(), key=lambda point: (point.value != "cxrkit_plugins", point.name)):
-        status = _load_one(point, disabled)
+        # What a plugin prints shall not get into results, which may be JSON.
+        with redirect_stdout(sys.stderr):
+            status = _load_one(point, disabled)
         plugins.statuses.append(status)
         if status.error is not None:
             plugins.registry.broken[status.name] = status.error

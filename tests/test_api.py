@@ -155,6 +155,21 @@ def test_predicting_nothing_is_an_error(trained: cxrkit.api.TrainedRun, tmp_path
         api.predict([], trained.path, tmp_path / "out")
 
 
+def test_settings_may_be_a_mapping_or_a_file(tmp_path: Path) -> None:
+    short = SETTINGS | {"train": SETTINGS["train"] | {"steps": 1}}
+    (tmp_path / "settings.yaml").write_text(json.dumps(short))  # JSON is YAML
+    for name, settings in (("mapping", short), ("file", tmp_path / "settings.yaml")):
+        run = cxrkit.train(settings, out=tmp_path / name)
+        assert (run.path / "config.yaml").read_text() == (tmp_path / "mapping" / "config.yaml").read_text()
+    with pytest.raises(ConfigError, match="no setting 'modle'"):
+        cxrkit.train({"modle": "unet"}, out=tmp_path / "wrong")
+
+
+def test_other_films_may_be_named_as_on_the_command_line(trained: cxrkit.api.TrainedRun, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file or folder"):
+        cxrkit.evaluate(trained.path, data=tmp_path / "nothing")
+
+
 def test_resume_takes_no_other_settings(trained: cxrkit.api.TrainedRun) -> None:
     with pytest.raises(ConfigError, match="as it is"):
         cxrkit.train(make_config(SETTINGS), resume=trained.path)

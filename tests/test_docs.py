@@ -298,6 +298,7 @@ def write_films(folder: Path, count: int) -> None:
             Image.fromarray(pixels).save(folder / place / f"{entry.id}.png")
 
 
+@pytest.mark.slow
 def test_the_python_page_runs_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

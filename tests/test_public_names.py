@@ -14,7 +14,9 @@ import cxrkit
 PUBLIC = [
     "Augment",
     "Batch",
+    "ConfigError",
     "CxrkitError",
+    "DataError",
     "Dataset",
     "Entry",
     "Loss",
@@ -25,9 +27,11 @@ PUBLIC = [
     "Segmentation",
     "Segmenter",
     "SideOutputs",
+    "TrainedRun",
     "evaluate",
     "hookimpl",
     "load",
+    "predict",
     "train",
 ]
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 from contextlib import nullcontext
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,7 +16,7 @@ from typer.core import TyperGroup
 
 from cxrkit.cli import components, console, data, doctor, evaluate, plugins, predict, train
 from cxrkit.cli.warned import readable_warnings
-from cxrkit.errors import CxrkitError
+from cxrkit.errors import CxrkitError, StorageError
 
 _DEBUG = "--debug"
 _DEBUG_KEY = "cxrkit.debug"
@@ -52,6 +54,10 @@ class Cli(TyperGroup):
                 import traceback
 
                 sys.stderr.write(traceback.format_exc())
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                # Files tell of their disk themselves; this is what the results are written to.
+                _abandon_stdout()
+                error = StorageError("The results can't be written: the disk is full.", "Free some space.")
             if isinstance(error, CxrkitError):
                 console.print_error(error)
                 raise typer.Exit(error.exit_code) from error
@@ -102,13 +108,19 @@ app.command()(doctor.doctor)
 
 def main() -> None:
     """The entry point of the command `cxrkit`."""
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that has no λ shows its number instead of ending the program.
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    _mend_streams()
     # As Ctrl-C, so that half-written files are removed and a training saves its state.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     app(prog_name="cxrkit")
+
+
+def _mend_streams() -> None:
+    """Let no standard stream be missing (a shell's `>&-`) or fail at a letter that the terminal's encoding lacks."""
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _cut(args: list[str]) -> tuple[list[str], list[str], list[str]]:

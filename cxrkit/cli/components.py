@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -56,9 +58,10 @@ def show_component(
     from cxrkit.cli.loading import load_plugins
 
     component = load_plugins().registry.get(_kind(kind), name)
-    parameters = parameters_of(component)
-    documentation = inspect.getdoc(component.target) or ""
-    weights = _count_weights(component, parameters) if component.kind == "model" else None
+    with redirect_stdout(sys.stderr):  # what the component prints
+        parameters = parameters_of(component)
+        documentation = inspect.getdoc(component.target) or ""
+        weights = _count_weights(component, parameters) if component.kind == "model" else None
     if as_json:
         show_json(
             {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
 from cxrkit.cli.console import warn
@@ -16,9 +14,7 @@ def load_plugins() -> Plugins:
     """The installed plugins; each that is broken or slow is told in a line on stderr."""
     from cxrkit.plugins import installed
 
-    # What a plugin prints shall not get into the results, which may be JSON.
-    with redirect_stdout(sys.stderr):
-        plugins = installed()
+    plugins = installed()
     for status in plugins.statuses:
         if status.error is not None:
             warn(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,7 +90,8 @@ def check(
     from cxrkit.cli.console import show, show_json
     from cxrkit.testing import run_conformance
 
-    results = run_conformance(name, roots=_roots(data or []))
+    with redirect_stdout(sys.stderr):  # what the plugin prints
+        results = run_conformance(name, roots=_roots(data or []))
     if as_json:
         show_json([asdict(result) for result in results])
     else:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxrkit.cli.sources import parse_source
+from cxrkit.data.sources import parse_source
 from cxrkit.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cxrkit.cli.settings import SETTINGS, choose_settings
-from cxrkit.cli.sources import parse_source
 from cxrkit.config import RunConfig, demo_settings
+from cxrkit.data.sources import parse_source
 from cxrkit.errors import ConfigError, CxrkitError, DataError
 from cxrkit.interfaces import Dataset
 from cxrkit.plugins import registry
