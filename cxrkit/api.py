@@ -27,7 +27,7 @@ from cxrkit.engine.scores import Evaluation
 from cxrkit.engine.train import TrainingInterruptedError
 from cxrkit.engine.train import train as run_training
 from cxrkit.errors import ConfigError, CxrkitError, DataError, StorageError
-from cxrkit.files import write_bytes, write_text
+from cxrkit.files import home_path, write_bytes, write_text
 from cxrkit.overrides import read_yaml
 from cxrkit.plugins import registry
 from cxrkit.processes import RUN_VARIABLE, is_first_process
@@ -68,7 +68,7 @@ def train(
         run = RunDirectory.open(Path(resume))
         _must_have_films(run)
     elif is_first_process():
-        chosen = resolve(_as_config(config), components)
+        chosen = _anchored(resolve(_as_config(config), components))
         run = RunDirectory.create(Path(out) if out else default_folder(chosen), chosen)
         os.environ[RUN_VARIABLE] = str(run.path.resolve())
     else:
@@ -103,7 +103,7 @@ def _must_have_films(run: RunDirectory) -> None:
         DataError: there is nothing where the run's films were.
     """
     root = run.config().data.root
-    if root is not None and not root.expanduser().exists():
+    if root is not None and not home_path(root).exists():
         raise DataError(
             f"{run.path}: its films were in {root}, and nothing is there now.",
             f"Put them back, or write their new place into {run.config_file}, under data: root:.",
@@ -116,6 +116,14 @@ def _as_config(config: RunConfig | Mapping[str, Any] | Path | str | None) -> Run
     if config is None:
         return make_config(demo_settings())
     return make_config(read_yaml(Path(config)) if isinstance(config, str | Path) else config)
+
+
+def _anchored(config: RunConfig) -> RunConfig:
+    """A configuration whose paths are absolute, so that the run can be used from any working directory."""
+    root, file = config.data.root, config.split.file
+    data = config.data.model_copy(update={"root": home_path(root).resolve() if root else None})
+    split = config.split.model_copy(update={"file": home_path(file).resolve() if file else None})
+    return config.model_copy(update={"data": data, "split": split})
 
 
 def _run_of_the_first_process(out: Path | str | None) -> RunDirectory:

@@ -58,6 +58,11 @@ def _is_about_writing(error: OSError, temporary: Path) -> bool:
     return str(temporary) in names
 
 
+def home_path(path: Path | str) -> Path:
+    """A path with its `~` put in; that of a user who doesn't exist stays, where pathlib's own raises RuntimeError."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
 def write_text(path: Path | str, text: str) -> None:
     """Write UTF-8 text atomically; names of files in it that aren't UTF-8 come out as the bytes that they are."""
     with atomic_path(path) as temporary:

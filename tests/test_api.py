@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
+import sys
 from pathlib import Path
 
 import cv2
@@ -14,7 +17,8 @@ import cxrkit
 from cxrkit import api
 from cxrkit.config import DataConfig, make_config
 from cxrkit.engine.observer import Silent
-from cxrkit.errors import ConfigError, DataError
+from cxrkit.errors import ConfigError, CxrkitError, DataError, StorageError
+from cxrkit.overrides import read_yaml
 
 SETTINGS = {
     "model": {"name": "unet", "base_channels": 8, "depth": 3},
@@ -56,8 +60,6 @@ def test_training_helped(trained: cxrkit.api.TrainedRun) -> None:
 
 
 def test_the_saved_configuration_runs_again(trained: cxrkit.api.TrainedRun, tmp_path: Path) -> None:
-    from cxrkit.overrides import read_yaml
-
     again = cxrkit.train(make_config(read_yaml(trained.path / "config.yaml")), out=tmp_path / "again")
     for name in ("best", "last"):
         file = f"checkpoints/{name}.safetensors"
@@ -148,6 +150,40 @@ def test_predicting_goes_on_after_a_bad_film(trained: cxrkit.api.TrainedRun, tmp
     assert int(rows[0]["heart_pixels"]) == int((mask > 0).sum())
 
 
+def test_predicting_that_is_stopped_tells_what_was_done(trained: cxrkit.api.TrainedRun, tmp_path: Path) -> None:
+    class Impatient(Silent):
+        def advance(self, done: int, note: str = "") -> None:
+            if done == 2:
+                raise KeyboardInterrupt
+
+    films = [write_film(tmp_path / f"{name}.png", (32, 32)) for name in "abc"]
+    with pytest.raises(KeyboardInterrupt):
+        api.predict(films, trained.path, tmp_path / "out", observer=Impatient())
+    rows = list(csv.DictReader((tmp_path / "out" / "predictions.csv").open()))
+    assert [row["film"] for row in rows] == [str(path) for path in films[:2]]
+    assert len(json.loads((tmp_path / "out" / "predictions.json").read_text())) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a name may be any bytes")
+def test_films_whose_name_is_not_text_are_segmented(trained: cxrkit.api.TrainedRun, tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"film\xff.png")
+    write_film(tmp_path / "film.png", (32, 32)).rename(odd)
+    assert not api.predict([odd], trained.path, tmp_path / "out").failures
+    assert (tmp_path / "out" / odd.stem / "heart.png").is_file()
+    assert os.fsencode(odd) in (tmp_path / "out" / "predictions.csv").read_bytes()
+
+
+def test_former_results_are_not_taken_for_films(trained: cxrkit.api.TrainedRun, tmp_path: Path) -> None:
+    write_film(tmp_path / "film.png", (32, 32))
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match="folder of the films"):
+        api.predict([tmp_path], trained.path, tmp_path / "." / "")
+    for _ in range(2):
+        result = api.predict([tmp_path], trained.path, tmp_path / "out")
+        assert [row.film for row in result.rows] == [str(tmp_path / "film.png")]
+        assert [failure.film for failure in result.failures] == [str(tmp_path / "gone.png")]
+
+
 def test_predicting_nothing_is_an_error(trained: cxrkit.api.TrainedRun, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no films in this folder"):
         api.predict([tmp_path], trained.path, tmp_path / "out")
@@ -175,6 +211,58 @@ def test_resume_takes_no_other_settings(trained: cxrkit.api.TrainedRun) -> None:
         cxrkit.train(make_config(SETTINGS), resume=trained.path)
     again = cxrkit.train(resume=trained.path)
     assert again.evaluation == trained.evaluation
+
+
+def test_a_run_whose_films_were_moved_says_where_to_write_their_place(
+    trained: cxrkit.api.TrainedRun, tmp_path: Path
+) -> None:
+    run = shutil.copytree(trained.path, tmp_path / "run")
+    moved = {**SETTINGS, "data": {"name": "folder", "root": str(tmp_path / "films")}}
+    (run / "config.yaml").write_text(json.dumps(moved))
+    for attempt in (lambda: cxrkit.evaluate(run), lambda: cxrkit.train(resume=run)):
+        with pytest.raises(DataError, match="nothing is there now") as caught:
+            attempt()
+        assert str(tmp_path / "films") in caught.value.what
+        assert str(run / "config.yaml") in caught.value.remedy
+    assert cxrkit.evaluate(run, data=DataConfig(name="phantom", count=2, size=64)).films
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt(), StorageError("The disk is full.", "Free some space.")])
+def test_a_training_whose_scoring_fails_says_that_it_is_saved(
+    trained: cxrkit.api.TrainedRun, monkeypatch: pytest.MonkeyPatch, fault: BaseException
+) -> None:
+    def fail(*arguments: object, **more: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(api, "evaluate", fail)
+    with pytest.raises(CxrkitError) as caught:
+        cxrkit.train(resume=trained.path)
+    assert f"cxrkit evaluate {trained.path}" in caught.value.remedy
+    assert caught.value.exit_code == (130 if isinstance(fault, KeyboardInterrupt) else 6)
+
+
+def test_a_full_disk_tells_how_to_go_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(*arguments: object) -> None:
+        raise StorageError("The disk is full.", "Free some space.")
+
+    monkeypatch.setattr(api, "run_training", fail)
+    with pytest.raises(StorageError) as caught:
+        cxrkit.train(SETTINGS, out=tmp_path / "run")
+    assert caught.value.remedy == f"Free some space. Then go on with: cxrkit train --resume {tmp_path / 'run'}"
+
+
+def test_a_runs_configuration_holds_from_any_working_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def stop(*arguments: object) -> None:
+        raise DataError("stop")
+
+    monkeypatch.setattr(api, "run_training", stop)
+    monkeypatch.chdir(tmp_path)
+    relative = {"data": {"name": "folder", "root": "films"}, "split": {"file": "split.json"}}
+    with pytest.raises(DataError, match="stop"):
+        cxrkit.train(relative, out="run")
+    saved = make_config(read_yaml(tmp_path / "run" / "config.yaml"))
+    assert saved.data.root == tmp_path / "films"
+    assert saved.split.file == tmp_path / "split.json"
 
 
 def test_a_weights_file_alone_is_enough(trained: cxrkit.api.TrainedRun, tmp_path: Path) -> None:

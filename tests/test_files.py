@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cxrkit.errors import StorageError
-from cxrkit.files import atomic_path, storage_error, write_bytes, write_text
+from cxrkit.files import atomic_path, home_path, storage_error, write_bytes, write_text
 
 
 def _write_to_a_full_disk() -> None:
@@ -182,3 +182,14 @@ def test_long_names_are_written(tmp_path: Path) -> None:
 def test_any_bytes_arrive(tmp_path: Path, data: bytes) -> None:
     write_bytes(tmp_path / "any", data)
     assert (tmp_path / "any").read_bytes() == data
+
+
+def test_a_files_name_that_is_not_text_comes_out_as_its_bytes(tmp_path: Path) -> None:
+    write_text(tmp_path / "list.txt", "ä " + os.fsdecode(b"film\xff.png"))
+    assert (tmp_path / "list.txt").read_bytes() == "ä ".encode() + b"film\xff.png"
+
+
+def test_tildes() -> None:
+    assert home_path("~/films") == Path.home() / "films"
+    assert home_path(Path("~nobody-of-that-name/films")) == Path("~nobody-of-that-name/films")
+    assert home_path("films") == Path("films")

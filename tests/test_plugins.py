@@ -239,3 +239,9 @@ def test_no_plugin_keeps_the_builtins_from_being_listed(install: Install, tmp_pa
     )
     assert done.returncode == 0, done.stderr
     assert "attn-bcdu" in done.stdout
+
+
+def test_what_a_plugin_prints_stays_out_of_the_results(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
+    install("chatty", "print('hello from the plugin')")
+    load_plugins()
+    assert capsys.readouterr() == ("", "hello from the plugin\n")

@@ -78,9 +78,10 @@ def styled(text: str, style: str) -> Text:
 
 
 def show_json(content: Any) -> None:
-    """Print a result as JSON; paths become text."""
+    """Print a result as JSON; paths become text, and numbers that JSON doesn't know (NaN) null."""
+    plain = json.loads(json.dumps(content, default=str), parse_constant=lambda _: None)
     # In ASCII, so that no terminal's encoding can spoil it.
-    sys.stdout.write(json.dumps(content, indent=2, default=str) + "\n")
+    sys.stdout.write(json.dumps(plain, indent=2) + "\n")
 
 
 def say(*lines: str, style: str = "") -> None:

@@ -11,6 +11,7 @@ import typer
 
 from cxrkit.cli.helping import told
 from cxrkit.errors import ConfigError
+from cxrkit.files import home_path
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -108,7 +109,7 @@ def _roots(assignments: list[str]) -> dict[str, Path]:
         dataset, equals, place = item.partition("=")
         if not (dataset and equals and place):
             raise ConfigError(f"--data {item} is not DATASET=DIR.", "Name the dataset: --data my-films=/data/films.")
-        path = Path(place).expanduser()
+        path = home_path(place)
         if not path.exists():
             raise ConfigError(f"--data {item}: there is no such file or folder.", "Check the path.")
         roots[dataset] = path.resolve()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cxrkit.errors import ConfigError, CxrkitError, DataError, nearest
+from cxrkit.files import home_path
 
 if TYPE_CHECKING:
     from cxrkit.registry import Component
@@ -37,7 +38,7 @@ def parse_source(text: str, datasets: Sequence[Component]) -> dict[str, str]:
         if not place:
             raise ConfigError(f"--data {text}: no place stands behind the colon.", f"Write {name}:FOLDER.")
         return {"name": name, "root": str(_existing(Path(place), text))}
-    path = Path(text).expanduser()
+    path = home_path(text)
     if not path.exists():
         raise ConfigError(
             f"--data {text}: there is no such file or folder, and no dataset of that name.",
@@ -91,7 +92,7 @@ def _held(root: Path) -> str:
 
 
 def _existing(path: Path, text: str) -> Path:
-    path = path.expanduser()
+    path = home_path(path)
     if not path.exists():
         raise ConfigError(f"--data {text}: there is no such file or folder: {path}.", "Check the path.")
     return path.resolve()

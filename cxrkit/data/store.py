@@ -20,6 +20,7 @@ from cxrkit.data.making import FORMAT, ContentHash, Prepared, Progress, Recipe, 
 from cxrkit.data.preprocess import Placement, to_input
 from cxrkit.data.samples import choose_structures, list_entries
 from cxrkit.errors import StorageError
+from cxrkit.files import home_path
 from cxrkit.interfaces import BACKGROUND, Dataset, Entry
 
 
@@ -164,7 +165,7 @@ def open_store(
 def cache_folder() -> Path:
     """Where stores lie: `$CXRKIT_CACHE`, or the system's folder for caches."""
     chosen = os.environ.get("CXRKIT_CACHE")
-    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("cxrkit"))
+    return home_path(chosen) if chosen else Path(platformdirs.user_cache_dir("cxrkit"))
 
 
 def store_path(recipe: Recipe) -> Path:

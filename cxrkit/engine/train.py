@@ -155,7 +155,8 @@ class _Training:
                 self._validate()
             if self.step % self.config.train.checkpoint_every == 0 or self.step == self.steps:
                 self._save()
-            if stopping:
+            alone = self.fabric.world_size == 1  # several processes stop when all of them have heard, a step later
+            if stopping or (alone and stop.is_set()):
                 self._save()
                 raise TrainingInterruptedError(
                     f"Stopped after step {self.step} of {self.steps}; everything is saved.",

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 import warnings
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cxrkit import __version__, api
+from cxrkit.cli.console import show_json
 from cxrkit.errors import ConfigError, DataError, StorageError, TrainingError
 
 VERBS = [
@@ -205,3 +208,48 @@ def test_further_processes_of_a_distributed_run_keep_silent(cxrkit, monkeypatch)
     failing(monkeypatch, DataError("a", "b"))
     outcome = cxrkit("train")
     assert (outcome.code, outcome.err) == (3, "")
+
+
+def test_results_come_out_as_strict_json_in_ascii(capsys) -> None:
+    show_json({"film": "ü", "distance": float("nan"), "all": [float("inf"), 0.5], "place": Path("x")})
+    written = capsys.readouterr().out
+    assert written.isascii()
+    assert json.loads(written) == {"film": "ü", "distance": None, "all": [None, 0.5], "place": "x"}
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_terminals_that_lack_letters_get_their_numbers(encoding) -> None:
+    done = python("-m", "cxrkit", "train", "--help", env={**os.environ, "PYTHONIOENCODING": encoding})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"\u03bb ~ Beta" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such shell")
+@pytest.mark.parametrize("streams", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_are_no_fault(streams) -> None:
+    command = f"{sys.executable} -m cxrkit list loss --json {streams}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_results_that_meet_a_full_disk_are_told() -> None:
+    command = f"{sys.executable} -m cxrkit list loss > /dev/full"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 6
+    assert done.stderr.startswith("Error: The results can't be written: the disk is full.")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows kills outright")
+def test_a_termination_request_tidies_up_as_ctrl_c_does(tmp_path) -> None:
+    arguments = ("data", "prepare", "--size", "512", "--set", "data.count=500", "--set", "data.size=512")
+    environment = {**os.environ, "CXRKIT_CACHE": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-m", "cxrkit", *arguments], stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stderr is not None
+        assert "Preparing films" in process.stderr.readline()
+        process.terminate()
+        assert process.stderr.read().endswith("Stopped. The same line begins it again.\n")
+    assert process.returncode == 130
+    assert list(tmp_path.iterdir()) == []

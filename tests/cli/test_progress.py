@@ -126,3 +126,10 @@ def test_further_processes_show_nothing(monkeypatch, capsys) -> None:
         observer.stage("Training", 2)
         observer.say("hello")
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_what_others_print_meanwhile_stays_out_of_the_results(capsys, quiet) -> None:
+    with progress(quiet=quiet):
+        print("chatter")
+    assert capsys.readouterr() == ("", "chatter\n")

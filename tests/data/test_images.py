@@ -211,7 +211,7 @@ def test_monstrous_pictures_are_refused_before_decoding(tmp_path: Path, monkeypa
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("it was decoded"))
     refused(long, f"{SIDE_LIMIT} × 2")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    refused(area, "pixels")
+    refused(area, "too large for a film")
 
 
 def test_every_recognised_suffix_is_lower_case_with_a_dot() -> None:

@@ -95,6 +95,9 @@ def test_structures(chests: Callable[..., Any]) -> None:
     dataset.structures = ("heart", "background")
     with pytest.raises(ContractError, match="background"):
         choose_structures(dataset, ["heart"])
+    dataset.structures = ("heart", "../../Lung")
+    with pytest.raises(ContractError, match="Lung"):
+        choose_structures(dataset, ["heart"])
     dataset.structures = ()
     with pytest.raises(ContractError, match="no structures"):
         choose_structures(dataset, None)
@@ -108,6 +111,7 @@ def test_structures(chests: Callable[..., Any]) -> None:
         (["a/b"], "file name"),
         ([".."], "file name"),
         ([""], "''"),
+        (["byte\udcff"], "isn't text"),
     ],
 )
 def test_entries_need_ids_that_are_unique_file_names(chests: Callable[..., Any], ids: list[str], told: str) -> None:

@@ -228,6 +228,8 @@ def test_the_cache_folder(tmp_path: Path, chests: Callable[..., Any], monkeypatc
     assert "cxrkit" in str(cache_folder())
     monkeypatch.setenv("CXRKIT_CACHE", "~/somewhere")
     assert cache_folder() == Path.home() / "somewhere"
+    monkeypatch.setenv("CXRKIT_CACHE", "~nobody-of-that-name/x")
+    assert cache_folder() == Path("~nobody-of-that-name/x")
     (tmp_path / "file").touch()
     monkeypatch.setenv("CXRKIT_CACHE", str(tmp_path / "file" / "inner"))
     with pytest.raises(StorageError) as caught:
@@ -352,7 +354,7 @@ def test_a_full_disk_is_a_storage_error_and_leaves_nothing(cache: Path) -> None:
         try:
             make()
         except StorageError as error:
-            print(error.what)
+            print(error.what, error.remedy)
         """,
         cache,
     )
@@ -362,6 +364,7 @@ def test_a_full_disk_is_a_storage_error_and_leaves_nothing(cache: Path) -> None:
     assert told.count("\n") == 1
     assert told.startswith(str(cache))
     assert "larger" in told
+    assert "CXRKIT_CACHE" in told
     assert list(cache.iterdir()) == []
 
 

@@ -110,7 +110,7 @@ def read_manifest(path: Path) -> Manifest:
     header = [structure_name(title) for title in rows[0][1]]
     twice = sorted({title for title in header if header.count(title) > 1})
     if "" in header or twice:
-        fault = f"several columns are called '{twice[0]}'" if twice and twice[0] else "a column has no name"
+        fault = f"several columns are called '{twice[0]}'" if twice and twice[0] else "a column is without a name"
         raise DataError(f"{path}: {fault}.", "Give each column in the first line a name of its own.")
     structures = name_structures([title for title in header if title not in COLUMNS], str(path))
     if "image" not in header or not structures:

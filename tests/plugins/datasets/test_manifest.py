@@ -123,7 +123,7 @@ def test_paths_that_lead_out_are_refused(folder: Path, path: str) -> None:
         ("image,heart\n", "lists no films"),
         ("film,heart\nx,y\n", "no column 'image'"),
         ("image,patient\nimages/a.png,p\n", "no column of masks"),
-        ("image,heart,heart\na,b,c\n", "several columns called 'heart'"),
+        ("image,heart,heart\na,b,c\n", "several columns are called 'heart'"),
         ("image,heart,\na,b,c\n", "without a name"),
         ("image,heart,Background\na,b,c\n", "'background' can't name a structure"),
         ("image,heart,fold,split\na,b,c,d\n", "fold, split"),
