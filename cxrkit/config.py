@@ -72,7 +72,10 @@ class PreprocessConfig(_Part):
 def _validation(value: Any) -> Any:
     """`"rest"`, a count, or a fraction; numbers may come as text from the command line."""
     if isinstance(value, str) and value != "rest":
-        return float(value) if "." in value else int(value)
+        try:
+            return float(value) if "." in value else int(value)
+        except ValueError:
+            raise ValueError("give a count, a fraction between 0 and 1, or 'rest'") from None
     return value
 
 

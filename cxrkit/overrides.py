@@ -18,6 +18,18 @@ _COMPONENTS = {"model": "attn-bcdu", "data": "phantom"}
 _LISTS = ("loss", "augment")
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML itself lets the last of two equal keys win, which hides slips."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        merge = "tag:yaml.org,2002:merge"
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != merge]
+        twice = [key for key in keys if keys.count(key) > 1]
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {twice[0]!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """A configuration file as a mapping.
 
@@ -25,9 +37,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: it can't be read or isn't a YAML mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+        # The safe loader, which makes nothing but plain values, told to refuse a key that stands twice.
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+    except (FileNotFoundError, IsADirectoryError) as error:
         raise ConfigError(f"{path}: there is no such configuration file.", "Check the path.") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: nested too deeply for settings.", "Mend the file.") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path}: not a readable YAML file: {reason}.", "Mend the file.") from error

@@ -45,12 +45,13 @@ class PluginStatus:
     error: str | None = None
     details: str = ""
     disabled: bool = False
+    imports_torch: bool = False
     components: tuple[Component, ...] = ()
 
     @property
     def slow(self) -> bool:
-        """Whether loading took longer than `SLOW_SECONDS`."""
-        return self.seconds > SLOW_SECONDS
+        """Whether loading took longer than `SLOW_SECONDS`, by more than an import of torch."""
+        return self.seconds > SLOW_SECONDS and not self.imports_torch
 
 
 @dataclass
@@ -88,7 +89,7 @@ def _load_one(point: EntryPoint, disabled: set[str]) -> PluginStatus:
     status = partial(PluginStatus, point.name, distribution, version)
     if point.name in disabled or distribution in disabled:
         return status(disabled=True)
-    started = time.perf_counter()
+    started, had_torch = time.perf_counter(), "torch" in sys.modules
     collected: list[Component] = []
     try:
         # A manager of its own: pluggy calls every registered plugin's hook in one go, and one that raises
@@ -112,7 +113,11 @@ def _load_one(point: EntryPoint, disabled: set[str]) -> PluginStatus:
             error=f"{type(error).__name__}: {error}".splitlines()[0],
             details=traceback.format_exc(),
         )
-    return status(seconds=time.perf_counter() - started, components=tuple(collected))
+    return status(
+        seconds=time.perf_counter() - started,
+        components=tuple(collected),
+        imports_torch=not had_torch and "torch" in sys.modules,
+    )
 
 
 def _origin(point: EntryPoint) -> tuple[str, str]:

@@ -128,6 +128,14 @@ def test_arrays_that_are_no_films_are_refused(trained: cxrkit.api.TrainedRun, ar
         cxrkit.load(trained.path)(array)
 
 
+def test_weights_that_are_not_finite_are_told(trained: cxrkit.api.TrainedRun, tmp_path: Path) -> None:
+    segmenter = cxrkit.load(trained.path)
+    for parameter in segmenter.model.parameters():
+        parameter.data.fill_(float("nan"))
+    with pytest.raises(DataError, match="not finite"):
+        segmenter(write_film(tmp_path / "film.png", (64, 64)))
+
+
 def test_predicting_goes_on_after_a_bad_film(trained: cxrkit.api.TrainedRun, tmp_path: Path) -> None:
     folder = tmp_path / "films"
     (folder / "sub").mkdir(parents=True)

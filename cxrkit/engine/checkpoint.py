@@ -74,6 +74,10 @@ def load_network(path: Path, registry: Registry) -> tuple[Model, NetworkCard]:
     try:
         card = NetworkCard.model_validate_json(text)
     except ValidationError as error:
+        if '"best"' in text and '"step"' in text:
+            raise DataError(
+                f"{path}: this is the state that a training resumes from.", "Use best or last.safetensors beside it."
+            ) from error
         raise DataError(f"{path}: these weights were not written by this cxrkit.", "Update cxrkit.") from error
     try:
         component = registry.get("model", card.model.name)
@@ -127,7 +131,7 @@ def load_state(path: Path) -> TrainingState:
         best = content["best"]
         return TrainingState(tensors, int(content["step"]), None if best is None else (float(best[0]), int(best[1])))
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: not a training state.", "Start the run again in another folder.") from error
+        raise DataError(f"{path}: not a training state.", "Delete it to begin the run again from its start.") from error
 
 
 def optimizer_tensors(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from cxrkit.config import RunConfig
 from cxrkit.data.splits import Split, make_split
 from cxrkit.data.store import Store, open_store
 from cxrkit.engine.observer import Observer
+from cxrkit.files import home_path
 from cxrkit.interfaces import BACKGROUND, Dataset
 from cxrkit.registry import Registry
 
@@ -42,7 +43,7 @@ def build_dataset(config: RunConfig, registry: Registry) -> Dataset:
     """The dataset that a configuration names, over its root made absolute."""
     root: Path | None = config.data.root
     component = registry.get("dataset", config.data.name)
-    dataset: Dataset = component.build(root.expanduser().resolve() if root else None, **config.data.params)
+    dataset: Dataset = component.build(home_path(root).resolve() if root else None, **config.data.params)
     return dataset
 
 

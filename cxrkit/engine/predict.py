@@ -80,6 +80,11 @@ class Segmenter:
         images = torch.from_numpy(inputs)[None].to(self.device)
         with self.arithmetic():
             predicted = probabilities(self.model, images, batch_size=1)[0].numpy()
+        if not np.isfinite(predicted).all():
+            raise DataError(
+                f"The weights of step {self.card.step} give values that are not finite on this film.",
+                "They may come from a training that diverged: use others, or --checkpoint last or best.",
+            )
         restored = placement.restore(predicted)
         found = {name: restored[index] for index, name in enumerate(self.card.channels) if name != BACKGROUND}
         masks = {name: probability > self.threshold for name, probability in found.items()}

@@ -162,7 +162,7 @@ class RunDirectory:
         file = self.path / "provenance.json"
         try:
             return Provenance.model_validate_json(file.read_text(encoding="utf-8"))
-        except (OSError, ValidationError) as error:
+        except (OSError, UnicodeDecodeError, ValidationError) as error:
             raise DataError(f"{file}: not a readable record of a run.", "Train again in another folder.") from error
 
     def log(self, record: dict[str, Any]) -> None:
@@ -175,15 +175,18 @@ class RunDirectory:
             raise storage_error(file, error) from error
 
     def metrics(self) -> Iterator[dict[str, Any]]:
-        """The lines of metrics.jsonl; a last line that was cut by a kill is left out."""
+        """The lines of metrics.jsonl, up to the first that was cut by a kill or is damaged."""
         file = self.path / "metrics.jsonl"
         if not file.is_file():
             return
-        for line in file.read_text(encoding="utf-8").splitlines():
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
+                record = json.loads(line)
+            except ValueError:
                 return
+            if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+                return
+            yield record
 
     def forget_metrics_after(self, step: int) -> None:
         """Drop the readings that a resumed run will make again."""

@@ -155,7 +155,7 @@ def _ratio_rows(ratio: CardiothoracicRatio, height: int, width: int) -> tuple[in
     apart = 12 * width
     if abs(thorax - heart) < apart:
         thorax = heart + apart if heart + 4 * apart < height else heart - apart
-    return heart, thorax
+    return heart, min(max(thorax, 0), height - 1)  # a film may be a few rows high
 
 
 def _middle(extent: Extent) -> int:

@@ -69,7 +69,7 @@ def rich_table(summary: Summary) -> Table:
     title = f"{summary.films} {summary.part} film{'' if summary.films == 1 else 's'}, honest protocol"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for position, heading in enumerate(headings(summary)):
-        table.add_column(heading, justify="left" if position == 0 else "right", no_wrap=True)
+        table.add_column(heading, justify="left" if position == 0 else "right", overflow="fold")
     for row in summary.rows:
         table.add_row(*cells(row, summary))
     return table

@@ -35,9 +35,9 @@ def test_a_network_comes_back_as_it_was(tmp_path: Path, components: Registry) ->
     ckpt.save_network(tmp_path / "w.safetensors", model.state_dict(), card())
     loaded, read = ckpt.load_network(tmp_path / "w.safetensors", components)
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in loaded.state_dict().items())
-    images = torch.randn(1, 1, 32, 32)
+    images = torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     # Another memory layout takes another kernel, whose sums differ in the last bits.
-    assert torch.allclose(loaded(images), model.eval()(images), atol=1e-5)
+    assert torch.allclose(loaded(images), model.eval()(images), atol=1e-4, rtol=1e-4)
     assert read == card()
     assert not loaded.training
 
@@ -117,6 +117,12 @@ def test_metadata_of_another_version_is_refused(tmp_path: Path, components: Regi
     save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors", metadata={"cxrkit": json.dumps({"format": 99})})
     with pytest.raises(DataError, match="Update cxrkit"):
         ckpt.load_network(tmp_path / "w.safetensors", components)
+
+
+def test_a_training_state_is_no_network(tmp_path: Path, components: Registry) -> None:
+    ckpt.save_state(tmp_path / "state.safetensors", ckpt.TrainingState({}, 1, None))
+    with pytest.raises(DataError, match="a training resumes from"):
+        ckpt.load_network(tmp_path / "state.safetensors", components)
 
 
 @pytest.mark.parametrize("best", [None, (0.5, 3)])

@@ -68,6 +68,18 @@ def test_a_line_cut_by_a_kill_is_left_out(tmp_path: Path) -> None:
     assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 2
 
 
+@pytest.mark.parametrize("damage", [b"\xff\xfe\x00", b"{}\n", b"[1]\n", b'{"step": "x"}\n', b"null\n"])
+def test_damaged_readings_and_records_are_no_defect(tmp_path: Path, damage: bytes) -> None:
+    run = RunDirectory(tmp_path)
+    run.log({"step": 10})
+    with (tmp_path / "metrics.jsonl").open("ab") as stream:
+        stream.write(damage)
+    assert [record["step"] for record in run.metrics()] == [10]
+    (tmp_path / "provenance.json").write_bytes(damage)
+    with pytest.raises(DataError, match="not a readable record"):
+        run.provenance()
+
+
 def test_folders_are_numbered(tmp_path: Path, tiny: Callable[..., RunConfig]) -> None:
     first = default_folder(tiny(augment=["mixup"]), tmp_path)
     assert first.name == "unet-dice-mixup-1"

@@ -14,6 +14,14 @@ from cxrkit.report.overlay import SMALLEST_WITH_TEXT, line_width, to_grey
 KNOWN = ["left_lung", "right_lung", "heart", "left_clavicle", "right_clavicle"]
 
 
+@pytest.mark.parametrize("shape", [(1, 5000), (3, 400), (400, 3)])
+def test_films_of_a_few_rows_can_be_drawn(shape: tuple[int, int]) -> None:
+    whole = np.ones(shape, dtype=bool)
+    ratio = cardiothoracic_ratio(whole, whole, whole)
+    drawn = draw_overlay(np.zeros(shape, np.uint8), {"heart": whole, "left_lung": whole}, ratio=ratio)
+    assert drawn.shape == (*shape, 3)
+
+
 def film(size: int, dtype: type = np.uint8) -> np.ndarray:
     """A ramp that uses the whole range of 8 bits, in any type."""
     ramp = np.tile(np.linspace(0, 255, size), (size, 1))

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cxrkit.errors import ConfigError
+from cxrkit.overrides import read_yaml
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model: unet\nmodel: smp\n", "the key 'model' stands twice"),
+        ("train: {lr: 1, lr: 2}\n", "the key 'lr' stands twice"),
+        ("[" * 5000, "nested too deeply"),
+        ("model: !!python/object/apply:os.system [true]\n", "not a readable YAML file"),
+    ],
+)
+def test_files_that_could_mean_anything_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "settings.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_yaml(tmp_path / "settings.yaml")
+
+
+def test_a_folder_is_no_settings(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such configuration file"):
+        read_yaml(tmp_path)
+
+
+def test_a_merge_key_still_works(tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text("a: &a {x: 1}\nb: {<<: *a, y: 2}\n")
+    assert read_yaml(tmp_path / "settings.yaml")["b"] == {"x": 1, "y": 2}
