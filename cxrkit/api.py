@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
-import numpy as np
-
 from cxrkit.config import DataConfig, RunConfig, demo_settings, make_config, resolve
 from cxrkit.data.check import Finding, check_dataset
-from cxrkit.data.images import FILM_SUFFIXES
 from cxrkit.data.sources import parse_source
 from cxrkit.data.store import Store
 from cxrkit.engine import evaluate as judging
 from cxrkit.engine.films import build_dataset, prepare_store
 from cxrkit.engine.observer import Observer, Silent
-from cxrkit.engine.predict import Segmentation, Segmenter, load_segmenter
+from cxrkit.engine.predict import Segmenter, load_segmenter
 from cxrkit.engine.run import RunDirectory, default_folder
 from cxrkit.engine.scores import Evaluation
 from cxrkit.engine.train import TrainingInterruptedError
 from cxrkit.engine.train import train as run_training
 from cxrkit.errors import ConfigError, CxrkitError, DataError, StorageError
-from cxrkit.files import home_path, write_bytes, write_text
+from cxrkit.files import home_path, write_text
 from cxrkit.overrides import read_yaml
 from cxrkit.plugins import registry
 from cxrkit.processes import RUN_VARIABLE, is_first_process
-from cxrkit.report import choose_panels, draw_overlay, write_report
+from cxrkit.report import choose_panels, write_report
+from cxrkit.report.predictions import Predictions, find_films, predict_films
 
 
 @dataclass(frozen=True)
@@ -189,33 +185,6 @@ def load(path: Path | str, *, device: str = "auto") -> Segmenter:
     return load_segmenter(Path(path), registry(), device=device)
 
 
-@dataclass(frozen=True)
-class PredictionRow:
-    """What was found on one film: where its pictures lie, areas in pixels, and the cardiothoracic ratio."""
-
-    film: str
-    folder: str
-    cardiothoracic_ratio: float | None
-    areas: dict[str, int]
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A film that couldn't be segmented, why, and what to do."""
-
-    film: str
-    what: str
-    remedy: str
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """The films that were segmented and those that couldn't be."""
-
-    rows: tuple[PredictionRow, ...]
-    failures: tuple[Failure, ...]
-
-
 def predict(
     films: Sequence[Path | str],
     weights: Path | str,
@@ -242,27 +211,11 @@ def predict(
     Raises:
         CxrkitError: no such weights, no films at all, or an unwritable place.
     """
-    observer, out = observer or Silent(), Path(out)
-    chosen = list(_films(films, out))
-    segmenter = load(weights, device=device)
-    observer.stage("Segmenting", len(chosen))
-    rows: list[PredictionRow] = []
-    failures: list[Failure] = []
-    try:
-        for done, (name, path) in enumerate(chosen, start=1):
-            try:
-                result = segmenter(path)
-            except CxrkitError as error:
-                failures.append(Failure(str(path), error.what, error.remedy))
-            else:
-                rows.append(_write(result, path, out / name, probabilities))
-            observer.advance(done, path.name)
-    finally:
-        # Nothing that was done shall go untold, by Ctrl-C in the middle of a thousand films say.
-        if rows or failures:
-            write_text(out / "predictions.json", json.dumps([asdict(row) for row in rows], indent=1) + "\n")
-            write_text(out / "predictions.csv", _csv(rows, segmenter.structures))
-    return Predictions(tuple(rows), tuple(failures))
+    # The films first: a wrong path is told before a network is loaded.
+    chosen = find_films(films, Path(out))
+    return predict_films(
+        chosen, load(weights, device=device), Path(out), probabilities=probabilities, observer=observer or Silent()
+    )
 
 
 def prepare(config: RunConfig, observer: Observer | None = None) -> Store:
@@ -283,80 +236,3 @@ def check(config: RunConfig, observer: Observer | None = None) -> list[Finding]:
             listener.advance(done)
 
     return check_dataset(dataset, config.structures, progress)
-
-
-def _films(paths: Sequence[Path | str], out: Path) -> Iterator[tuple[str, Path]]:
-    """Every film with a folder name of its own: its stem, or more of its name where two share one."""
-    found: list[Path] = []
-    for given in map(Path, paths):
-        if given.is_dir():
-            inside = _films_below(given, out)
-            if not inside:
-                raise DataError(f"{given}: no films in this folder.", f"Films end in {', '.join(FILM_SUFFIXES)}.")
-            found += inside
-        else:
-            found.append(given)
-    if not found:
-        raise DataError("No films were given.", "Name files or folders: cxrkit predict FILM.png --weights runs/x.")
-    taken: set[str] = set()
-    for path in dict.fromkeys(found):
-        name, number = path.stem, 2
-        while name in taken:
-            name, number = f"{path.stem}-{number}", number + 1
-        taken.add(name)
-        yield name, path
-
-
-def _films_below(folder: Path, out: Path) -> list[Path]:
-    """The films in a folder and its subfolders, without those that predicting itself has written.
-
-    Raises:
-        ConfigError: the results are to lie among the films.
-    """
-    results = out.resolve()
-    if folder.resolve() == results:
-        raise ConfigError(
-            f"--out {out}: is the folder of the films; masks would be taken for films the next time.",
-            f"Choose another folder, such as --out {out / 'predictions'}.",
-        )
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in FILM_SUFFIXES
-        and not path.name.startswith(".")
-        # A link to nowhere is told as a film that can't be read.
-        and (path.is_file() or path.is_symlink())
-        and not path.parent.resolve().is_relative_to(results)
-    )
-
-
-def _write(result: Segmentation, path: Path, folder: Path, probabilities: bool) -> PredictionRow:
-    ratio = result.cardiothoracic_ratio
-    for name, mask in result.masks.items():
-        _write_png(folder / f"{name}.png", mask.astype(np.uint8) * 255)
-        if probabilities:
-            values = np.rint(result.probabilities[name] * 65535).astype(np.uint16)
-            _write_png(folder / f"{name}-probability.png", values)
-    drawn = draw_overlay(result.film.pixels, result.masks, ratio=ratio)
-    _write_png(folder / "overlay.png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
-    areas = {name: int(mask.sum()) for name, mask in result.masks.items()}
-    return PredictionRow(str(path), str(folder), None if ratio is None else round(ratio.value, 4), areas)
-
-
-def _write_png(path: Path, pixels: np.ndarray) -> None:
-    # cv2.imwrite kills the process where a path isn't valid Unicode.
-    write_bytes(path, cv2.imencode(".png", pixels)[1].tobytes())
-
-
-def _csv(rows: Sequence[PredictionRow], structures: Sequence[str]) -> str:
-    import csv
-    import io
-
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["film", "folder", "cardiothoracic_ratio", *(f"{name}_pixels" for name in structures)])
-    for row in rows:
-        values: list[Any] = [row.areas[name] for name in structures]
-        ratio = "" if row.cardiothoracic_ratio is None else row.cardiothoracic_ratio
-        writer.writerow([row.film, row.folder, ratio, *values])
-    return stream.getvalue()

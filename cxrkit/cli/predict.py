@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from cxrkit.api import Predictions
+    from cxrkit.report.predictions import Predictions
 
 _SOME_FAILED = 3
 
