@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Tests run pytest on plugins' own tests: what was asked of this run (coverage, say) isn't meant for those.
+os.environ.pop("PYTEST_ADDOPTS", None)
+
+# A shell starts what it puts into the background with Ctrl-C ignored; tests send it to themselves.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Machines that run tests are busy: time says nothing of them. On CI the same examples are tried each time.
 settings.register_profile(

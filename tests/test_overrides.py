@@ -23,11 +23,6 @@ def test_files_that_could_mean_anything_are_refused(tmp_path: Path, text: str, m
         read_yaml(tmp_path / "settings.yaml")
 
 
-def test_a_folder_is_no_settings(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no such configuration file"):
-        read_yaml(tmp_path)
-
-
 def test_a_merge_key_still_works(tmp_path: Path) -> None:
     (tmp_path / "settings.yaml").write_text("a: &a {x: 1}\nb: {<<: *a, y: 2}\n")
     assert read_yaml(tmp_path / "settings.yaml")["b"] == {"x": 1, "y": 2}
