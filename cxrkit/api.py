@@ -73,6 +73,13 @@ def train(
         films = run_training(run, components, observer)
     except StorageError as error:
         raise _with_next_step(error, f"Then go on with: cxrkit train --resume {run.path}") from error
+    except TrainingInterruptedError:
+        raise
+    except CxrkitError:
+        # What has to be set right may well be this very line's flags: leave its folder free for it.
+        if resume is None and is_first_process():
+            run.discard()
+        raise
     judged = bool(films.split.test) and is_first_process()
     return TrainedRun(run.path, _judge(run, observer) if judged else None)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -51,7 +52,7 @@ class Provenance(BaseModel):
     started: str
 
 
-#: What a run writes before its first checkpoint; nothing is lost when another start replaces it.
+#: What a run writes before its first checkpoint.
 _BEGINNINGS = {"config.yaml", "provenance.json", "split.json", "metrics.jsonl"}
 
 
@@ -63,17 +64,13 @@ class RunDirectory:
 
     @classmethod
     def create(cls, path: Path, config: RunConfig) -> Self:
-        """Begin a run in a folder that is new, empty, or holds a run that ended before its first checkpoint.
+        """Begin a run in a folder that is new or empty.
 
         Raises:
             ConfigError: the folder holds something. StorageError: it can't be written.
         """
         try:
-            there = {item.name for item in path.iterdir()} if path.is_dir() else {path.name} if path.exists() else set()
-            if "config.yaml" in there and there <= _BEGINNINGS:
-                for name in there:
-                    (path / name).unlink()
-                there = set()
+            there = path.exists() and (not path.is_dir() or any(path.iterdir()))
         except OSError as error:
             raise storage_error(path, error) from error
         if there:
@@ -87,6 +84,14 @@ class RunDirectory:
         run = cls(path)
         save_config(config, run.config_file)
         return run
+
+    def discard(self) -> None:
+        """Take back a run that came to nothing: what was written before its first checkpoint, and nothing else."""
+        if not (self.path / "checkpoints").exists():
+            for name in _BEGINNINGS:
+                (self.path / name).unlink(missing_ok=True)
+            with suppress(OSError):  # something of somebody else's lies there
+                self.path.rmdir()
 
     @classmethod
     def open(cls, path: Path) -> Self:

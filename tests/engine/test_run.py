@@ -16,7 +16,7 @@ def test_the_configuration_comes_back(tmp_path: Path, tiny: Callable[..., RunCon
 
 
 def test_an_occupied_place_is_left_alone(tmp_path: Path, tiny: Callable[..., RunConfig]) -> None:
-    (RunDirectory.create(tmp_path / "run", tiny()).path / "checkpoints").mkdir()
+    RunDirectory.create(tmp_path / "run", tiny())
     with pytest.raises(ConfigError, match="a run in that place") as caught:
         RunDirectory.create(tmp_path / "run", tiny())
     assert "--resume" in caught.value.remedy
@@ -29,16 +29,23 @@ def test_an_occupied_place_is_left_alone(tmp_path: Path, tiny: Callable[..., Run
         RunDirectory.create(tmp_path / "file", tiny())
 
 
-def test_a_start_that_came_to_nothing_can_be_replaced(tmp_path: Path, tiny: Callable[..., RunConfig]) -> None:
-    begun = RunDirectory.create(tmp_path / "run", tiny(seed=1))
+def test_a_run_that_came_to_nothing_can_be_taken_back(tmp_path: Path, tiny: Callable[..., RunConfig]) -> None:
+    begun = RunDirectory.create(tmp_path / "run", tiny())
     (begun.path / "split.json").write_text("{}")
     begun.log({"step": 10})
-    again = RunDirectory.create(tmp_path / "run", tiny(seed=2))
-    assert again.config().seed == 2
-    assert [item.name for item in again.path.iterdir()] == ["config.yaml"]
-    (again.path / "checkpoints").mkdir()
-    with pytest.raises(ConfigError, match="a run in that place"):
-        RunDirectory.create(tmp_path / "run", tiny())
+    begun.discard()
+    assert not begun.path.exists()
+    kept = RunDirectory.create(tmp_path / "run", tiny())
+    (kept.path / "notes.txt").write_text("mine")
+    kept.discard()
+    assert [item.name for item in kept.path.iterdir()] == ["notes.txt"]
+
+
+def test_a_run_with_a_checkpoint_is_never_taken_back(tmp_path: Path, tiny: Callable[..., RunConfig]) -> None:
+    run = RunDirectory.create(tmp_path / "run", tiny())
+    (run.path / "checkpoints").mkdir()
+    run.discard()
+    assert run.config() == tiny()
 
 
 def test_an_impossible_place_is_told(tmp_path: Path, tiny: Callable[..., RunConfig]) -> None:
