@@ -72,10 +72,11 @@ def train(
     try:
         films = run_training(run, components, observer)
     except StorageError as error:
-        raise _with_next_step(error, f"Then go on with: cxrkit train --resume {run.path}") from error
+        _add_next_step(error, f"Then go on with: cxrkit train --resume {run.path}")
+        raise
     except TrainingInterruptedError:
         raise
-    except CxrkitError:
+    except BaseException:  # Ctrl-C and plugins' own errors too
         # What has to be set right may well be this very line's flags: leave its folder free for it.
         if resume is None and is_first_process():
             run.discard()
@@ -92,11 +93,13 @@ def _judge(run: RunDirectory, observer: Observer | None) -> Evaluation:
     except KeyboardInterrupt:
         raise TrainingInterruptedError("Stopped while the test films were scored.", again) from None
     except CxrkitError as error:
-        raise _with_next_step(error, again) from error
+        _add_next_step(error, again)
+        raise
 
 
-def _with_next_step(error: CxrkitError, step: str) -> CxrkitError:
-    return type(error)(error.what, f"{error.remedy} {step}".lstrip())
+def _add_next_step(error: CxrkitError, step: str) -> None:
+    error.remedy = f"{error.remedy} {step}".lstrip()
+    error.args = (f"{error.what}\n{error.remedy}",)
 
 
 def _must_have_films(run: RunDirectory) -> None:
@@ -159,8 +162,8 @@ def evaluate(
         run: the run's folder.
         part: the part of the run's own split.
         checkpoint: `best` on validation, `last`, or `auto`: best where there is one.
-        data: judge on all films of this dataset instead (another hospital's, say): a folder, a dataset's name, or
-            `NAME:FOLDER`, as `--data` takes it; a `DataConfig` where it needs parameters.
+        data: judge on all films of this dataset instead (another hospital's, say): a Path, or as text a folder, a
+            dataset's name or `NAME:FOLDER`, as `--data` takes it; a `DataConfig` where it needs parameters.
         device: as in training.
         observer: hears of the progress.
 
@@ -171,7 +174,9 @@ def evaluate(
     if data is None:
         _must_have_films(directory)
     elif not isinstance(data, DataConfig):
-        data = DataConfig.model_validate(parse_source(str(data), registry().components("dataset")))
+        # A Path is a place, even one that is called like a dataset.
+        text = data if isinstance(data, str) else str(home_path(data).absolute())
+        data = DataConfig.model_validate(parse_source(text, registry().components("dataset")))
     evaluation, store = judging.evaluate_run(
         directory, registry(), part=part, checkpoint=checkpoint, data=data, device=device, observer=observer
     )

@@ -9,9 +9,6 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Tests run pytest on plugins' own tests: what was asked of this run (coverage, say) isn't meant for those.
-os.environ.pop("PYTEST_ADDOPTS", None)
-
 # A shell starts what it puts into the background with Ctrl-C ignored; tests send it to themselves.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -40,6 +37,12 @@ def wingspan() -> Path:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the store of preprocessed films away from the user's."""
     monkeypatch.setenv("CXRKIT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def _own_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests run pytest on plugins' own tests: what was asked of this run, coverage say, isn't meant for those."""
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,7 @@ import cxrkit
 from cxrkit import api
 from cxrkit.config import DataConfig, make_config
 from cxrkit.engine.observer import Silent
+from cxrkit.engine.train import TrainingInterruptedError
 from cxrkit.errors import ConfigError, CxrkitError, DataError, StorageError
 from cxrkit.overrides import read_yaml
 
@@ -220,6 +221,8 @@ def test_a_start_that_fails_leaves_its_folder_free(tmp_path: Path) -> None:
 def test_other_films_may_be_named_as_on_the_command_line(trained: cxrkit.api.TrainedRun, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file or folder"):
         cxrkit.evaluate(trained.path, data=tmp_path / "nothing")
+    with pytest.raises(ConfigError, match="no such file or folder"):
+        cxrkit.evaluate(trained.path, data=Path("phantom"))  # a place, not the dataset of that name
 
 
 def test_resume_takes_no_other_settings(trained: cxrkit.api.TrainedRun) -> None:
@@ -269,12 +272,12 @@ def test_a_full_disk_tells_how_to_go_on(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 def test_a_runs_configuration_holds_from_any_working_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def stop(*arguments: object) -> None:
-        raise KeyboardInterrupt
+        raise TrainingInterruptedError("stopped")
 
     monkeypatch.setattr(api, "run_training", stop)
     monkeypatch.chdir(tmp_path)
     relative = {"data": {"name": "folder", "root": "films"}, "split": {"file": "split.json"}}
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(TrainingInterruptedError):
         cxrkit.train(relative, out="run")
     saved = make_config(read_yaml(tmp_path / "run" / "config.yaml"))
     assert saved.data.root == tmp_path / "films"

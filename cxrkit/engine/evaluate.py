@@ -87,7 +87,7 @@ def evaluate_run(
         DataError: no such weights, an empty part, or another dataset that lacks a structure.
     """
     observer = observer or Silent()
-    check_plugins(run, run.config(), registry)
+    check_plugins(run, run.config(), registry, ("model",) if data is not None else ("model", "dataset"))
     weights = run.weights(checkpoint)
     model, card = load_network(weights, registry)
     store, ids, name = _films(run, registry, model, part, data, observer)

@@ -83,7 +83,7 @@ class Segmenter:
         if not np.isfinite(predicted).all():
             raise DataError(
                 f"The weights of step {self.card.step} give values that are not finite on this film.",
-                "They may come from a training that diverged: use others, or --checkpoint last or best.",
+                "They may come from a training that diverged: use others, such as last or best.safetensors of its run.",
             )
         restored = placement.restore(predicted)
         found = {name: restored[index] for index, name in enumerate(self.card.channels) if name != BACKGROUND}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
@@ -36,15 +37,21 @@ def collect_provenance(config: RunConfig, registry: Registry, films: Films, devi
     )
 
 
-def check_plugins(run: RunDirectory, config: RunConfig, registry: Registry) -> None:
-    """Make sure that every component of a run is there.
+def check_plugins(
+    run: RunDirectory,
+    config: RunConfig,
+    registry: Registry,
+    kinds: Sequence[str] = ("model", "dataset", "loss", "augment"),
+) -> None:
+    """Make sure that a run's components of these kinds are there.
 
     Raises:
         PluginError: one isn't; names the packages that the run used and that aren't installed.
     """
     try:
         for kind, item in _components(config):
-            registry.get(kind, item.name)
+            if kind in kinds:
+                registry.get(kind, item.name)
     except PluginError as error:
         if not (run.path / "provenance.json").is_file():
             raise

@@ -33,7 +33,7 @@ class Provenance(BaseModel):
         cxrkit: its version; `python` and `packages` (torch and others) likewise.
         plugins: distribution to version, of every component that the run uses.
         hardware: device, its name, threads.
-        precision: that of the network's arithmetic: 32, bf16 or 16.
+        precision: that of the network's arithmetic: 32 or bf16.
         channels: the output channels.
         data: dataset's name; `fingerprint` is a hash of the preprocessed films and masks.
     """
@@ -87,10 +87,10 @@ class RunDirectory:
 
     def discard(self) -> None:
         """Take back a run that came to nothing: what was written before its first checkpoint, and nothing else."""
-        if not (self.path / "checkpoints").exists():
-            for name in _BEGINNINGS:
-                (self.path / name).unlink(missing_ok=True)
-            with suppress(OSError):  # something of somebody else's lies there
+        with suppress(OSError):  # what led here is what matters; and somebody else's files may lie there too
+            if not (self.path / "checkpoints").exists():
+                for name in _BEGINNINGS:
+                    (self.path / name).unlink(missing_ok=True)
                 self.path.rmdir()
 
     @classmethod

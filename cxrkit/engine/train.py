@@ -74,8 +74,7 @@ def train(run: RunDirectory, registry: Registry, observer: Observer | None = Non
     except torch.OutOfMemoryError as error:
         raise TrainingError(
             f"The {fabric.device.type} device ran out of memory.",
-            f"Use a smaller --batch-size or --size, then go on with `cxrkit train --resume {run.path}` "
-            "or start again in another folder.",
+            "Start a new run with a smaller --batch-size or --size.",
         ) from error
     return films
 
