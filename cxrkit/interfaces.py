@@ -117,10 +117,13 @@ class Partner:
     Attributes:
         targets: float `(B, C, H, W)` in [0, 1].
         weight: float `(B,)` in [0, 1], the share of `Batch.targets`; the partner's is one minus it.
+        whole: one weight was drawn for the whole batch, so that two losses of the whole batch are mixed; otherwise
+            each film's own two losses are.
     """
 
     targets: Tensor
     weight: Tensor
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ class PluginStatus:
         seconds: how long importing and registering took.
         error: one line, or None if it loaded; `details` is the whole traceback.
         disabled: switched off by the variable CXRKIT_DISABLE_PLUGINS (names of plugins or distributions).
+        imports_torch: loading it imported torch, which takes seconds; lazy factories (`"package.module:Class"`)
+            would not.
     """
 
     name: str
@@ -50,8 +52,8 @@ class PluginStatus:
 
     @property
     def slow(self) -> bool:
-        """Whether loading took longer than `SLOW_SECONDS`, by more than an import of torch."""
-        return self.seconds > SLOW_SECONDS and not self.imports_torch
+        """Whether loading took longer than `SLOW_SECONDS`."""
+        return self.seconds > SLOW_SECONDS
 
 
 @dataclass

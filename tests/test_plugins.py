@@ -177,6 +177,21 @@ def test_a_slow_plugin_is_told(install: Install, monkeypatch: pytest.MonkeyPatch
     assert not status(loaded, "quick").slow
 
 
+def test_a_slow_plugin_that_imports_torch_is_told_with_the_cause(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugins_module, "SLOW_SECONDS", 0.05)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    # A stand-in: importing the real torch twice in a process breaks it.
+    source = "import sys, time, types\ntime.sleep(0.06)\nsys.modules['torch'] = types.ModuleType('torch')\n"
+    install("eager", source)
+    install("later")
+    loaded = load()
+    assert status(loaded, "eager").slow
+    assert status(loaded, "eager").imports_torch
+    assert not status(loaded, "later").imports_torch
+
+
 def test_a_name_that_two_distributions_claim_names_both(install: Install) -> None:
     source = (
         "from cxrkit import hookimpl\n@hookimpl\ndef register_models(register):\n"

@@ -22,8 +22,9 @@ def load_plugins() -> Plugins:
                 "(cxrkit plugins list --details tells more)."
             )
         elif status.slow:
+            cause = " (it imports torch when it is listed, which lazy factories avoid)" if status.imports_torch else ""
             warn(
                 f"The plugin '{status.name}' of {status.distribution} {status.version} took {status.seconds:.1f} s to "
-                f"load, at every command: update it, or switch it off with CXRKIT_DISABLE_PLUGINS={status.name}."
+                f"load{cause}, at every command: update it, or switch it off with CXRKIT_DISABLE_PLUGINS={status.name}."
             )
     return plugins

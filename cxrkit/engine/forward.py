@@ -102,7 +102,7 @@ def _batch_loss(loss: Loss, output: Tensor | SideOutputs, batch: Batch) -> Tenso
     partner = batch.partner
     if partner is None:
         return loss.total(output, batch.targets, batch.images)
-    if bool((partner.weight == partner.weight[0]).all()):
+    if partner.whole:
         weight = partner.weight[0]
         own = loss.total(output, batch.targets, batch.images)
         return weight * own + (1 - weight) * loss.total(output, partner.targets, batch.images)

@@ -71,6 +71,25 @@ def test_mixed_losses_are_the_weighted_mean_over_films(weights: tuple[float, ...
     assert torch.allclose(mixed, expected)
 
 
+def test_one_weight_for_the_batch_mixes_losses_of_the_whole_batch() -> None:
+    class Pooled(Loss):
+        """Not a mean over films, as Dice isn't."""
+
+        def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+            return (logits * targets).sum().square()
+
+    logits, targets, others = torch.randn(3, 2, 4, 4), torch.rand(3, 2, 4, 4), torch.rand(3, 2, 4, 4)
+    images, weight, loss = torch.zeros(3, 1, 4, 4), torch.full((3,), 0.3), Pooled()
+    whole = batch_loss(loss, logits, Batch(images, targets, Partner(others, weight, whole=True)))
+    assert torch.allclose(whole, 0.3 * loss(logits, targets) + 0.7 * loss(logits, others))
+    # Weights that merely happen to be equal don't change what is computed.
+    apart = batch_loss(loss, logits, Batch(images, targets, Partner(others, weight)))
+    one = [slice(i, i + 1) for i in range(3)]
+    films = [0.3 * loss(logits[i], targets[i]) + 0.7 * loss(logits[i], others[i]) for i in one]
+    assert torch.allclose(apart, torch.stack(films).mean())
+    assert not torch.allclose(apart, whole)
+
+
 def test_side_outputs_are_compared_at_their_size() -> None:
     logits, targets = torch.randn(2, 1, 8, 8), torch.zeros(2, 1, 8, 8)
     targets[:, :, :4] = 1

@@ -64,7 +64,7 @@ class Mixup(Augment):
         images = _mix(first_images, second_images, weight)
         if self.target == "labels":
             return Batch(images, _mix(first_targets, second_targets, weight))
-        return Batch(images, first_targets, Partner(second_targets, weight))
+        return Batch(images, first_targets, Partner(second_targets, weight, whole=self.per == "batch"))
 
     def draw_weights(self, pairs: int, generator: torch.Generator) -> Tensor:
         """λ of each pair: float32 `(pairs,)` in [0, 1], the share of the pair's first film.

@@ -77,6 +77,11 @@ def test_shares_have_the_mean_and_variance_of_beta(delta: float) -> None:
 def test_one_share_a_batch_or_one_a_pair() -> None:
     assert Mixup(per="batch").draw_weights(8, rng()).unique().numel() == 1
     assert Mixup(per="sample").draw_weights(8, rng()).unique().numel() == 8
+    films = Batch(torch.rand(4, 1, 2, 2), torch.rand(4, 1, 2, 2))
+    for per, whole in (("batch", True), ("sample", False)):
+        partner = Mixup(per=per, target="losses")(films, rng()).partner
+        assert partner is not None
+        assert partner.whole is whole
 
 
 def test_losses_are_mixed_with_both_targets_kept() -> None:
