@@ -114,6 +114,11 @@ class TrainConfig(_Part):
     weight_decay: float = Field(0.0, ge=0, description="decoupled (AdamW)")
     clip_norm: float | None = Field(1.0, gt=0, description="gradients are scaled down to this norm; null: never")
     ema: float = Field(0.99, ge=0, lt=1, description="decay of the averaged weights that are kept; 0: no average")
+    recompute_statistics: bool = Field(
+        False,
+        description="take batch-norm statistics anew from the training films before each validation and saving, "
+        "instead of their moving averages",
+    )
     validate_every: int = Field(50, ge=1, description="steps between validations")
     checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints to resume from")
     protocol: Literal["honest", "paper"] = Field(

@@ -17,6 +17,12 @@ from cxrkit.registry import Registry
 _CHECK = "Mend the component; `cxrkit plugins check` tells more."
 
 
+def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
+    """Images `(B, C, H, W)` with edge values added below and to the right, up to multiples in H and W."""
+    bottom, right = -images.shape[-2] % multiple, -images.shape[-1] % multiple
+    return F.pad(images, (0, right, 0, bottom), mode="replicate") if bottom or right else images
+
+
 def apply_model(model: nn.Module, images: Tensor, *, size_multiple: int, channels: int) -> Tensor | SideOutputs:
     """Logits `(B, C, H, W)` of images `(B, 1, H, W)` of any size.
 
@@ -26,9 +32,7 @@ def apply_model(model: nn.Module, images: Tensor, *, size_multiple: int, channel
         ContractError: the output isn't logits of the expected shape.
     """
     height, width = images.shape[-2:]
-    bottom, right = -height % size_multiple, -width % size_multiple
-    if bottom or right:
-        images = F.pad(images, (0, right, 0, bottom), mode="replicate")
+    images = pad_to_multiple(images, size_multiple)
     output = model(images)
     main = output.main if isinstance(output, SideOutputs) else output
     expected = (images.shape[0], channels, *images.shape[-2:])
@@ -41,7 +45,7 @@ def apply_model(model: nn.Module, images: Tensor, *, size_multiple: int, channel
     if not isinstance(output, SideOutputs):
         return main[..., :height, :width]
     sides = output.sides
-    if bottom or right:
+    if images.shape[-2:] != (height, width):
         # A side covers the padding too: bring it to the full size, where the padding can be cut off.
         full = expected[-2:]
         sides = tuple(F.interpolate(side.float(), full, mode="bilinear")[..., :height, :width] for side in sides)

@@ -10,14 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, update_bn
 
 from cxrkit.config import RunConfig
 from cxrkit.engine import checkpoint as ckpt
 from cxrkit.engine.batches import FilmBatches
 from cxrkit.engine.evaluate import quick_scores
 from cxrkit.engine.films import Films, prepare_films
-from cxrkit.engine.forward import apply_model, augment_batch, batch_loss, build_loss, own_parameters
+from cxrkit.engine.forward import (
+    apply_model,
+    augment_batch,
+    batch_loss,
+    build_loss,
+    own_parameters,
+    pad_to_multiple,
+)
 from cxrkit.engine.hardware import make_fabric
 from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.provenance import check_fingerprint, check_plugins, collect_provenance
@@ -240,6 +247,7 @@ class _Training:
     def _validate(self) -> None:
         if self.fabric.is_global_zero:
             images, targets = self.batches.whole(self.films.indices(self.judges))
+            self._settle()
             model = self._kept().eval()
             with self.fabric.autocast():
                 scores = quick_scores(model, images, targets, self.config.train.batch_size)
@@ -271,8 +279,18 @@ class _Training:
         path = self.run.path / "checkpoints" / f"{name}.safetensors"
         ckpt.save_network(path, self._kept().state_dict(), card)
 
+    def _settle(self) -> None:
+        """Give the kept network the batch statistics of the training films as they are, if that is asked for."""
+        if not self.config.train.recompute_statistics:
+            return
+        places = torch.arange(len(self.films.split.train)).split(self.config.train.batch_size)
+        images = (pad_to_multiple(self.batches.take(p).images, self.network.size_multiple) for p in places)
+        with self.fabric.autocast():
+            update_bn((batch.contiguous(memory_format=torch.channels_last) for batch in images), self._kept())
+
     def _save(self) -> None:
         if self.fabric.is_global_zero:
+            self._settle()
             self._save_network("last")
             tensors = ckpt.module_tensors("network", self.network) | ckpt.module_tensors("average", self.average)
             tensors |= ckpt.module_tensors("loss", self.loss) | ckpt.optimizer_tensors("optimizer", self.optimizer)
