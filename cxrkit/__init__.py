@@ -15,7 +15,21 @@ if TYPE_CHECKING:
     from cxrkit.engine.predict import Segmentation, Segmenter
     from cxrkit.errors import ConfigError, CxrkitError, DataError
     from cxrkit.hookspecs import hookimpl
-    from cxrkit.interfaces import Augment, Batch, Dataset, Entry, Loss, Model, Partner, Sample, SideOutputs
+    from cxrkit.interfaces import (
+        Augment,
+        Batch,
+        Dataset,
+        Entry,
+        Job,
+        Launcher,
+        Loss,
+        Model,
+        Partner,
+        PretrainedWeights,
+        RunningJob,
+        Sample,
+        SideOutputs,
+    )
 
 try:
     __version__ = version("cxrkit")
@@ -30,10 +44,14 @@ _HOMES = {
     "DataError": "errors",
     "Dataset": "interfaces",
     "Entry": "interfaces",
+    "Job": "interfaces",
+    "Launcher": "interfaces",
     "Loss": "interfaces",
     "Model": "interfaces",
     "Partner": "interfaces",
+    "PretrainedWeights": "interfaces",
     "RunConfig": "config",
+    "RunningJob": "interfaces",
     "Sample": "interfaces",
     "Segmentation": "engine.predict",
     "Segmenter": "engine.predict",
@@ -54,10 +72,14 @@ __all__ = [
     "DataError",
     "Dataset",
     "Entry",
+    "Job",
+    "Launcher",
     "Loss",
     "Model",
     "Partner",
+    "PretrainedWeights",
     "RunConfig",
+    "RunningJob",
     "Sample",
     "Segmentation",
     "Segmenter",

@@ -42,3 +42,11 @@ class Hooks:
     @hookspec
     def register_datasets(self, register: Register) -> None:
         """Register subclasses of `cxrkit.Dataset`: `factory(root, **parameters)`."""
+
+    @hookspec
+    def register_launchers(self, register: Register) -> None:
+        """Register subclasses of `cxrkit.Launcher`: `factory(**parameters)`."""
+
+    @hookspec
+    def register_weights(self, register: Register) -> None:
+        """Register subclasses of `cxrkit.PretrainedWeights`: `factory()`."""

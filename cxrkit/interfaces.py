@@ -234,3 +234,69 @@ class Dataset(ABC):
         Raises:
             cxrkit.errors.DataError: a file is unreadable or doesn't fit; it names the file and the remedy.
         """
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command line to run, in a process of its own.
+
+    Attributes:
+        name: for messages, unique among a launcher's jobs.
+        command: program and arguments; nothing passes through a shell.
+        log: the file that its output is appended to; its folder exists, on a disk that all workers share.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    log: Path
+
+
+class RunningJob(ABC):
+    """A job that a launcher has taken."""
+
+    @abstractmethod
+    def poll(self) -> int | None:
+        """The exit status once the job has ended (negative: killed by that signal), None until then. Doesn't wait."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Ask the job to stop as Ctrl-C does, which lets a training save its state. Doesn't wait."""
+
+
+class Launcher(ABC):
+    """Runs jobs, several at a time, each in a process of its own.
+
+    A launcher that can't reach its workers raises a `cxrkit.ConfigError` from its constructor.
+    """
+
+    @property
+    @abstractmethod
+    def slots(self) -> int:
+        """How many jobs can run side by side; at least 1."""
+
+    @abstractmethod
+    def start(self, job: Job) -> RunningJob:
+        """Begin a job; called while fewer than `slots` are running."""
+
+    def close(self) -> None:
+        """Give back what the constructor took. No job is running then."""
+
+
+class PretrainedWeights(ABC):
+    """A trained network that a package brings along.
+
+    Attributes:
+        default: whether `cxrkit predict` uses it where no weights are named.
+    """
+
+    default: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def file(self) -> Path:
+        """The weights, a safetensors file as cxrkit's trainings write them."""
+
+    @property
+    @abstractmethod
+    def card(self) -> str:
+        """The model card, Markdown: data, licence, scores, limits."""

@@ -37,6 +37,8 @@ KINDS: dict[str, Kind] = {
         Kind("loss", "register_losses", "cxrkit.interfaces:Loss", "training losses"),
         Kind("augment", "register_augments", "cxrkit.interfaces:Augment", "augmentations of a training batch"),
         Kind("dataset", "register_datasets", "cxrkit.interfaces:Dataset", "sources of films and masks"),
+        Kind("launcher", "register_launchers", "cxrkit.interfaces:Launcher", "ways to run many trainings"),
+        Kind("weights", "register_weights", "cxrkit.interfaces:PretrainedWeights", "trained networks, ready to use"),
     )
 }
 
