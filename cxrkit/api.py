@@ -89,6 +89,9 @@ def _judge(run: RunDirectory, observer: Observer | None) -> Evaluation:
     """The scores of a run that has just been trained; an error says that the training itself is safe."""
     again = f"The training is finished and saved; score it with: cxrkit evaluate {run.path}"
     try:
+        if run.config().train.protocol == "paper":
+            # Beside the scores of weights that the test films chose themselves, those of a choice without them.
+            evaluate(run.path, checkpoint="last", observer=observer)
         return evaluate(run.path, observer=observer)
     except KeyboardInterrupt:
         raise TrainingInterruptedError("Stopped while the test films were scored.", again) from None

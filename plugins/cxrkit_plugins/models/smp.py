@@ -40,11 +40,15 @@ class SegmentationModelsPytorch(Model):
         encoder: Annotated[
             str, Field(description="encoder of segmentation-models-pytorch, or of timm with the prefix tu-")
         ] = "resnet18",
+        decoder_channels: Annotated[
+            tuple[int, ...] | None,
+            Field(description="widths of a U-Net's decoder, coarsest first (null: the architecture's own)"),
+        ] = None,
         pretrained: Annotated[bool, Field(description="start from ImageNet weights (downloaded once)")] = False,
     ) -> None:
         super().__init__(channels)
         _check_names(architecture, encoder)
-        self.network = _make(architecture, encoder, len(self.channels), pretrained)
+        self.network = _make(architecture, encoder, decoder_channels, len(self.channels), pretrained)
         self.size_multiple = int(self.network.encoder.output_stride)
         if architecture == "pan":
             self.size_multiple *= 8  # its feature pyramid attention halves the encoder's output three times
@@ -81,9 +85,13 @@ def _check_names(architecture: str, encoder: str) -> None:
     )
 
 
-def _make(architecture: str, encoder: str, classes: int, pretrained: bool) -> Any:
+def _make(
+    architecture: str, encoder: str, decoder_channels: tuple[int, ...] | None, classes: int, pretrained: bool
+) -> Any:
     """The network; on failure, tells an unsuitable encoder from weights that can't be had."""
     options: dict[str, Any] = {"encoder_name": encoder, "in_channels": 1, "classes": classes}
+    if decoder_channels is not None:
+        options["decoder_channels"] = decoder_channels
     if architecture == "dpt":
         options["dynamic_img_size"] = True  # without it timm's ViTs take images of one size only
 
@@ -96,7 +104,9 @@ def _make(architecture: str, encoder: str, classes: int, pretrained: bool) -> An
         raise ConfigError(
             f"model 'smp': the architecture '{architecture}' can't use the encoder '{encoder}': {error}",
             "Choose another encoder; resnet18 goes with every architecture but dpt, "
-            "which takes tu-vit_tiny_patch16_224 and the like.",
+            "which takes tu-vit_tiny_patch16_224 and the like."
+            if decoder_channels is None
+            else "decoder_channels takes one width for each of a U-Net's five levels; leave it out for other decoders.",
         ) from error
     if not pretrained:
         return plain

@@ -73,3 +73,21 @@ def test_pretrained_weights_that_cannot_be_had(encoder: str, weights: Any, monke
     asked.clear()
     SegmentationModelsPytorch(CHANNELS, encoder=encoder)
     assert asked == [None]
+
+
+def test_decoder_channels_make_a_smaller_network() -> None:
+    full = SegmentationModelsPytorch(CHANNELS, encoder=SMALL)
+    small = SegmentationModelsPytorch(CHANNELS, encoder=SMALL, decoder_channels=(32, 16, 16, 8, 8)).eval()
+
+    def parameters(model: SegmentationModelsPytorch) -> int:
+        return sum(p.numel() for p in model.parameters())
+
+    assert parameters(small) < parameters(full)
+    with torch.no_grad():
+        assert small(torch.rand(1, 1, 32, 32)).shape == (1, 2, 32, 32)
+
+
+@pytest.mark.parametrize(("architecture", "widths"), [("unet", (32, 16)), ("fpn", (32, 16, 16, 8, 8))])
+def test_unsuitable_decoder_channels_are_refused(architecture: str, widths: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError):
+        SegmentationModelsPytorch(CHANNELS, architecture=architecture, encoder=SMALL, decoder_channels=widths)

@@ -1,0 +1,67 @@
+"""`train.recompute_statistics`: batch-norm statistics from the training films, before each validation and saving."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from cxrkit.engine.checkpoint import load_network
+from cxrkit.engine.run import RunDirectory
+from cxrkit.engine.train import train
+from cxrkit.registry import Registry
+
+NewRun = Callable[..., RunDirectory]
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_saved_statistics_are_those_of_the_training_films(new_run: NewRun, components: Registry, ema: float) -> None:
+    settings = {"train__recompute_statistics": True, "train__ema": ema, "split__validation": 0}
+    run = new_run("run", model__norm_momentum=0.01, preprocess__size=30, train__batch_size=11, **settings)
+    films = train(run, components)
+    model, _ = load_network(run.weights("last"), components)
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    saved = norms[0].running_mean.clone()
+    images, _ = films.store.input_tensors(films.indices(films.split.train), background=True, standardise=True)
+    assert len(images) == 11
+    # The first norm's input depends on nothing but the first convolution, so that its statistics can be told.
+    first = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
+    images = nn.functional.pad(images, (0, 2, 0, 2), mode="replicate")  # 30 is no multiple of the network's 4
+    expected = first(images).mean((0, 2, 3))
+    torch.testing.assert_close(saved, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_without_it_they_are_moving_averages(new_run: NewRun, components: Registry) -> None:
+    run = new_run("run", model__norm_momentum=0.01, train__ema=0, split__validation=0)
+    train(run, components)
+    model, _ = load_network(run.weights("last"), components)
+    norm = next(module for module in model.modules() if isinstance(module, nn.BatchNorm2d))
+    assert torch.allclose(norm.running_var, torch.ones_like(norm.running_var), atol=0.2), "six steps of one hundredth"
+
+
+def test_it_resumes_bit_equal(new_run: NewRun, components: Registry) -> None:
+    settings = {"train__recompute_statistics": True, "train__ema": 0.9, "train__checkpoint_every": 3}
+    whole, cut = new_run("whole", **settings), new_run("cut", **settings)
+    train(whole, components)
+
+    class Stop(BaseException):
+        pass
+
+    class Observer:
+        def stage(self, name: str, total: int) -> None:
+            self.name = name
+
+        def advance(self, done: int, note: str = "") -> None:
+            if self.name == "Training" and done == 5:
+                raise Stop
+
+        def say(self, message: str) -> None:
+            pass
+
+    with pytest.raises(Stop):
+        train(cut, components, Observer())
+    train(cut, components)
+    for name in ("best", "last"):
+        assert whole.weights(name).read_bytes() == cut.weights(name).read_bytes()
