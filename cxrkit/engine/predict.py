@@ -18,6 +18,7 @@ from cxrkit.engine.run import RunDirectory
 from cxrkit.errors import DataError
 from cxrkit.interfaces import BACKGROUND, Model
 from cxrkit.metrics.cardiothoracic import CardiothoracicRatio, cardiothoracic_ratio
+from cxrkit.metrics.masks import without_spots
 from cxrkit.registry import Registry
 
 
@@ -27,7 +28,8 @@ class Segmentation:
 
     Attributes:
         film: the film as it was read.
-        masks: structure to bool `(H, W)`, at the film's own size.
+        masks: structure to bool `(H, W)`, at the film's own size; without the small parts that lie apart from the
+            structure, unless the segmenter keeps them.
         probabilities: structure to float32 `(H, W)` in [0, 1].
         cardiothoracic_ratio: with the extents it was measured between; None where the network doesn't know
             heart and lungs, or found one of them nowhere.
@@ -47,13 +49,24 @@ class Segmenter:
         card: what its weights file says of it.
         device: `auto`, `cpu`, `cuda` or `mps`.
         threshold: probability above which a pixel belongs to a structure.
+        keep_spots: whether masks keep parts smaller than a tenth of their largest. Scores of `cxrkit evaluate` are
+            always of whole masks.
     """
 
-    def __init__(self, model: Model, card: NetworkCard, *, device: str = "auto", threshold: float = 0.5) -> None:
+    def __init__(
+        self,
+        model: Model,
+        card: NetworkCard,
+        *,
+        device: str = "auto",
+        threshold: float = 0.5,
+        keep_spots: bool = False,
+    ) -> None:
         self.device = choose_device(device)
         self.model: Model = model.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.card = card
         self.threshold = threshold
+        self.keep_spots = keep_spots
 
     @property
     def structures(self) -> tuple[str, ...]:
@@ -88,6 +101,8 @@ class Segmenter:
         restored = placement.restore(predicted)
         found = {name: restored[index] for index, name in enumerate(self.card.channels) if name != BACKGROUND}
         masks = {name: probability > self.threshold for name, probability in found.items()}
+        if not self.keep_spots:
+            masks = {name: without_spots(mask) for name, mask in masks.items()}
         return Segmentation(read, masks, found, _ratio(masks))
 
 
