@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cxrkit.config import DataConfig, RunConfig, demo_settings, make_config, resolve
+from cxrkit.ablation.coordinate import Listener, owned, prepare_runs, run_plan
+from cxrkit.ablation.plan import Plan, make_plan, read_plan, save_plan
+from cxrkit.ablation.results import PLAN_FILE, Results, check_folders, load_results
+from cxrkit.config import DataConfig, RunConfig, anchored, demo_settings, make_config, resolve
 from cxrkit.data.check import Finding, check_dataset
 from cxrkit.data.sources import parse_source
 from cxrkit.data.store import Store
@@ -27,6 +30,7 @@ from cxrkit.overrides import read_yaml
 from cxrkit.plugins import registry
 from cxrkit.processes import RUN_VARIABLE, is_first_process
 from cxrkit.report import choose_panels, write_report
+from cxrkit.report.ablation import write_ablation_report
 from cxrkit.report.predictions import Predictions, find_films, predict_films
 
 
@@ -43,6 +47,7 @@ def train(
     *,
     out: Path | str | None = None,
     resume: Path | str | None = None,
+    score: bool = True,
     observer: Observer | None = None,
 ) -> TrainedRun:
     """Train a network, judge it on the test part, and write the run's report.
@@ -52,6 +57,7 @@ def train(
             the demonstration on synthetic radiographs.
         out: the run's folder, new or empty; by default a new one below `runs/`.
         resume: go on with this run instead; its own configuration holds.
+        score: whether the test films are looked at in the end; a search must not.
         observer: hears of the progress.
 
     Raises:
@@ -64,7 +70,7 @@ def train(
         run = RunDirectory.open(Path(resume))
         _must_have_films(run)
     elif is_first_process():
-        chosen = _anchored(resolve(_as_config(config), components))
+        chosen = anchored(resolve(_as_config(config), components))
         run = RunDirectory.create(Path(out) if out else default_folder(chosen), chosen)
         os.environ[RUN_VARIABLE] = str(run.path.resolve())
     else:
@@ -81,7 +87,7 @@ def train(
         if resume is None and is_first_process():
             run.discard()
         raise
-    judged = bool(films.split.test) and is_first_process()
+    judged = score and bool(films.split.test) and is_first_process()
     return TrainedRun(run.path, _judge(run, observer) if judged else None)
 
 
@@ -127,14 +133,6 @@ def _as_config(config: RunConfig | Mapping[str, Any] | Path | str | None) -> Run
     return make_config(read_yaml(Path(config)) if isinstance(config, str | Path) else config)
 
 
-def _anchored(config: RunConfig) -> RunConfig:
-    """A configuration whose paths are absolute, so that the run can be used from any working directory."""
-    root, file = config.data.root, config.split.file
-    data = config.data.model_copy(update={"root": home_path(root).resolve() if root else None})
-    split = config.split.model_copy(update={"file": home_path(file).resolve() if file else None})
-    return config.model_copy(update={"data": data, "split": split})
-
-
 def _run_of_the_first_process(out: Path | str | None) -> RunDirectory:
     """The run that this process of a distributed training belongs to, once the first process has made it.
 
@@ -148,6 +146,63 @@ def _run_of_the_first_process(out: Path | str | None) -> RunDirectory:
     while not (Path(told) / "config.yaml").is_file() and time.monotonic() < deadline:
         time.sleep(0.1)
     return RunDirectory.open(Path(told))
+
+
+def ablate(
+    plan: Plan | Mapping[str, Any] | Path | str,
+    out: Path | str,
+    *,
+    launcher: str = "local",
+    launcher_settings: Mapping[str, Any] | None = None,
+    listener: Listener | None = None,
+    observer: Observer | None = None,
+) -> Results:
+    """Run every arm of a plan with every seed, and write the report of all.
+
+    Runs that `out` holds already are kept: finished ones are left alone, others go on. A run that fails doesn't stop
+    the rest; its state in the result says so.
+
+    Args:
+        plan: a plan, its content, or a YAML file.
+        out: the ablation's folder.
+        launcher: where the runs are computed; `launcher_settings` are its parameters.
+        listener: hears of the runs' progress; `observer` of what comes before them.
+
+    Raises:
+        CxrkitError: a plan, films, launcher or disk that can't be used; runs in `out` that were made otherwise.
+        TrainingInterruptedError: Ctrl-C; everything is saved.
+    """
+    components, path = registry(), Path(out)
+    if not isinstance(plan, Plan):
+        plan = read_plan(Path(plan)) if isinstance(plan, str | Path) else make_plan(plan)
+    runs = plan.runs(components)
+    for planned in runs:
+        if planned.config.split.test_size == 0 and planned.config.split.test_fold is None:
+            raise ConfigError("An ablation compares scores on test films, and there are none.", "Set --test-size.")
+    with owned(path):
+        check_folders(path, runs)
+        save_plan(plan, path / PLAN_FILE)
+        prepare_runs(runs, components, observer)
+        worker = components.get("launcher", launcher).build(**dict(launcher_settings or {}))
+        try:
+            run_plan(path, runs, worker, launcher, listener=listener)
+        finally:
+            worker.close()
+        results = load_results(path)
+        if results.count("finished"):
+            write_ablation_report(results, components, observer)
+    return results
+
+
+def report(path: Path | str, *, observer: Observer | None = None) -> Results:
+    """Write an ablation's report again: `report/report.html`, Markdown, CSV, LaTeX and figures.
+
+    Raises:
+        DataError: there is no ablation in that place, or none of its runs is finished.
+    """
+    results = load_results(Path(path))
+    write_ablation_report(results, registry(), observer)
+    return results
 
 
 def evaluate(

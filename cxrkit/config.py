@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cxrkit.errors import ConfigError, nearest
-from cxrkit.files import write_text
+from cxrkit.files import home_path, write_text
 from cxrkit.overrides import assign, merge, parse_losses
 from cxrkit.registry import Registry
 
@@ -258,6 +258,14 @@ def resolve(config: RunConfig, registry: Registry) -> RunConfig:
     content["augment"] = [full("augment", item) for item in config.augment]
     content["data"] = full("dataset", config.data)
     return RunConfig.model_validate(content)
+
+
+def anchored(config: RunConfig) -> RunConfig:
+    """A configuration whose paths are absolute, so that the run can be used from any working directory."""
+    root, file = config.data.root, config.split.file
+    data = config.data.model_copy(update={"root": home_path(root).resolve() if root else None})
+    split = config.split.model_copy(update={"file": home_path(file).resolve() if file else None})
+    return config.model_copy(update={"data": data, "split": split})
 
 
 def to_yaml(config: RunConfig) -> str:

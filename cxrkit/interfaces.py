@@ -278,7 +278,7 @@ class Launcher(ABC):
     def start(self, job: Job) -> RunningJob:
         """Begin a job; called while fewer than `slots` are running."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most have nothing to give back
         """Give back what the constructor took. No job is running then."""
 
 

@@ -22,7 +22,8 @@ import yaml
 from PIL import Image
 
 from cxrkit.cli.app import app
-from cxrkit.cli.settings import SETTINGS, choose_settings
+from cxrkit.cli.settings import DEFAULTS, choose_settings
+from cxrkit.shorthands import PATHS
 from cxrkit.config import resolve
 from cxrkit.plugins import registry
 from cxrkit.testing import check_model
@@ -110,7 +111,7 @@ def test_commands_in_the_docs_parse_and_name_what_there_is(arguments: list[str])
         file = ROOT / file
         assert file.is_file()
     choices = choose_settings(
-        {name: options[name] for name in SETTINGS},
+        {name: options[name] for name in PATHS},
         datasets=registry().components("dataset"),
         file=file if file and file.is_file() else None,
         assignments=options["assignments"] or (),
@@ -215,7 +216,7 @@ def test_defaults_of_flags_have_their_own_column() -> None:
     train = text.partition("\n## cxrkit train\n")[2].partition("\n## ")[0]
     rows = [re.split(r"(?<!\\) ?\| ?", line)[1:-1] for line in train.splitlines() if line.startswith("| `--")]
     shown = {option.strip("`"): default.strip("`") for option, _, default, _ in rows}
-    told = {f"--{name.replace('_', '-')}": setting.default for name, setting in SETTINGS.items()}
+    told = {f"--{name.replace('_', '-')}": default for name, default in DEFAULTS.items()}
     assert {option: shown[option] for option in told} == told
 
 

@@ -3,7 +3,8 @@
 A plan is the content of `ablation.yaml`:
 
     name: table-1
-    base: {...}                 # settings of every run, as a run's YAML has them
+    config: paper.yaml          # settings of every run from a file beside this one, ...
+    base: {...}                 # ... and over them these; both as a run's YAML has them
     factors:
       mixup: [0, 0.2]           # a shorthand (model, loss, mixup, augment, train_size, ...) or a dotted setting
       train_size: [10, 20, all]
@@ -15,16 +16,29 @@ A plan is the content of `ablation.yaml`:
     seeds: 3                    # or a list; a seed is that of the split, the weights and all randomness
 
 Every arm runs once with each seed. The seed alone decides the split and the first weights, so that arms are paired:
-with one seed they train and are judged on the same films.
+with one seed they are judged on the same films.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from cxrkit.config import RunConfig
+import yaml
+
+from cxrkit.config import RunConfig, anchored, demo_settings, make_config, resolve
+from cxrkit.errors import ConfigError, nearest
+from cxrkit.files import write_text
+from cxrkit.overrides import merge, read_yaml
+from cxrkit.registry import Registry
+from cxrkit.shorthands import apply_settings, is_shorthand
+
+_KEYS = ("name", "config", "base", "factors", "exclude", "seeds")
+_SHOWN_ALONE = ("model", "loss", "network")
 
 
 @dataclass(frozen=True)
@@ -33,11 +47,11 @@ class Level:
 
     Attributes:
         label: what tables call it.
-        overrides: dotted settings to values.
+        settings: shorthands and dotted settings to values.
     """
 
     label: str
-    overrides: Mapping[str, Any]
+    settings: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -54,16 +68,21 @@ class Arm:
 
     Attributes:
         levels: the label of each factor's level, in the order of the factors.
-        slug: its folder's name, unique within the plan.
     """
 
     levels: Mapping[str, str]
-    slug: str
 
     @property
     def label(self) -> str:
         """What tables call it: `unet · dice · mixup 0.2`."""
-        raise NotImplementedError
+        parts = [_said(name, level, " ") for name, level in self.levels.items()]
+        return " · ".join(parts) or "baseline"
+
+    @property
+    def slug(self) -> str:
+        """The name of its folder, unique within its plan."""
+        parts = [_said(name.rpartition(".")[2].replace("_", "-"), level, "-") for name, level in self.levels.items()]
+        return "_".join(_file_name(part) for part in parts) or "baseline"
 
 
 @dataclass(frozen=True)
@@ -82,13 +101,210 @@ class PlannedRun:
     folder: str
     config: RunConfig
 
+    @property
+    def log(self) -> str:
+        """Where its output goes, relative to the ablation's folder."""
+        return f"logs/{self.arm.slug}_seed-{self.seed}.log"
+
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole ablation."""
+    """A whole ablation; see the module's text for what its parts mean."""
 
     name: str
     base: Mapping[str, Any]
     factors: tuple[Factor, ...]
     exclude: tuple[Mapping[str, str], ...]
     seeds: tuple[int, ...]
+
+    def arms(self) -> tuple[Arm, ...]:
+        """All combinations of levels that aren't excluded, in the order of the factors.
+
+        Raises:
+            ConfigError: everything is excluded, or two arms would have one folder.
+        """
+        names = [factor.name for factor in self.factors]
+        labels = [[level.label for level in factor.levels] for factor in self.factors]
+        arms = [Arm(dict(zip(names, chosen, strict=True))) for chosen in itertools.product(*labels)]
+        kept = tuple(arm for arm in arms if not any(rule.items() <= arm.levels.items() for rule in self.exclude))
+        if not kept:
+            raise ConfigError("exclude: leaves no arm.", "Take out a rule.")
+        slugs = [arm.slug for arm in kept]
+        if double := sorted({slug for slug in slugs if slugs.count(slug) > 1}):
+            raise ConfigError(
+                f"Two arms would have one folder: {', '.join(double)}.", "Name the levels so that letters differ."
+            )
+        return kept
+
+    def runs(self, registry: Registry) -> tuple[PlannedRun, ...]:
+        """Every arm with every seed.
+
+        Raises:
+            ConfigError, PluginError: an arm's settings aren't accepted (it is named), or two arms are the same.
+        """
+        levels = {(f.name, level.label): level for f in self.factors for level in f.levels}
+        runs: list[PlannedRun] = []
+        seen: dict[str, Arm] = {}
+        for arm in self.arms():
+            settings: dict[str, Any] = {}
+            for chosen in arm.levels.items():
+                settings |= levels[chosen].settings
+            try:
+                configs = [self._configure(settings, seed, registry) for seed in self.seeds]
+            except ConfigError as error:
+                raise ConfigError(f"{arm.label}: {error.what}", error.remedy) from error
+            if (twin := seen.setdefault(configs[0].model_dump_json(), arm)) is not arm:
+                raise ConfigError(
+                    f"{twin.label} and {arm.label} are the same configuration.", "Take one of the levels out."
+                )
+            for seed, config in zip(self.seeds, configs, strict=True):
+                runs.append(PlannedRun(arm, seed, f"runs/{arm.slug}/seed-{seed}", config))
+        return tuple(runs)
+
+    def _configure(self, settings: Mapping[str, Any], seed: int, registry: Registry) -> RunConfig:
+        content = dict(self.base)
+        apply_settings(content, settings, tuple(RunConfig.model_fields))
+        return anchored(resolve(make_config(content, {"seed": seed}), registry))
+
+    def content(self) -> dict[str, Any]:
+        """The plan as plain values, from which `make_plan` makes an equal one."""
+        return {
+            "name": self.name,
+            "base": dict(self.base),
+            "factors": {f.name: {level.label: dict(level.settings) for level in f.levels} for f in self.factors},
+            "exclude": [dict(rule) for rule in self.exclude],
+            "seeds": list(self.seeds),
+        }
+
+
+def make_plan(content: Mapping[str, Any], *, over: Mapping[str, Any] | None = None, beside: Path | None = None) -> Plan:
+    """A plan from plain values.
+
+    Args:
+        content: as in `ablation.yaml`.
+        over: shorthands and dotted settings that win over `config` and `base`.
+        beside: the folder that `config` is relative to.
+
+    Raises:
+        ConfigError: a key, factor, level, rule or seed that isn't accepted.
+    """
+    for key in content:
+        if key not in _KEYS:
+            raise ConfigError(
+                f"An ablation has no '{key}'. {nearest(str(key), _KEYS)}".rstrip(), f"There are: {', '.join(_KEYS)}."
+            )
+    base: dict[str, Any] = {}
+    if (file := content.get("config")) is not None:
+        base = read_yaml((beside or Path()) / str(file))
+    base = merge(base, _mapping(content, "base"))
+    settings = dict(over or {})
+    if isinstance(data := settings.pop("data", None), Mapping):
+        base = merge(base, {"data": data})
+    apply_settings(base, settings, tuple(RunConfig.model_fields))
+    if "seed" in base:
+        raise ConfigError("base: the seed is set there.", "Say it under `seeds:`.")
+    if not base.get("data"):
+        base = merge(demo_settings(), base)
+    factors = tuple(_factor(str(name), levels) for name, levels in _mapping(content, "factors").items())
+    rules = content.get("exclude") or []
+    if not isinstance(rules, list) or not all(isinstance(rule, Mapping) and rule for rule in rules):
+        raise ConfigError("exclude: is no list of `{factor: level}`.", "Write - {model: unet, loss: dice}.")
+    exclude = tuple(_rule(rule, factors) for rule in rules)
+    return Plan(str(content.get("name") or "ablation"), base, factors, exclude, parse_seeds(content.get("seeds", 1)))
+
+
+def read_plan(path: Path, over: Mapping[str, Any] | None = None) -> Plan:
+    """The plan in a YAML file.
+
+    Raises:
+        ConfigError: it isn't there, or not a plan; names the file.
+    """
+    content = read_yaml(path)
+    try:
+        return make_plan({"name": path.stem, **content}, over=over, beside=path.parent)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error.what}", error.remedy) from error
+
+
+def save_plan(plan: Plan, path: Path) -> None:
+    """Write a plan as YAML that needs no other file, atomically."""
+    write_text(path, yaml.safe_dump(plan.content(), sort_keys=False, allow_unicode=True))
+
+
+def parse_seeds(value: Any) -> tuple[int, ...]:
+    """`3` is seeds 0, 1 and 2; a list is those seeds.
+
+    Raises:
+        ConfigError: not a count of at least 1, nor a list of different seeds.
+    """
+    seeds = list(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
+    fine = isinstance(seeds, list | tuple) and all(isinstance(s, int) and not isinstance(s, bool) for s in seeds)
+    if not fine or not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise ConfigError(f"seeds: {value!r} is neither a count nor a list of different seeds.", "Write 3, or 0,1,2.")
+    return tuple(seeds)
+
+
+def _mapping(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    part = content.get(key) or {}
+    if not isinstance(part, Mapping):
+        raise ConfigError(f"{key}: {part!r} is not `key: value` lines.", "Write a mapping.")
+    return part
+
+
+def _factor(name: str, levels: Any) -> Factor:
+    if not isinstance(levels, list | dict) or not levels:
+        raise ConfigError(f"{name}: {levels!r} are no levels.", f"Write {name}: [one, another].")
+    if isinstance(levels, list):
+        if not is_shorthand(name) and "." not in name and name not in RunConfig.model_fields:
+            raise ConfigError(
+                f"There is no setting '{name}' to vary.",
+                "Give a shorthand (model, loss, mixup, train_size, ...) or a dotted setting, or name each level "
+                "and what it sets: {label: {setting: value}}.",
+            )
+        made = [Level(_label(value), {name: value}) for value in levels]
+    else:
+        for label, settings in levels.items():
+            if not isinstance(settings, Mapping):
+                raise ConfigError(
+                    f"{name}: the level '{label}' sets nothing ({settings!r}).", "Write {setting: value}."
+                )
+        made = [Level(str(label), dict(settings)) for label, settings in levels.items()]
+    if any("seed" in level.settings for level in made):
+        raise ConfigError(f"{name}: the seed can't be a factor.", "Say it under `seeds:`.")
+    labels = [level.label for level in made]
+    if len(set(labels)) < len(labels):
+        raise ConfigError(f"{name}: a level is named twice ({', '.join(labels)}).", "Take one out.")
+    return Factor(name, tuple(made))
+
+
+def _rule(rule: Mapping[Any, Any], factors: Sequence[Factor]) -> dict[str, str]:
+    known = {factor.name: [level.label for level in factor.levels] for factor in factors}
+    made: dict[str, str] = {}
+    for name, value in rule.items():
+        label = _label(value)
+        if name not in known or label not in known[name]:
+            what = f"the factor '{name}'" if name not in known else f"the level '{label}' of {name}"
+            there = known.get(name, known)
+            raise ConfigError(f"exclude: there isn't {what}.", f"There are: {', '.join(there) or 'none'}.")
+        made[name] = label
+    return made
+
+
+def _label(value: Any) -> str:
+    if value is None:
+        return "all"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple | Mapping):
+        return yaml.safe_dump(value, default_flow_style=True, width=1000).strip()
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _said(name: str, level: str, between: str) -> str:
+    """A level with its factor's name, where it doesn't say enough alone."""
+    told = name in _SHOWN_ALONE or not re.fullmatch(r"[\d.e+-]+|all|none|true|false|null", level)
+    return level if told else f"{name}{between}{level}"
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.+=-]+", "-", text).strip("-.") or "level"

@@ -1,15 +1,31 @@
-"""An ablation as it stands on disk: every planned run with its state, and its scores where it has any."""
+"""An ablation as it stands on disk: every planned run with its state, and its scores where it has any.
+
+An ablation's folder holds:
+
+ablation.yaml   the plan
+runs/           a run directory for every arm and seed: `runs/<arm>/seed-<seed>/`
+logs/           what each run's process printed
+events.jsonl    one line each time such a process ended
+report/         what `cxrkit report` writes
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cxrkit.ablation.plan import Arm, Plan
+from pydantic import ValidationError
+
+from cxrkit.ablation.plan import Arm, Plan, PlannedRun, read_plan
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.scores import Evaluation
+from cxrkit.errors import ConfigError, CxrkitError, DataError
+from cxrkit.files import storage_error
+
+PLAN_FILE = "ablation.yaml"
 
 #: `finished`: scored on the test films. `stopped`: begun, can go on. `failed`: its last try ended with an error.
 #: `missing`: not begun.
@@ -23,22 +39,24 @@ class RunResult:
     Attributes:
         arm, seed: which.
         run: its folder, which may not exist.
+        log: what its process printed.
         state: see `State`.
         honest: scores of the weights that validation chose, or of the last ones where nothing was chosen.
-        paper: scores under the paper's selection on the test films, where the run was trained with
-            `protocol: paper`; else the same as `honest`, whose soft measures are then those of an honest choice.
+        paper: scores of the weights that the test films chose, where the run was trained with `protocol: paper`;
+            else the same as `honest`.
         error: the message of its last try, if that failed.
-        seconds: wall time of its tries, as far as known.
+        seconds: wall time of its tries; None where that isn't known.
     """
 
     arm: Arm
     seed: int
     run: RunDirectory
+    log: Path
     state: State
-    honest: Evaluation | None
-    paper: Evaluation | None
-    error: str | None
-    seconds: float | None
+    honest: Evaluation | None = None
+    paper: Evaluation | None = None
+    error: str | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -52,8 +70,126 @@ class Results:
     @property
     def arms(self) -> tuple[Arm, ...]:
         """In the plan's order."""
-        raise NotImplementedError
+        return self.plan.arms()
 
     def of(self, arm: Arm) -> tuple[RunResult, ...]:
         """The runs of an arm, a seed each."""
-        raise NotImplementedError
+        return tuple(run for run in self.runs if run.arm == arm)
+
+    def count(self, state: State) -> int:
+        """How many runs are in a state."""
+        return sum(run.state == state for run in self.runs)
+
+
+def load_results(path: Path) -> Results:
+    """Read an ablation's folder.
+
+    Raises:
+        DataError: there is no ablation in that place. ConfigError: its plan is damaged.
+    """
+    if not (path / PLAN_FILE).is_file():
+        raise DataError(
+            f"{path}: there is no ablation in that place (no {PLAN_FILE}).",
+            "Give the folder that `cxrkit ablate` named when it began.",
+        )
+    plan = read_plan(path / PLAN_FILE)
+    events = list(read_events(path))
+    runs = tuple(_read(path, arm, seed, events) for arm in plan.arms() for seed in plan.seeds)
+    return Results(path, plan, runs)
+
+
+def _read(path: Path, arm: Arm, seed: int, events: Sequence[dict[str, Any]]) -> RunResult:
+    folder = f"runs/{arm.slug}/seed-{seed}"
+    run = RunDirectory(path / folder)
+    own = [event for event in events if event.get("run") == folder]
+    last_failed = bool(own) and own[-1].get("status") not in (0, 130, -2, -15)
+    honest, paper = read_scores(run)
+    state: State = "missing"
+    if honest is not None:
+        state = "finished"
+    elif last_failed:
+        state = "failed"
+    elif run.config_file.is_file():
+        state = "stopped"
+    timed = [event["seconds"] for event in own if isinstance(event.get("seconds"), int | float)]
+    return RunResult(
+        arm,
+        seed,
+        run,
+        path / f"logs/{arm.slug}_seed-{seed}.log",
+        state,
+        honest,
+        paper,
+        str(own[-1].get("error") or "ended without a message") if state == "failed" else None,
+        sum(timed) if timed else None,
+    )
+
+
+def read_scores(run: RunDirectory) -> tuple[Evaluation | None, Evaluation | None]:
+    """A run's scores on the test films: the honest ones and those of the paper's selection; None until there."""
+    best, last = (_evaluation(run.evaluation / f"test-{weights}.json") for weights in ("best", "last"))
+    if best is not None and best.selected_on == "test":
+        return (last, best) if last is not None else (None, None)
+    honest = best or last
+    return honest, honest
+
+
+def _evaluation(file: Path) -> Evaluation | None:
+    try:
+        return Evaluation.model_validate_json(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValidationError):
+        return None
+
+
+def read_events(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of events.jsonl; those that a kill has cut are left out."""
+    try:
+        lines = (path / "events.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict):
+            yield event
+
+
+def log_event(path: Path, event: dict[str, Any]) -> None:
+    """Append a line to events.jsonl."""
+    try:
+        with (path / "events.jsonl").open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(event) + "\n")
+    except OSError as error:
+        raise storage_error(path / "events.jsonl", error) from error
+
+
+def check_folders(path: Path, runs: Sequence[PlannedRun]) -> None:
+    """Refuse to mix runs of different settings in one table.
+
+    Raises:
+        ConfigError: a run that is there already was made with other settings than are planned now; names both.
+    """
+    for planned in runs:
+        run = RunDirectory(path / planned.folder)
+        if not run.config_file.is_file():
+            continue
+        try:
+            there = run.config()
+        except CxrkitError as error:
+            raise ConfigError(f"{run.config_file}: {error.what}", "Remove that run's folder.") from error
+        if there != planned.config:
+            differ = ", ".join(_differences(there.model_dump(mode="json"), planned.config.model_dump(mode="json")))
+            raise ConfigError(
+                f"{run.path} was made with other settings than are asked for now ({differ}).",
+                "Use another --out, or remove that folder.",
+            )
+
+
+def _differences(one: Any, other: Any, at: str = "") -> Iterator[str]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in dict.fromkeys([*one, *other]):
+            yield from _differences(one.get(key), other.get(key), f"{at}.{key}" if at else str(key))
+    elif one != other:
+        yield f"{at}: {one} there, {other} here"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cxrkit.cli.helping import told
-from cxrkit.cli.settings import SETTINGS, choose_settings
+from cxrkit.cli.settings import DEFAULTS, choose_settings
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -59,7 +59,7 @@ def prepare(
     size: Annotated[
         int | None,
         typer.Option(
-            help=told("Side of the network's square input, pixels.", SETTINGS["size"].default), show_default=False
+            help=told("Side of the network's square input, pixels.", DEFAULTS["size"]), show_default=False
         ),
     ] = None,
     config: ConfigFile = None,

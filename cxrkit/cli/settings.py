@@ -9,42 +9,33 @@ from typing import TYPE_CHECKING, Any
 
 from cxrkit.data.sources import parse_source
 from cxrkit.errors import ConfigError
+from cxrkit.shorthands import PATHS, choose_augments, with_mixup
 
 if TYPE_CHECKING:
     from cxrkit.config import DataConfig, RunConfig
     from cxrkit.registry import Component
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """Where a flag's value goes in the configuration, and the default that its help tells."""
-
-    path: str
-    default: str
-
-
-#: Flags that set one value each, by the name of the verb's parameter.
-SETTINGS: dict[str, Setting] = {
-    "model": Setting("model.name", "attn-bcdu"),
-    "size": Setting("preprocess.size", "256"),
-    "train_size": Setting("split.train_size", "all that aren't test films"),
-    "test_size": Setting("split.test_size", "0.15"),
-    "validation": Setting("split.validation", "0.1"),
-    "split": Setting("split.file", "drawn by --seed"),
-    "steps": Setting("train.steps", "1000"),
-    "epochs": Setting("train.epochs", "--steps holds"),
-    "batch_size": Setting("train.batch_size", "5"),
-    "lr": Setting("train.lr", "0.0005"),
-    "protocol": Setting("train.protocol", "honest"),
-    "seed": Setting("seed", "0"),
-    "device": Setting("train.device", "auto"),
-    "precision": Setting("train.precision", "auto"),
-    "devices": Setting("train.devices", "1"),
-    "num_nodes": Setting("train.num_nodes", "1"),
-    "strategy": Setting("train.strategy", "auto"),
+#: The defaults that flags tell in their help, where a flag sets one value.
+DEFAULTS: dict[str, str] = {
+    "model": "attn-bcdu",
+    "size": "256",
+    "train_size": "all that aren't test films",
+    "test_size": "0.15",
+    "validation": "0.1",
+    "split": "drawn by --seed",
+    "steps": "1000",
+    "epochs": "--steps holds",
+    "batch_size": "5",
+    "lr": "0.0005",
+    "protocol": "honest",
+    "seed": "0",
+    "device": "auto",
+    "precision": "auto",
+    "devices": "1",
+    "num_nodes": "1",
+    "strategy": "auto",
 }
-
-_MIXUP = "mixup"
 
 
 @dataclass(frozen=True)
@@ -75,7 +66,7 @@ def choose_settings(
     """Merge a configuration file, flags and `--set`; where no data is named, over the demonstration's settings.
 
     Args:
-        values: flags by their name in `SETTINGS`; None where not given.
+        values: flags by their name in `cxrkit.shorthands.PATHS`; None where not given.
         datasets: the registered datasets.
 
     Raises:
@@ -129,7 +120,7 @@ def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
     flags: dict[str, Any] = {}
     for name, value in values.items():
         if value is not None:
-            *parts, key = SETTINGS[name].path.split(".")
+            *parts, key = PATHS[name].split(".")
             place = flags
             for part in parts:
                 place = place.setdefault(part, {})
@@ -157,20 +148,7 @@ def _augments(written: Sequence[Any], asked: Sequence[str] | None, mixup: float 
     """The augments that flags ask for, mixup last as it must be; None where they ask for nothing."""
     if not asked and mixup is None:
         return None
-    before: Any = written[-1] if written else []
-    listed = [before] if isinstance(before, str | Mapping) else before or []
-    if not isinstance(listed, list) or not all(isinstance(item, str | Mapping) for item in listed):
-        raise ConfigError(
-            f"augment: {before!r} is no list of augmentations.", "Write a list of names under `augment:`."
-        )
-    items: list[dict[str, Any]] = [{"name": item} if isinstance(item, str) else dict(item) for item in listed]
+    items: Any = written[-1] if written else []
     if asked:
-        known = {item.get("name"): item for item in items}
-        items = [known.get(name, {"name": name}) for name in asked]
-    if mixup is None:
-        return items
-    former = [item for item in items if item.get("name") == _MIXUP]
-    items = [item for item in items if item.get("name") != _MIXUP]
-    if mixup:
-        items.append({**(former[0] if former else {"name": _MIXUP}), "delta": mixup})
-    return items
+        items = choose_augments(items, asked)
+    return with_mixup(items, mixup) if mixup is not None else items

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cxrkit.cli.helping import told
-from cxrkit.cli.settings import SETTINGS, Choices, choose_settings
+from cxrkit.cli.settings import DEFAULTS, Choices, choose_settings
 from cxrkit.errors import ConfigError
 from cxrkit.processes import is_first_process
 
@@ -23,8 +23,7 @@ def _option(flag: str, panel: str, help: str, *, metavar: str | None = None, def
 
     Its help tells the default of the setting behind it, or `default` where it stands for none or several.
     """
-    setting = SETTINGS.get(flag.removeprefix("--").replace("-", "_"))
-    default = setting.default if setting else default
+    default = DEFAULTS.get(flag.removeprefix("--").replace("-", "_"), default)
     text = told(help, default) if default else help
     return typer.Option(flag, help=text, rich_help_panel=panel, show_default=False, metavar=metavar)
 
@@ -166,6 +165,14 @@ def train(
         Path | None,
         _option("--resume", _FILES, "Go on with a run that was stopped; its own settings hold.", metavar="RUN"),
     ] = None,
+    no_score: Annotated[
+        bool,
+        typer.Option(
+            "--no-score",
+            help="Leave the test films alone; score them later with cxrkit evaluate.",
+            rich_help_panel=_FILES,
+        ),
+    ] = False,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -218,7 +225,7 @@ def train(
     plugins: Plugins = load_plugins()
     if resume is not None:
         _refuse_others(values | others | {"dry_run": dry_run or None})
-        _run(None, None, resume, quiet=quiet, as_json=as_json)
+        _run(None, None, resume, score=not no_score, quiet=quiet, as_json=as_json)
         return
     choices = choose_settings(
         values,
@@ -237,7 +244,7 @@ def train(
 
         show(to_yaml(resolve(choices.config, plugins.registry)).rstrip("\n"))
         return
-    _run(choices, out, None, quiet=quiet, as_json=as_json)
+    _run(choices, out, None, score=not no_score, quiet=quiet, as_json=as_json)
 
 
 def _refuse_others(given: dict[str, Any]) -> None:
@@ -249,7 +256,9 @@ def _refuse_others(given: dict[str, Any]) -> None:
         )
 
 
-def _run(choices: Choices | None, out: Path | None, resume: Path | None, *, quiet: bool, as_json: bool) -> None:
+def _run(
+    choices: Choices | None, out: Path | None, resume: Path | None, *, score: bool, quiet: bool, as_json: bool
+) -> None:
     from cxrkit import api
     from cxrkit.cli.console import say
     from cxrkit.cli.progress import progress
@@ -260,11 +269,12 @@ def _run(choices: Choices | None, out: Path | None, resume: Path | None, *, quie
             "(see --dry-run). Its scores say nothing about real films."
         )
     with progress(quiet=quiet) as observer:
-        trained = api.train(choices.config if choices else None, out=out, resume=resume, observer=observer)
-    _tell(trained, quiet=quiet, as_json=as_json)
+        config = choices.config if choices else None
+        trained = api.train(config, out=out, resume=resume, score=score, observer=observer)
+    _tell(trained, scored=score, quiet=quiet, as_json=as_json)
 
 
-def _tell(trained: TrainedRun, *, quiet: bool, as_json: bool) -> None:
+def _tell(trained: TrainedRun, *, scored: bool, quiet: bool, as_json: bool) -> None:
     from cxrkit.cli.console import say
     from cxrkit.cli.results import show_scores
 
@@ -274,7 +284,7 @@ def _tell(trained: TrainedRun, *, quiet: bool, as_json: bool) -> None:
     if quiet:
         return
     if trained.evaluation is None:
-        say("There are no test films, so nothing was scored.")
+        say("There are no test films, so nothing was scored." if scored else "The test films were left alone.")
     else:
         report = trained.path / "report"
         say("", f"Report: {report / 'table.md'}, {report / 'curves.png'}, {report / 'overlays.png'}")

@@ -48,3 +48,18 @@ def register_datasets(register: Register) -> None:
     register("folder", f"{datasets}.folder:FolderDataset", summary="images/ and masks/<structure>/, or a CSV manifest")
     register("jsrt", f"{datasets}.jsrt:JsrtDataset", summary="JSRT films (.IMG or PNG) with SCR masks")
     register("phantom", f"{datasets}.phantom:PhantomDataset", summary="synthetic chest radiographs, made on the fly")
+
+
+@hookimpl
+def register_launchers(register: Register) -> None:
+    """Where the runs of an ablation are computed."""
+    launchers = "cxrkit_plugins.launchers"
+    register("local", f"{launchers}.local:LocalLauncher", summary="side by side on this machine")
+    register("ray", f"{launchers}.ray:RayLauncher", summary="on a Ray cluster (pip install 'cxrkit[ray]')")
+
+
+@hookimpl
+def register_weights(register: Register) -> None:
+    """Trained networks, ready to use."""
+    weights = "cxrkit_plugins.weights"
+    register("lungs-heart", f"{weights}.lungs_heart:LungsHeart", summary="both lungs and the heart, frontal films")

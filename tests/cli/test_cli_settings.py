@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cxrkit.cli.settings import SETTINGS, choose_settings
+from cxrkit.cli.settings import DEFAULTS, choose_settings
+from cxrkit.shorthands import PATHS
 from cxrkit.config import RunConfig, demo_settings
 from cxrkit.data.sources import parse_source
 from cxrkit.errors import ConfigError, CxrkitError, DataError
@@ -30,10 +31,11 @@ def choose(values=None, **more) -> RunConfig:
 
 def test_told_defaults_are_the_configurations() -> None:
     config = RunConfig()
-    for name, setting in SETTINGS.items():
-        value = reduce(getattr, setting.path.split("."), config)
+    assert DEFAULTS.keys() == PATHS.keys()
+    for name, default in DEFAULTS.items():
+        value = reduce(getattr, PATHS[name].split("."), config)
         told, expected = RULES.get(name, (str(value), value))
-        assert (setting.default, value) == (told, expected), name
+        assert (default, value) == (told, expected), name
 
 
 def test_told_defaults_of_the_flags_that_stand_for_several_settings() -> None:

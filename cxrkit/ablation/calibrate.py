@@ -1,0 +1,106 @@
+"""How long an ablation will take, from a few updates of each kind of run."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cxrkit.ablation.plan import PlannedRun
+from cxrkit.config import RunConfig
+from cxrkit.engine.observer import Observer, Silent
+from cxrkit.engine.run import RunDirectory
+from cxrkit.engine.train import train
+from cxrkit.registry import Registry
+
+_UPDATES = 5
+_START_SECONDS = 8.0  # a process's imports, and its scores and pictures in the end
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A guess, for runs one after another on this machine.
+
+    Attributes:
+        seconds: of each run, in the order of the runs.
+        updates: seconds of an update, in the same order.
+    """
+
+    seconds: tuple[float, ...]
+    updates: tuple[float, ...]
+
+    def total(self, slots: int) -> float:
+        """Seconds for all runs, `slots` side by side, if each has its share of the machine to itself."""
+        ends = [0.0] * max(1, slots)
+        for seconds in self.seconds:
+            ends[ends.index(min(ends))] += seconds
+        return max(ends)
+
+
+def estimate(runs: Sequence[PlannedRun], registry: Registry, observer: Observer | None = None) -> Estimate:
+    """Train a few updates of every distinct kind of run, in a temporary folder.
+
+    Raises:
+        CxrkitError: a run couldn't begin; which is as well known before the rest is begun.
+    """
+    known: dict[str, tuple[float, float]] = {}
+    listener = observer or Silent()
+    kinds = {_kind(planned.config): planned for planned in runs}
+    listener.stage("Timing a few updates", len(kinds))
+    for done, (kind, planned) in enumerate(kinds.items(), start=1):
+        known[kind] = _measure(planned.config, registry)
+        listener.advance(done, planned.arm.label)
+    updates = tuple(known[_kind(planned.config)][0] for planned in runs)
+    seconds = tuple(
+        _START_SECONDS + update * _steps(planned.config) + known[_kind(planned.config)][1] * _validations(planned.config)
+        for planned, update in zip(runs, updates, strict=True)
+    )
+    return Estimate(seconds, updates)
+
+
+def _kind(config: RunConfig) -> str:
+    """What the time of an update depends on."""
+    content = config.model_dump(mode="json")
+    content.pop("seed")
+    for key in ("lr", "steps", "epochs", "schedule", "warmup", "weight_decay", "validate_every", "checkpoint_every"):
+        content["train"].pop(key)
+    for augment in content["augment"]:
+        augment.pop("delta", None)
+    return repr(content)
+
+
+def _steps(config: RunConfig) -> int:
+    return config.train.steps
+
+
+def _validations(config: RunConfig) -> int:
+    return config.train.steps // config.train.validate_every
+
+
+def _measure(config: RunConfig, registry: Registry) -> tuple[float, float]:
+    """Seconds of an update, and of a validation."""
+    brief = config.train.model_copy(update={"steps": _UPDATES, "epochs": None, "validate_every": _UPDATES})
+    clock = _Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunDirectory.create(Path(folder) / "run", config.model_copy(update={"train": brief}))
+        train(run, registry, clock)
+        ended = time.monotonic()
+    gaps = [after - before for before, after in zip(clock.times[1:], clock.times[2:], strict=False)]
+    # What follows the last update is a validation, where there is one, and the saving of the state.
+    return statistics.median(gaps), ended - clock.times[-1]
+
+
+class _Clock(Silent):
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.training = False
+
+    def stage(self, name: str, total: int) -> None:
+        self.training = name == "Training"
+
+    def advance(self, done: int, note: str = "") -> None:
+        if self.training and done > 0:
+            self.times.append(time.monotonic())

@@ -1,0 +1,310 @@
+"""Running a plan: every run that isn't finished, several at a time, whatever happens to each."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from cxrkit.ablation.plan import PlannedRun
+from cxrkit.ablation.results import log_event, read_events, read_scores
+from cxrkit.config import save_config
+from cxrkit.engine.films import prepare_store
+from cxrkit.engine.observer import Observer, Silent
+from cxrkit.engine.run import RunDirectory
+from cxrkit.engine.stopping import stop_requests
+from cxrkit.engine.train import TrainingInterruptedError
+from cxrkit.errors import ConfigError, CxrkitError
+from cxrkit.files import storage_error
+from cxrkit.interfaces import Job, Launcher, RunningJob
+from cxrkit.registry import Registry
+
+_POLL_SECONDS = 0.3
+_TAIL_BYTES = 8192
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """One run while the ablation goes on.
+
+    Attributes:
+        run: which.
+        state: `waiting`, `running`, `finished`, or `failed`.
+        step, steps: updates done and planned.
+        note: its latest reading.
+    """
+
+    run: PlannedRun
+    state: Literal["waiting", "running", "finished", "failed"]
+    step: int = 0
+    steps: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The whole ablation while it goes on; `seconds_left` is None until it can be told."""
+
+    runs: tuple[RunStatus, ...]
+    seconds_left: float | None
+
+    def count(self, state: str) -> int:
+        """How many runs are in a state."""
+        return sum(status.state == state for status in self.runs)
+
+
+class Listener(Protocol):
+    """Hears how an ablation goes on, a few times a second."""
+
+    def update(self, progress: Progress) -> None:
+        """The present state."""
+
+
+class Deaf:
+    """A listener that does nothing."""
+
+    def update(self, progress: Progress) -> None:
+        """Ignore."""
+
+
+def run_plan(
+    path: Path,
+    runs: Sequence[PlannedRun],
+    launcher: Launcher,
+    launcher_name: str,
+    *,
+    score: bool = True,
+    listener: Listener | None = None,
+) -> None:
+    """Bring every run to its end: finished ones are left alone, those that died go on, the others begin.
+
+    A run that fails doesn't stop the others; what became of each is in `events.jsonl`.
+
+    Args:
+        path: the ablation's folder.
+        runs: those to run, in order.
+        launcher: where they run; `launcher_name` is for the record.
+        score: whether runs end with their scores on the test films.
+        listener: hears of the progress.
+
+    Raises:
+        TrainingInterruptedError: Ctrl-C; every run has saved its state.
+    """
+    coordinator = _Coordinator(path, list(runs), launcher, launcher_name, score, listener or Deaf())
+    with stop_requests() as stop:
+        while not coordinator.over():
+            if stop.is_set():
+                coordinator.stop()
+                raise TrainingInterruptedError(
+                    f"Stopped; {coordinator.ended} of {len(runs)} runs are finished, the others are saved.",
+                    f"Go on with: cxrkit ablate --resume {path}",
+                )
+            coordinator.turn()
+            time.sleep(_POLL_SECONDS)
+    coordinator.tell()
+
+
+@contextmanager
+def owned(path: Path) -> Iterator[None]:
+    """Keep a second process from working on the same ablation.
+
+    Raises:
+        ConfigError: another one does. StorageError: the folder can't be written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        stream = (path / ".lock").open("a")
+    except OSError as error:
+        raise storage_error(path, error) from error
+    with stream:
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            yield
+            return
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(
+                f"{path}: another process is running this ablation.", "Wait for it, or stop it first."
+            ) from error
+        yield
+
+
+def prepare_runs(runs: Sequence[PlannedRun], registry: Registry, observer: Observer | None = None) -> None:
+    """Make the stores of preprocessed films that runs need, once instead of in every process.
+
+    Raises:
+        CxrkitError: films that can't be used.
+    """
+    seen: set[str] = set()
+    for planned in runs:
+        config = planned.config
+        key = json.dumps([config.data.model_dump(mode="json"), config.preprocess.model_dump(), config.structures])
+        if key not in seen:
+            seen.add(key)
+            prepare_store(config, registry, observer or Silent())
+
+
+class _Coordinator:
+    def __init__(
+        self,
+        path: Path,
+        runs: list[PlannedRun],
+        launcher: Launcher,
+        launcher_name: str,
+        score: bool,
+        listener: Listener,
+    ) -> None:
+        self.path, self.runs, self.launcher, self.listener = path, runs, launcher, listener
+        self.launcher_name, self.score = launcher_name, score
+        self.began = time.monotonic()
+        self.running: dict[int, tuple[RunningJob, float]] = {}
+        self.states: list[Literal["waiting", "running", "finished", "failed"]] = [
+            "finished" if self.is_done(run) else "waiting" for run in runs
+        ]
+        self.at_start = [self._step(run) for run in runs]
+        for folder in ("logs", "runs", "configs"):
+            try:
+                (path / folder).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise storage_error(path / folder, error) from error
+
+    @property
+    def ended(self) -> int:
+        return self.states.count("finished")
+
+    def is_done(self, planned: PlannedRun) -> bool:
+        run = RunDirectory(self.path / planned.folder)
+        if self.score and planned.config.split.test_size:
+            return read_scores(run)[0] is not None
+        return any(event.get("run") == planned.folder and event.get("status") == 0 for event in read_events(self.path))
+
+    def over(self) -> bool:
+        return not self.running and "waiting" not in self.states
+
+    def turn(self) -> None:
+        """Start what there is room for, and note what has ended."""
+        for index, (job, since) in list(self.running.items()):
+            if (status := job.poll()) is not None:
+                del self.running[index]
+                self._end(index, status, time.monotonic() - since)
+        while len(self.running) < self.launcher.slots and "waiting" in self.states:
+            index = self.states.index("waiting")
+            try:
+                self.running[index] = (self.launcher.start(self._job(self.runs[index])), time.monotonic())
+                self.states[index] = "running"
+            except CxrkitError as error:
+                self._note(index, error.exit_code, str(error), 0.0)
+                self.states[index] = "failed"
+        self.tell()
+
+    def stop(self) -> None:
+        """Ask every run to save and end, and wait for it; a second Ctrl-C doesn't wait."""
+        for job, _ in self.running.values():
+            job.stop()
+        while self.running:
+            for index, (job, since) in list(self.running.items()):
+                if (status := job.poll()) is not None:
+                    del self.running[index]
+                    self._end(index, status, time.monotonic() - since)
+            time.sleep(_POLL_SECONDS)
+
+    def _job(self, planned: PlannedRun) -> Job:
+        """The command line that begins a run, or goes on with it."""
+        folder = self.path / planned.folder
+        if (folder / "config.yaml").is_file():
+            what = ["--resume", str(folder)]
+        else:
+            file = self.path / "configs" / f"{planned.arm.slug}_seed-{planned.seed}.yaml"
+            save_config(planned.config, file)
+            what = ["--config", str(file), "--out", str(folder)]
+        command = [sys.executable, "-m", "cxrkit", "train", *what, "--quiet"]
+        if not self.score:
+            command.append("--no-score")
+        log = self.path / planned.log
+        return Job(f"{planned.arm.label}, seed {planned.seed}", tuple(command), log.absolute())
+
+    def _end(self, index: int, status: int, seconds: float) -> None:
+        planned = self.runs[index]
+        done = status == 0 and (not self.score or self.is_done(planned))
+        self.states[index] = "finished" if done else "failed"
+        error = None if done else _last_error(self.path / planned.log, status)
+        self._note(index, status or (0 if done else 1), error, seconds)
+
+    def _note(self, index: int, status: int, error: str | None, seconds: float) -> None:
+        log_event(
+            self.path,
+            {
+                "run": self.runs[index].folder,
+                "status": status,
+                "error": error,
+                "seconds": round(seconds, 1),
+                "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+                "launcher": self.launcher_name,
+            },
+        )
+
+    def tell(self) -> None:
+        """Let the listener know the present state."""
+        rows = []
+        for planned, state in zip(self.runs, self.states, strict=True):
+            record = latest_reading(self.path / planned.folder) if state == "running" else {}
+            steps = planned.config.train.steps
+            step = steps if state == "finished" else int(record.get("step", 0))
+            note = f"loss {record['loss']:.3f}" if isinstance(record.get("loss"), float) else ""
+            rows.append(RunStatus(planned, state, step, steps, note))
+        self.listener.update(Progress(tuple(rows), self._seconds_left(rows)))
+
+    def _seconds_left(self, rows: Sequence[RunStatus]) -> float | None:
+        """From the updates done since the start, as if all updates took equally long."""
+        open_rows = [(row, start) for row, start in zip(rows, self.at_start, strict=True) if row.state != "failed"]
+        done = sum(row.step - start for row, start in open_rows)
+        left = sum(row.steps - row.step for row, _ in open_rows)
+        seconds = time.monotonic() - self.began
+        return seconds / done * left if done > 0 and seconds > 5 else None
+
+    def _step(self, planned: PlannedRun) -> int:
+        if self.is_done(planned):
+            return planned.config.train.steps
+        return int(latest_reading(self.path / planned.folder).get("step", 0))
+
+
+def latest_reading(folder: Path) -> dict[str, Any]:
+    """The last whole reading of the training in a run's metrics.jsonl; empty if there is none."""
+    try:
+        with (folder / "metrics.jsonl").open("rb") as stream:
+            stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, stream.tell() - _TAIL_BYTES))
+            lines = stream.read().decode("utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    for line in reversed(lines):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and "loss" in record:
+            return record
+    return {}
+
+
+def _last_error(log: Path, status: int) -> str:
+    """What a failed process said last."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    starts = [index for index, line in enumerate(lines) if line.startswith("Error:")]
+    if starts:
+        return " ".join(line.strip() for line in lines[starts[-1] :]).removeprefix("Error:").strip()
+    if status < 0:
+        return f"killed by signal {-status}" + (" (out of memory?)" if status == -9 else "")
+    return lines[-1].strip() if lines else f"ended with status {status} and no message"

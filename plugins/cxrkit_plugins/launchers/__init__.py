@@ -1,0 +1,1 @@
+"""Launchers: where the runs of an ablation are computed."""

@@ -1,0 +1,99 @@
+"""Runs side by side on this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from typing import Annotated
+
+from pydantic import Field
+
+from cxrkit import Job, Launcher, RunningJob
+from cxrkit.errors import StorageError
+
+#: What libraries read to know how many threads they may use.
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class LocalLauncher(Launcher):
+    """Processes on this machine: on the CPU they share the cores, with GPUs each run has one.
+
+    Small networks leave most of a GPU idle: `per_gpu` puts several runs on each.
+    """
+
+    def __init__(
+        self,
+        *,
+        workers: Annotated[
+            int | None, Field(ge=1, description="runs side by side (null: per_gpu a GPU, or one a CPU core, at most 4)")
+        ] = None,
+        threads: Annotated[
+            int | None, Field(ge=1, description="threads of each run (null: the cores shared evenly)")
+        ] = None,
+        per_gpu: Annotated[int, Field(ge=1, description="runs that share a GPU")] = 1,
+    ) -> None:
+        gpus = _visible_gpus()
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.workers = workers or (len(gpus) * per_gpu if gpus else min(cores, 4))
+        self.threads = threads or max(1, cores // self.workers)
+        self.places = [gpus[index % len(gpus)] for index in range(self.workers)] if gpus else [""] * self.workers
+        self.running: list[_Process | None] = [None] * self.workers
+
+    @property
+    def slots(self) -> int:
+        """How many runs there are side by side."""
+        return self.workers
+
+    def start(self, job: Job) -> RunningJob:
+        """Begin a job in the first free place.
+
+        Raises:
+            StorageError: its log can't be written.
+        """
+        place = next(i for i, process in enumerate(self.running) if process is None or process.poll() is not None)
+        environment = os.environ | dict.fromkeys(_THREAD_VARIABLES, str(self.threads))
+        if self.places[place]:
+            environment["CUDA_VISIBLE_DEVICES"] = self.places[place]
+        started = _Process(job, environment)
+        self.running[place] = started
+        return started
+
+
+class _Process(RunningJob):
+    def __init__(self, job: Job, environment: dict[str, str]) -> None:
+        try:
+            with job.log.open("ab") as log:
+                # A session of its own: Ctrl-C on the terminal is the coordinator's to hand on.
+                self.process = subprocess.Popen(
+                    job.command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=environment,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise StorageError(f"{job.name}: can't be started: {error}.", "Check the disk and the memory.") from error
+
+    def poll(self) -> int | None:
+        return self.process.poll()
+
+    def stop(self) -> None:
+        with suppress(ProcessLookupError):
+            if sys.platform == "win32":
+                self.process.terminate()
+            else:
+                os.killpg(self.process.pid, signal.SIGINT)
+
+
+def _visible_gpus() -> list[str]:
+    """The GPUs that runs may use, as `CUDA_VISIBLE_DEVICES` names them."""
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if listed is not None:
+        return [name.strip() for name in listed.split(",") if name.strip() and name.strip() != "-1"]
+    import torch
+
+    return [str(index) for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []

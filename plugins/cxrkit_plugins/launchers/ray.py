@@ -1,0 +1,150 @@
+"""Runs on a Ray cluster: a laptop's, started here, or a real one by its address."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+from contextlib import suppress
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from cxrkit import ConfigError, Job, Launcher, RunningJob
+
+_LOST = 70  # the status of a job whose worker died
+
+
+class RayLauncher(Launcher):
+    """Each run is an actor of Ray's, which starts the run's process where Ray finds room.
+
+    The ablation's folder, the films and cxrkit itself must be at the same paths on every machine: a shared disk.
+
+    Raises:
+        ConfigError: Ray isn't installed, or its cluster can't be reached or is too small.
+    """
+
+    def __init__(
+        self,
+        *,
+        address: Annotated[
+            str | None, Field(description="cluster to join, `auto` or host:port (null: start one on this machine)")
+        ] = None,
+        workers: Annotated[
+            int | None, Field(ge=1, description="runs side by side at most (null: as many as the cluster has room for)")
+        ] = None,
+        cpus: Annotated[float, Field(gt=0, description="CPU cores of a run")] = 1,
+        gpus: Annotated[float, Field(ge=0, description="GPUs of a run; 0.25 puts four on one")] = 0,
+    ) -> None:
+        ray = _import_ray()
+        self.cpus, self.gpus = cpus, gpus
+        try:
+            ray.init(
+                address=address,
+                num_cpus=int(max(workers * cpus, 1)) if workers and address is None else None,
+                include_dashboard=False if address is None else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                ignore_reinit_error=True,
+            )
+            there = ray.cluster_resources()
+        except Exception as error:
+            place = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
+            raise ConfigError(
+                f"launcher ray: {place} can't be used: {type(error).__name__}: {str(error).splitlines()[0]}",
+                "Check that it runs (`ray status`) and that its versions of Ray and Python are this one's.",
+            ) from error
+        room = [there.get("CPU", 0) / cpus] + ([there.get("GPU", 0) / gpus] if gpus else [])
+        self.room = min(int(min(room)), workers or 10_000)
+        if self.room < 1:
+            self.close()
+            raise ConfigError(
+                f"launcher ray: a run wants {cpus:g} CPUs and {gpus:g} GPUs; the cluster has {there.get('CPU', 0):g} "
+                f"and {there.get('GPU', 0):g}.",
+                "Ask for less: --set-launcher cpus=..., gpus=....",
+            )
+        self.actor: Any = ray.remote(_Worker)
+
+    @property
+    def slots(self) -> int:
+        """How many runs the cluster has room for."""
+        return self.room
+
+    def start(self, job: Job) -> RunningJob:
+        """Begin a job on a worker that has room."""
+        handle = self.actor.options(num_cpus=self.cpus, num_gpus=self.gpus).remote()
+        return _OnRay(handle, job, max(1, int(self.cpus)))
+
+    def close(self) -> None:
+        """Leave the cluster; one that was started here ends."""
+        _import_ray().shutdown()
+
+
+class _Worker:
+    """Lives on a worker of the cluster and holds one process."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, command: list[str], log: str, directory: str, threads: int) -> None:
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        environment.pop("RAY_JOB_ID", None)
+        with open(log, "ab") as stream:  # noqa: PTH123 - the worker knows nothing but text
+            self.process = subprocess.Popen(
+                command,
+                cwd=directory,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+            )
+
+    def poll(self) -> int | None:
+        return None if self.process is None else self.process.poll()
+
+    def stop(self) -> None:
+        if self.process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGINT)
+
+
+class _OnRay(RunningJob):
+    def __init__(self, actor: Any, job: Job, threads: int) -> None:
+        self.actor = actor
+        self.begun = actor.start.remote(list(job.command), str(job.log.absolute()), os.getcwd(), threads)  # noqa: PTH109
+        self.asked: Any = None
+        self.status: int | None = None
+
+    def poll(self) -> int | None:
+        ray = _import_ray()
+        if self.status is not None:
+            return self.status
+        if self.asked is None:
+            self.asked = self.actor.poll.remote()
+        done, _ = ray.wait([self.asked], timeout=0)
+        if not done:
+            return None  # waiting for room on the cluster, or for its answer
+        try:
+            ray.get(self.begun)
+            self.status = ray.get(self.asked)
+        except Exception:  # the worker's machine is gone, or the process couldn't be started
+            self.status = _LOST
+        self.asked = None
+        if self.status is not None:
+            ray.kill(self.actor)
+        return self.status
+
+    def stop(self) -> None:
+        self.actor.stop.remote()
+
+
+def _import_ray() -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise ConfigError("launcher ray: Ray isn't installed.", "Run: pip install 'cxrkit[ray]'") from error
+    return ray
