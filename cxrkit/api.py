@@ -190,7 +190,7 @@ def ablate(
             worker.close()
         results = load_results(path)
         if results.count("finished"):
-            write_ablation_report(results, components, observer)
+            write_ablation_report(results, observer)
     return results
 
 
@@ -201,7 +201,7 @@ def report(path: Path | str, *, observer: Observer | None = None) -> Results:
         DataError: there is no ablation in that place, or none of its runs is finished.
     """
     results = load_results(Path(path))
-    write_ablation_report(results, registry(), observer)
+    write_ablation_report(results, observer)
     return results
 
 

@@ -55,7 +55,9 @@ def estimate(runs: Sequence[PlannedRun], registry: Registry, observer: Observer 
         listener.advance(done, planned.arm.label)
     updates = tuple(known[_kind(planned.config)][0] for planned in runs)
     seconds = tuple(
-        _START_SECONDS + update * _steps(planned.config) + known[_kind(planned.config)][1] * _validations(planned.config)
+        _START_SECONDS
+        + update * _steps(planned.config)
+        + known[_kind(planned.config)][1] * _validations(planned.config)
         for planned, update in zip(runs, updates, strict=True)
     )
     return Estimate(seconds, updates)

@@ -58,9 +58,7 @@ def prepare(
     structures: Structures = None,
     size: Annotated[
         int | None,
-        typer.Option(
-            help=told("Side of the network's square input, pixels.", DEFAULTS["size"]), show_default=False
-        ),
+        typer.Option(help=told("Side of the network's square input, pixels.", DEFAULTS["size"]), show_default=False),
     ] = None,
     config: ConfigFile = None,
     assignments: Assignments = None,

@@ -40,7 +40,7 @@ def draw_curves(records: Iterable[Mapping[str, Any]], *, title: str = "", best: 
     readings = list(records)
     training = [r for r in readings if "loss" in r]
     validation = [r for r in readings if "validation" in r]
-    figure = _figure(9.6, 3.9)
+    figure = new_figure(9.6, 3.9)
     loss, scores = figure.subplots(1, 2)
     _draw_loss(loss, training)
     _draw_scores(scores, training, validation)
@@ -71,7 +71,7 @@ def draw_panels(panels: Sequence[Panel], *, title: str = "") -> Figure:
     names = list(dict.fromkeys(name for panel in panels for name in (*panel.truth, *panel.predicted)))
     colours = structure_colours(names)
     rows = max(1, len(panels))
-    figure = _figure(9.6, 3.5 * rows + 0.7)
+    figure = new_figure(9.6, 3.5 * rows + 0.7)
     grid = figure.subplots(rows, 3, squeeze=False)
     for axes, panel in zip(grid, panels, strict=False):
         _draw_panel(axes, panel)
@@ -87,7 +87,8 @@ def draw_panels(panels: Sequence[Panel], *, title: str = "") -> Figure:
     return figure
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
