@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cxrkit.cli import components, console, data, doctor, evaluate, plugins, predict, train
+from cxrkit.cli import ablate, components, console, data, doctor, evaluate, plugins, predict, train
 from cxrkit.cli.warned import readable_warnings
 from cxrkit.errors import CxrkitError, StorageError
 
@@ -99,6 +99,8 @@ def _root(
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(predict.predict)
+app.command()(ablate.ablate)
+app.command()(ablate.report)
 app.add_typer(data.app, name="data")
 app.command("list")(components.list_components)
 app.command("show")(components.show_component)

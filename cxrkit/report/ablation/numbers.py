@@ -15,7 +15,8 @@ from itertools import combinations
 import numpy as np
 
 from cxrkit.ablation.plan import Arm
-from cxrkit.ablation.results import Results, RunResult
+from cxrkit.ablation.results import Results, RunResult, State
+from cxrkit.config import RunConfig
 from cxrkit.engine.scores import Evaluation, FilmScores
 from cxrkit.errors import CxrkitError
 from cxrkit.metrics.statistics import Interval, PairedTest, bootstrap_interval, compare, holm
@@ -266,8 +267,13 @@ def _effects(results: Results, measure: Measure) -> list[Effect]:
 
 def _warnings(results: Results, arms: Sequence[ArmNumbers]) -> tuple[str, ...]:
     said: list[str] = []
-    for state, verb in (("failed", "failed"), ("stopped", "are not finished"), ("missing", "have not begun")):
-        if count := results.count(state):  # type: ignore[arg-type]
+    states: tuple[tuple[State, str], ...] = (
+        ("failed", "failed"),
+        ("stopped", "are not finished"),
+        ("missing", "have not begun"),
+    )
+    for state, verb in states:
+        if count := results.count(state):
             said.append(f"{count} of {len(results.runs)} runs {verb}; the tables are without them.")
     for arm in arms:
         if arm.missing and arm.finished:
@@ -290,8 +296,8 @@ def _warnings(results: Results, arms: Sequence[ArmNumbers]) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _configs(results: Results) -> list:  # type: ignore[type-arg]
-    found = []
+def _configs(results: Results) -> list[RunConfig]:
+    found: list[RunConfig] = []
     for run in results.runs:
         try:
             found.append(run.run.config())

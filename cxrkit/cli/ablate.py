@@ -1,0 +1,360 @@
+"""`cxrkit ablate` and `cxrkit report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cxrkit.cli.helping import told
+from cxrkit.errors import ConfigError, TrainingError
+
+if TYPE_CHECKING:
+    from cxrkit.ablation.plan import Plan
+    from cxrkit.ablation.results import Results
+
+_WHAT, _FIXED, _WHERE, _FILES, _SEARCH = "What to compare", "What all runs share", "Where", "Files and output", "Search"
+
+
+def _option(flag: str, panel: str, help: str, *, metavar: str | None = None, default: str = "") -> Any:
+    text = told(help, default) if default else help
+    return typer.Option(flag, help=text, rich_help_panel=panel, show_default=False, metavar=metavar)
+
+
+def ablate(
+    plan: Annotated[
+        Path | None, typer.Argument(metavar="[PLAN.yaml]", help="A plan; flags win over it.", show_default=False)
+    ] = None,
+    model: Annotated[str | None, _option("--model", _WHAT, "Networks.", metavar="A,B")] = None,
+    loss: Annotated[str | None, _option("--loss", _WHAT, "Losses, or sums of them.", metavar="A,B")] = None,
+    mixup: Annotated[str | None, _option("--mixup", _WHAT, "Mixup's δ; 0 is no mixup.", metavar="D,D")] = None,
+    augment: Annotated[
+        str | None, _option("--augment", _WHAT, "'none', or names joined by +.", metavar="A,B+C")
+    ] = None,
+    train_size: Annotated[
+        str | None, _option("--train-size", _WHAT, "Training films; 'all' is the whole pool.", metavar="N,N")
+    ] = None,
+    size: Annotated[str | None, _option("--size", _WHAT, "Side of the network's input, pixels.", metavar="N,N")] = None,
+    lr: Annotated[str | None, _option("--lr", _WHAT, "Learning rates.", metavar="X,X")] = None,
+    vary: Annotated[
+        list[str] | None,
+        _option("--vary", _WHAT, "Any other setting: --vary model.depth=3,4. May be given again.", metavar="KEY=A,B"),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        _option(
+            "--exclude", _WHAT, "Leave these out: 'model=unet,loss=dice'. May be given again.", metavar="KEY=LEVEL,..."
+        ),
+    ] = None,
+    seeds: Annotated[
+        str | None,
+        _option(
+            "--seeds",
+            _WHAT,
+            "How many, or which (0,4,7). A seed decides split and first weights, the same for every arm.",
+            metavar="N|N,N",
+            default="1, or the plan's",
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        _option("--data", _FIXED, "As for cxrkit train.", metavar="PLACE|NAME", default="synthetic films"),
+    ] = None,
+    steps: Annotated[int | None, _option("--steps", _FIXED, "Updates of every run: the budget.")] = None,
+    test_size: Annotated[float | None, _option("--test-size", _FIXED, "Test films.", metavar="COUNT|FRACTION")] = None,
+    validation: Annotated[
+        str | None, _option("--validation", _FIXED, "Validation films.", metavar="COUNT|FRACTION|rest")
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        _option("--protocol", _FIXED, "honest, or paper: select on the test films, as its code did.", metavar="NAME"),
+    ] = None,
+    config: Annotated[
+        Path | None, _option("--config", _FIXED, "Settings as YAML, such as a run's config.yaml.", metavar="FILE")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        _option(
+            "--set", _FIXED, "Any setting of all runs; launcher.KEY=VALUE sets the launcher's.", metavar="KEY=VALUE"
+        ),
+    ] = None,
+    search: Annotated[
+        int | None,
+        _option("--search", _SEARCH, "Instead of the grid: so many trials, chosen by Optuna on validation films."),
+    ] = None,
+    ranges: Annotated[
+        list[str] | None,
+        _option(
+            "--range",
+            _SEARCH,
+            "A range to search: train.lr=1e-4..1e-2:log, model.depth=3..5. Factors above are choices.",
+            metavar="KEY=LOW..HIGH[:log]",
+        ),
+    ] = None,
+    launcher: Annotated[
+        str,
+        _option("--launcher", _WHERE, "What runs them; see: cxrkit list launcher.", metavar="NAME", default="local"),
+    ] = "local",
+    workers: Annotated[int | None, _option("--workers", _WHERE, "Runs side by side.", default="the launcher's")] = None,
+    out: Annotated[
+        Path | None,
+        _option(
+            "--out", _FILES, "The ablation's folder; given again, it goes on.", metavar="DIR", default="ablations/NAME"
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None, _option("--resume", _FILES, "Go on with an ablation, by its own plan.", metavar="ABLATION")
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="List the runs, time a few updates, and run nothing.", rich_help_panel=_FILES),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=_FILES)] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress and no messages.", rich_help_panel=_FILES)
+    ] = False,
+) -> None:
+    """Compare components: train every combination with every seed, and report what the differences are worth.
+
+    A flag with several values is a factor, with one value it is fixed. Every run is an ordinary run directory. What is
+    finished is never run again, what was stopped goes on, what fails is told at the end.
+
+    cxrkit ablate --model unet,attn-unet,attn-bcdu --loss dice,focal-tversky --mixup 0,0.2 --train-size 10,20 --seeds 3
+    """
+    from cxrkit.cli.loading import load_plugins
+
+    plugins = load_plugins()
+    listed = {
+        "model": model,
+        "loss": loss,
+        "mixup": mixup,
+        "augment": augment,
+        "train_size": train_size,
+        "size": size,
+        "lr": lr,
+    }
+    fixed = {"steps": steps, "test_size": test_size, "validation": validation, "protocol": protocol}
+    launching, setting = _launcher_settings(assignments or (), workers)
+    if resume is not None:
+        given = {**listed, **fixed, "plan": plan, "vary": vary, "data": data, "config": config, "out": out}
+        if any(value is not None for value in given.values()) or setting:
+            raise ConfigError("--resume goes on with an ablation by its own plan.", "Leave the other flags out.")
+        from cxrkit.ablation.plan import read_plan
+        from cxrkit.ablation.results import PLAN_FILE
+
+        made, folder = read_plan(resume / PLAN_FILE), resume
+    else:
+        from cxrkit.data.sources import parse_source
+
+        over: dict[str, Any] = {key: value for key, value in fixed.items() if value is not None}
+        if data is not None:
+            over["data"] = parse_source(data, plugins.registry.components("dataset"))
+        made = _plan(plan, config, listed, vary or (), exclude or (), seeds, over | setting)
+        folder = out or _new_folder(made.name)
+    if search is not None or ranges:
+        from cxrkit.cli.search import run_search
+
+        run_search(made, folder, search or 0, ranges or (), launcher, launching, quiet=quiet, as_json=as_json)
+        return
+    if dry_run:
+        _show_runs(made, folder, launcher, launching, quiet=quiet)
+        return
+    _run(made, folder, launcher, launching, quiet=quiet, as_json=as_json)
+
+
+def report(
+    ablation: Annotated[Path, typer.Argument(metavar="ABLATION", help="Folder of an ablation.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages.")] = False,
+) -> None:
+    """Write an ablation's report again, finished or not: a page, Markdown, CSV, LaTeX and figures.
+
+    The page (report/report.html) needs no other file. Per arm it has mean ± std over seeds and, apart, the spread over
+    films; every pair of arms is compared by a paired test.
+    """
+    from cxrkit import api
+    from cxrkit.cli.progress import progress
+
+    with progress(quiet=quiet) as observer:
+        results = api.report(ablation, observer=observer)
+    _show(results, as_json=as_json, quiet=quiet)
+
+
+def parse_levels(text: str, flag: str) -> list[Any]:
+    """`unet,attn-unet` or `0,0.2` as values; commas within brackets don't separate.
+
+    Raises:
+        ConfigError: nothing is named, or it can't be read.
+    """
+    import yaml
+
+    from cxrkit.overrides import parse_set
+
+    try:
+        values = yaml.safe_load(f"[{text}]")
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{flag} {text!r} can't be read.", "Write values with commas between them.") from error
+    if not isinstance(values, list) or not values or any(value in (None, "") for value in values):
+        raise ConfigError(f"{flag} {text!r} names no values.", "Write values with commas between them.")
+    return [
+        parse_set([f"x={value}"])["x"] if isinstance(value, str) and value[:1].isdigit() else value for value in values
+    ]
+
+
+def _plan(
+    file: Path | None,
+    config: Path | None,
+    listed: dict[str, str | None],
+    vary: Any,
+    exclude: Any,
+    seeds: str | None,
+    over: dict[str, Any],
+) -> Plan:
+    from cxrkit.ablation.plan import make_plan
+    from cxrkit.overrides import parse_set, read_yaml
+
+    content: dict[str, Any] = read_yaml(file) if file is not None else {}
+    beside = file.parent if file is not None else Path()
+    if config is not None:
+        content["config"], beside = str(config.absolute()), Path("/")
+    factors = content.get("factors") or {}
+    content["factors"] = dict(factors) if isinstance(factors, dict) else factors
+    given = [(key, f"--{key.replace('_', '-')}", text) for key, text in listed.items() if text is not None]
+    for assignment in vary:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise ConfigError(f"--vary {assignment!r} is not KEY=A,B.", "Write --vary model.depth=3,4.")
+        given.append((key.strip(), f"--vary {key}", text))
+    for key, flag, text in given:
+        levels = parse_levels(text, flag)
+        if len(levels) > 1 or flag.startswith("--vary"):
+            content["factors"][key] = levels
+        else:
+            content["factors"].pop(key, None)
+            over[key] = levels[0]
+    for rule in exclude:
+        content["exclude"] = [*(content.get("exclude") or []), parse_set(rule.split(","))]
+    if seeds is not None:
+        values = parse_levels(seeds, "--seeds")
+        content["seeds"] = values[0] if len(values) == 1 else values
+    content.setdefault("name", file.stem if file is not None else "ablation")
+    try:
+        return make_plan(content, over=over, beside=beside)
+    except ConfigError as error:
+        raise (ConfigError(f"{file}: {error.what}", error.remedy) if file is not None else error) from error
+
+
+def _launcher_settings(assignments: Any, workers: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`--set` and `--workers`, apart into what is the launcher's and what is the runs'."""
+    from cxrkit.overrides import parse_set
+
+    everything = parse_set(assignments)
+    start = "launcher."
+    launching = {key.removeprefix(start): value for key, value in everything.items() if key.startswith(start)}
+    if workers is not None:
+        launching["workers"] = workers
+    return launching, {key: value for key, value in everything.items() if not key.startswith(start)}
+
+
+def _new_folder(name: str) -> Path:
+    folder, number = Path("ablations") / name, 1
+    while folder.exists():
+        number += 1
+        folder = Path("ablations") / f"{name}-{number}"
+    return folder
+
+
+def _show_runs(plan: Plan, folder: Path, launcher: str, launching: dict[str, Any], *, quiet: bool) -> None:
+    from cxrkit.ablation.calibrate import estimate
+    from cxrkit.cli.console import say, show, table
+    from cxrkit.cli.progress import duration, progress
+    from cxrkit.plugins import registry
+
+    runs = plan.runs(registry())
+    worker = registry().get("launcher", launcher).build(**launching)
+    slots = worker.slots
+    worker.close()
+    with progress(quiet=quiet) as observer:
+        guess = estimate(runs, registry(), observer)
+    rows = [
+        [run.arm.label, str(run.seed), str(run.config.train.steps), duration(seconds), str(folder / run.folder)]
+        for run, seconds in zip(runs, guess.seconds, strict=True)
+    ]
+    show(table(["arm", "seed", "updates", "about", "folder"], rows))
+    say(
+        f"{len(runs)} runs, {slots} side by side with the launcher {launcher}: about {duration(guess.total(slots))} "
+        "if that many don't slow one another down; by the time of a few updates of each kind on this machine."
+    )
+
+
+def _run(plan: Plan, folder: Path, launcher: str, launching: dict[str, Any], *, quiet: bool, as_json: bool) -> None:
+    from cxrkit import api
+    from cxrkit.cli.ablation_progress import ablation_progress
+    from cxrkit.cli.console import say
+    from cxrkit.cli.progress import progress
+
+    if not quiet:
+        arms = plan.arms()
+        say(f"{plan.name}: {len(arms)} arms × {len(plan.seeds)} seeds in {folder}")
+        if dict(plan.base).get("data", {}).get("name") == "phantom":
+            say("The films are synthetic: scores say nothing about real ones.")
+    with progress(quiet=quiet) as observer, ablation_progress(folder, quiet=quiet) as listener:
+        results = api.ablate(
+            plan, folder, launcher=launcher, launcher_settings=launching, listener=listener, observer=observer
+        )
+    _show(results, as_json=as_json, quiet=quiet)
+    if failed := [run for run in results.runs if run.state == "failed"]:
+        lines = [f"{run.arm.label}, seed {run.seed}: {run.error} (all it said: {run.log})" for run in failed]
+        raise TrainingError(
+            f"{len(failed)} of {len(results.runs)} runs failed.\n" + "\n".join(lines),
+            f"The others are kept. Mend the cause, then: cxrkit ablate --resume {folder}",
+        )
+
+
+def _show(results: Results, *, as_json: bool, quiet: bool) -> None:
+    from cxrkit.cli.console import say, show, show_json
+
+    if as_json:
+        show_json(_content(results))
+        return
+    if not results.count("finished"):
+        return
+    from cxrkit.report.ablation import rich_arms, summarise_ablation
+    from cxrkit.report.ablation.tables import SEEDS_SAID
+    from cxrkit.report.ablation.write import headline, report_files
+
+    numbers = summarise_ablation(results)
+    show(rich_arms(numbers), SEEDS_SAID, "", *headline(numbers))
+    if not quiet:
+        for warning in numbers.warnings:
+            say(warning, style="bold red")
+        files = report_files(results.path)
+        say("", f"Report: {files['page']} (also {', '.join(file.name for file in list(files.values())[1:])})")
+
+
+def _content(results: Results) -> dict[str, Any]:
+    from cxrkit.report.ablation import summarise_ablation
+
+    numbers = summarise_ablation(results)
+    return {
+        "ablation": str(results.path),
+        "arms": [
+            {
+                "arm": arm.arm.label,
+                "levels": dict(arm.arm.levels),
+                "seeds": {run.seed: run.state for run in arm.runs},
+                "measures": {
+                    key: {"mean": cell.mean, "std_over_seeds": cell.std, "std_over_films": cell.film_std}
+                    for key, cell in arm.cells.items()
+                },
+            }
+            for arm in numbers.arms
+        ],
+        "failed": [
+            {"arm": run.arm.label, "seed": run.seed, "error": run.error, "log": str(run.log)}
+            for run in results.runs
+            if run.state == "failed"
+        ],
+        "warnings": list(numbers.warnings),
+    }
