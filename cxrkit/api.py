@@ -12,6 +12,8 @@ from typing import Any, Literal
 from cxrkit.ablation.coordinate import Listener, owned, prepare_runs, run_plan
 from cxrkit.ablation.plan import Plan, make_plan, read_plan, save_plan
 from cxrkit.ablation.results import PLAN_FILE, Results, check_folders, load_results
+from cxrkit.ablation.search import Found, Range, SearchListener
+from cxrkit.ablation.search import search as run_search
 from cxrkit.config import DataConfig, RunConfig, anchored, demo_settings, make_config, resolve
 from cxrkit.data.check import Finding, check_dataset
 from cxrkit.data.sources import parse_source
@@ -192,6 +194,44 @@ def ablate(
         if results.count("finished"):
             write_ablation_report(results, observer)
     return results
+
+
+def search(
+    plan: Plan | Mapping[str, Any] | Path | str,
+    ranges: Sequence[Range],
+    trials: int,
+    out: Path | str,
+    *,
+    launcher: str = "local",
+    launcher_settings: Mapping[str, Any] | None = None,
+    listener: SearchListener | None = None,
+    observer: Observer | None = None,
+) -> tuple[Found, Evaluation | None]:
+    """Search ranges of settings on validation films, and score the best trial's network on the test films, once.
+
+    Args:
+        plan: what all trials share; its factors are choices of the search.
+        ranges: further settings that are searched.
+        trials: how many in all, those of earlier calls on this `out` counted.
+        out: the search's folder.
+        launcher, launcher_settings, observer: as in `ablate`.
+        listener: hears of the trials.
+
+    Raises:
+        CxrkitError: see `cxrkit.ablation.search.search`.
+    """
+    components, path = registry(), Path(out)
+    if not isinstance(plan, Plan):
+        plan = read_plan(Path(plan)) if isinstance(plan, str | Path) else make_plan(plan)
+    with owned(path):
+        worker = components.get("launcher", launcher).build(**dict(launcher_settings or {}))
+        try:
+            found = run_search(plan, ranges, trials, path, worker, components, listener)
+        finally:
+            worker.close()
+        run = RunDirectory.open(found.best)
+        scored = run.config().split.test_size or run.config().split.test_fold
+        return found, evaluate(found.best, observer=observer) if scored else None
 
 
 def report(path: Path | str, *, observer: Observer | None = None) -> Results:

@@ -171,11 +171,6 @@ class _Coordinator:
             "finished" if self.is_done(run) else "waiting" for run in runs
         ]
         self.at_start = [self._step(run) for run in runs]
-        for folder in ("logs", "runs", "configs"):
-            try:
-                (path / folder).mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise storage_error(path / folder, error) from error
 
     @property
     def ended(self) -> int:
@@ -199,7 +194,10 @@ class _Coordinator:
         while len(self.running) < self.launcher.slots and "waiting" in self.states:
             index = self.states.index("waiting")
             try:
-                self.running[index] = (self.launcher.start(self._job(self.runs[index])), time.monotonic())
+                self.running[index] = (
+                    self.launcher.start(training_job(self.path, self.runs[index], score=self.score)),
+                    time.monotonic(),
+                )
                 self.states[index] = "running"
             except CxrkitError as error:
                 self._note(index, error.exit_code, str(error), 0.0)
@@ -217,26 +215,11 @@ class _Coordinator:
                     self._end(index, status, time.monotonic() - since)
             time.sleep(_POLL_SECONDS)
 
-    def _job(self, planned: PlannedRun) -> Job:
-        """The command line that begins a run, or goes on with it."""
-        folder = self.path / planned.folder
-        if (folder / "config.yaml").is_file():
-            what = ["--resume", str(folder)]
-        else:
-            file = self.path / "configs" / f"{planned.arm.slug}_seed-{planned.seed}.yaml"
-            save_config(planned.config, file)
-            what = ["--config", str(file), "--out", str(folder)]
-        command = [sys.executable, "-m", "cxrkit", "train", *what, "--quiet"]
-        if not self.score:
-            command.append("--no-score")
-        log = self.path / planned.log
-        return Job(f"{planned.arm.label}, seed {planned.seed}", tuple(command), log.absolute())
-
     def _end(self, index: int, status: int, seconds: float) -> None:
         planned = self.runs[index]
         done = status == 0 and (not self.score or self.is_done(planned))
         self.states[index] = "finished" if done else "failed"
-        error = None if done else _last_error(self.path / planned.log, status)
+        error = None if done else last_error(self.path / planned.log, status)
         self._note(index, status or (0 if done else 1), error, seconds)
 
     def _note(self, index: int, status: int, error: str | None, seconds: float) -> None:
@@ -277,6 +260,32 @@ class _Coordinator:
         return int(latest_reading(self.path / planned.folder).get("step", 0))
 
 
+def training_job(path: Path, planned: PlannedRun, *, score: bool) -> Job:
+    """The command line that begins a run of an ablation's, or goes on with it.
+
+    Args:
+        path: the ablation's folder.
+        planned: the run.
+        score: whether it ends with its scores on the test films.
+
+    Raises:
+        StorageError: the folder can't be written to.
+    """
+    folder, log = path / planned.folder, path / planned.log
+    if (folder / "config.yaml").is_file():
+        what = ["--resume", str(folder)]
+    else:
+        file = path / "configs" / f"{planned.arm.slug}_seed-{planned.seed}.yaml"
+        save_config(planned.config, file)
+        what = ["--config", str(file), "--out", str(folder)]
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(log.parent, error) from error
+    command = [sys.executable, "-m", "cxrkit", "train", *what, "--quiet", *([] if score else ["--no-score"])]
+    return Job(f"{planned.arm.label}, seed {planned.seed}", tuple(command), log.absolute())
+
+
 def latest_reading(folder: Path) -> dict[str, Any]:
     """The last whole reading of the training in a run's metrics.jsonl; empty if there is none."""
     try:
@@ -296,7 +305,7 @@ def latest_reading(folder: Path) -> dict[str, Any]:
     return {}
 
 
-def _last_error(log: Path, status: int) -> str:
+def last_error(log: Path, status: int) -> str:
     """What a failed process said last."""
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()

@@ -1,0 +1,77 @@
+"""`cxrkit ablate --search`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxrkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cxrkit.ablation.plan import Plan
+
+
+def run_search(
+    plan: Plan,
+    folder: Path,
+    trials: int,
+    ranges: Sequence[str],
+    launcher: str,
+    launching: Mapping[str, Any],
+    *,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Search, score the best trial's network on the test films, and show both."""
+    from cxrkit import api
+    from cxrkit.ablation.search import parse_range
+    from cxrkit.cli.console import say, show, show_json
+    from cxrkit.cli.progress import progress
+    from cxrkit.cli.results import show_scores
+
+    if trials < 1:
+        raise ConfigError("--range was given without a number of trials.", "Say how many: --search 20.")
+    with progress(quiet=quiet) as observer:
+        found, evaluation = api.search(
+            plan,
+            [parse_range(text) for text in ranges],
+            trials,
+            folder,
+            launcher=launcher,
+            launcher_settings=launching,
+            listener=None if quiet else _Told(),
+            observer=observer,
+        )
+    if as_json:
+        show_json({**asdict(found), "test": None if evaluation is None else evaluation.model_dump(mode="json")})
+        return
+    settings = ", ".join(f"{key}={_short(value)}" for key, value in found.settings.items())
+    show(
+        f"{found.complete} trials complete, {found.pruned} pruned, {found.failed} failed.",
+        f"Best on the validation films (Dice {100 * found.score:.1f} %): {settings}",
+    )
+    if found.importances:
+        parts = [f"{key} {100 * share:.0f} %" for key, share in found.importances.items()]
+        show(f"What moved the score (PED-ANOVA): {', '.join(parts)}.")
+    show("")
+    show_scores(found.best, evaluation, as_json=False)
+    if not quiet:
+        say("", f"All trials: {found.table}. The best again: cxrkit train --config {found.config_file}")
+
+
+class _Told:
+    """A line whenever a trial begins or ends."""
+
+    def trial(self, number: int, state: str, settings: Mapping[str, Any], score: float | None) -> None:
+        """Tell."""
+        from cxrkit.cli.console import say
+
+        told = ", ".join(f"{key}={_short(value)}" for key, value in settings.items())
+        dice = "" if score is None else f", validation Dice {100 * score:.1f} %"
+        say(f"trial {number} {state}{dice}: {told}")
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
