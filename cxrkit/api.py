@@ -19,6 +19,7 @@ from cxrkit.data.check import Finding, check_dataset
 from cxrkit.data.sources import parse_source
 from cxrkit.data.store import Store
 from cxrkit.engine import evaluate as judging
+from cxrkit.engine.checkpoint import export_network
 from cxrkit.engine.films import build_dataset, prepare_store
 from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.predict import Segmenter, load_segmenter
@@ -26,11 +27,12 @@ from cxrkit.engine.run import RunDirectory, default_folder
 from cxrkit.engine.scores import Evaluation
 from cxrkit.engine.train import TrainingInterruptedError
 from cxrkit.engine.train import train as run_training
-from cxrkit.errors import ConfigError, CxrkitError, DataError, StorageError
+from cxrkit.errors import ConfigError, CxrkitError, DataError, StorageError, nearest
 from cxrkit.files import home_path, write_text
 from cxrkit.overrides import read_yaml
 from cxrkit.plugins import registry
 from cxrkit.processes import RUN_VARIABLE, is_first_process
+from cxrkit.registry import Registry
 from cxrkit.report import choose_panels, write_report
 from cxrkit.report.ablation import write_ablation_report
 from cxrkit.report.predictions import Predictions, find_films, predict_films
@@ -286,21 +288,57 @@ def evaluate(
     return evaluation
 
 
-def load(path: Path | str, *, device: str = "auto") -> Segmenter:
-    """The network of a run's folder or weights file, ready to segment films.
+def load(weights: Path | str | None = None, *, device: str = "auto", keep_spots: bool = False) -> Segmenter:
+    """A network, ready to segment films.
+
+    Args:
+        weights: a run's folder, a weights file, the name of weights that a package brings (`cxrkit list weights`), or
+            None for the default ones.
+        device: as in training.
+        keep_spots: whether masks keep small parts that lie apart from the structure.
 
     Raises:
         CxrkitError: there are no usable weights, or their plugin isn't installed.
     """
-    return load_segmenter(Path(path), registry(), device=device)
+    components = registry()
+    return load_segmenter(find_weights(weights, components)[0], components, device=device, keep_spots=keep_spots)
+
+
+def find_weights(weights: Path | str | None, components: Registry) -> tuple[Path, str | None]:
+    """Where weights are, and their name if a package brings them.
+
+    A place on disk wins over a name. The default weights are the first by name whose package offers them as such.
+
+    Raises:
+        ConfigError: there is neither such a place nor such a name, or no package brings default weights.
+    """
+    brought = components.components("weights")
+    if weights is None:
+        for component in sorted(brought, key=lambda component: component.name):
+            if getattr(component.target, "default", False):
+                return component.build().file, component.name
+        raise ConfigError(
+            "--weights is missing, and no installed package brings default weights.",
+            "Give a run (--weights runs/NAME) or a weights file; `cxrkit train` makes a run.",
+        )
+    names = [component.name for component in brought]
+    if not Path(weights).exists() and str(weights) in names:
+        return components.get("weights", str(weights)).build().file, str(weights)
+    if not Path(weights).exists() and Path(weights).suffix == "" and Path(weights).parent == Path():
+        raise ConfigError(
+            f"--weights {weights}: there is no such place, and no weights of that name.",
+            f"{nearest(str(weights), names)}Weights that packages bring: {', '.join(names) or 'none'}.",
+        )
+    return Path(weights), None
 
 
 def predict(
     films: Sequence[Path | str],
-    weights: Path | str,
+    weights: Path | str | None,
     out: Path | str,
     *,
     probabilities: bool = False,
+    keep_spots: bool = False,
     device: str = "auto",
     observer: Observer | None = None,
 ) -> Predictions:
@@ -312,9 +350,10 @@ def predict(
 
     Args:
         films: files, and folders whose films are all taken, but for those below `out`.
-        weights: a run's folder or a weights file.
+        weights: as in `load`.
         out: where to write.
         probabilities: also write each structure's probability as a 16-bit PNG (65535 is 1).
+        keep_spots: as in `load`.
         device: as in training.
         observer: hears of the progress.
 
@@ -323,9 +362,33 @@ def predict(
     """
     # The films first: a wrong path is told before a network is loaded.
     chosen = find_films(films, Path(out))
-    return predict_films(
-        chosen, load(weights, device=device), Path(out), probabilities=probabilities, observer=observer or Silent()
-    )
+    segmenter = load(weights, device=device, keep_spots=keep_spots)
+    return predict_films(chosen, segmenter, Path(out), probabilities=probabilities, observer=observer or Silent())
+
+
+def export(
+    run: Path | str, file: Path | str, *, checkpoint: Literal["auto", "best", "last"] = "auto", half: bool = True
+) -> Path:
+    """Write a run's network as one safetensors file to hand on, which `load` and `predict` take.
+
+    Args:
+        run: the run's folder, or a weights file.
+        file: the new file.
+        checkpoint: `best`, `last`, or `auto`: best where there is one.
+        half: store 16-bit floats: half the size.
+
+    Raises:
+        CxrkitError: no such weights, or an unwritable place.
+    """
+    source, target = Path(run), Path(file)
+    if source.is_dir():
+        source = RunDirectory.open(source).weights(checkpoint)
+    if target.suffix != ".safetensors":
+        raise ConfigError(f"{target}: is not called .safetensors.", "Give the file that suffix.")
+    if target.exists():
+        raise ConfigError(f"{target}: is there already.", "Choose another name.")
+    export_network(source, target, half=half)
+    return target
 
 
 def prepare(config: RunConfig, observer: Observer | None = None) -> Store:

@@ -29,6 +29,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             # Unlike tempfile's private files (0600), what we leave follows the user's umask.
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            mode = temporary.stat().st_mode & 0o777
         except OSError as error:
             raise storage_error(path, error) from error
         try:
@@ -40,6 +41,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         try:
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
+            temporary.chmod(mode)  # safetensors puts a private file of its own in place of ours
             temporary.replace(path)
         except OSError as error:
             raise storage_error(path, error) from error

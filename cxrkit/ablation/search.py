@@ -89,7 +89,11 @@ def parse_range(text: str) -> Range:
         raise ConfigError(f"--range {text!r} is no range.", "Write KEY=LOW..HIGH, or KEY=LOW..HIGH:log.")
     key, low, high, log = match.groups()
     whole = re.fullmatch(r"[+-]?\d+", low) and re.fullmatch(r"[+-]?\d+", high)
-    made = Range(key, *((int(low), int(high)) if whole else (float(low), float(high))), log is not None)
+    made = (
+        Range(key, int(low), int(high), log is not None)
+        if whole
+        else Range(key, float(low), float(high), log is not None)
+    )
     if made.low >= made.high or (made.log and made.low <= 0):
         raise ConfigError(
             f"--range {text!r}: {'a logarithm needs numbers above 0' if made.low < made.high else 'is upside down'}.",
@@ -238,10 +242,10 @@ class _Trials:
         optuna = _import_optuna()
         for one in list(self.active):
             readings = validations(RunDirectory(self.work.path / one.planned.folder))
-            for step, score in readings.items():
+            for step, reading in readings.items():
                 if step > one.told:
                     one.told = step
-                    one.trial.report(score, step)
+                    one.trial.report(reading, step)
                     if not one.pruned and one.trial.should_prune():
                         one.pruned = True
                         one.job.stop()
@@ -249,7 +253,7 @@ class _Trials:
             if status is None:
                 continue
             self.active.remove(one)
-            score = max(readings.values(), default=None)
+            score = max(readings.values()) if readings else None
             if status == 0 and score is not None:
                 self.study.tell(one.trial, score)
                 self._say(one.trial.number, "complete", one.trial.params, score)
@@ -307,7 +311,7 @@ def _result(work: _Search, study: Study) -> Found:
     return Found(
         best=work.path / planned.folder,
         settings=best.params,
-        score=float(best.value),
+        score=float(best.value or 0.0),
         complete=states.count(optuna.trial.TrialState.COMPLETE),
         pruned=states.count(optuna.trial.TrialState.PRUNED),
         failed=states.count(optuna.trial.TrialState.FAIL),

@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from cxrkit.cli.describe import Parameter
     from cxrkit.registry import Component
 
-_PLURALS = {"models": "model", "losses": "loss", "augments": "augment", "datasets": "dataset"}
+_PLURALS = {
+    "models": "model",
+    "losses": "loss",
+    "augments": "augment",
+    "datasets": "dataset",
+    "launchers": "launcher",
+    "weight": "weights",
+}
 #: Channels that a model is built with to count its parameters.
 _CHANNELS = ("left_lung", "right_lung", "heart", "background")
 
@@ -26,11 +33,15 @@ _CHANNELS = ("left_lung", "right_lung", "heart", "background")
 def list_components(
     kind: Annotated[
         str | None,
-        typer.Argument(metavar="KIND", help=told("model, loss, augment or dataset.", "all kinds"), show_default=False),
+        typer.Argument(
+            metavar="KIND",
+            help=told("model, loss, augment, dataset, launcher or weights.", "all kinds"),
+            show_default=False,
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List models, losses, augments or datasets, built-in and from plugins."""
+    """List models, losses, augments, datasets, launchers or weights, built-in and from plugins."""
     from cxrkit.cli.console import show, show_json
     from cxrkit.cli.loading import load_plugins
     from cxrkit.registry import KINDS
@@ -46,7 +57,10 @@ def list_components(
 
 
 def show_component(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="model, loss, augment or dataset.", show_default=False)],
+    kind: Annotated[
+        str,
+        typer.Argument(metavar="KIND", help="model, loss, augment, dataset, launcher or weights.", show_default=False),
+    ],
     name: Annotated[str, typer.Argument(metavar="NAME", help="Its name; see: cxrkit list KIND.", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -61,6 +75,8 @@ def show_component(
     with redirect_stdout(sys.stderr):  # what the component prints
         parameters = parameters_of(component)
         documentation = inspect.getdoc(component.target) or ""
+        if component.kind == "weights":
+            documentation = component.build().card
         weights = _count_weights(component, parameters) if component.kind == "model" else None
     if as_json:
         show_json(
@@ -82,6 +98,9 @@ def show_component(
         show(f"{weights:,} weights with the default parameters, for {len(_CHANNELS)} output channels")
     if documentation:
         show("", documentation)
+    if component.kind == "weights":
+        show("", f"Use them with: cxrkit predict FILM.png --weights {component.name}")
+        return
     show("", _parameter_table(parameters) if parameters else "It has no parameters.")
     if parameters:
         show(f"Set one with: {_example(component, parameters[0])}")
@@ -124,6 +143,8 @@ def _parameter_table(parameters: list[Parameter]) -> Table:
 def _example(component: Component, parameter: Parameter) -> str:
     """How the command line names one of its parameters."""
     value = "VALUE" if parameter.default in ("required", "null") else parameter.default
+    if component.kind == "launcher":
+        return f"cxrkit ablate --launcher {component.name} --set launcher.{parameter.name}={value}"
     chosen = f"cxrkit train --{component.kind} {component.name}"
     path = {"model": "model", "dataset": "data"}.get(component.kind, f"{component.kind}.{component.name}")
     return f"{chosen.replace('--dataset', '--data')} --set {path}.{parameter.name}={value}"

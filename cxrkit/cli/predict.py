@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from cxrkit.cli.helping import told
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -25,14 +27,24 @@ def predict(
         ),
     ],
     weights: Annotated[
-        Path | None,
-        typer.Option(metavar="RUN|FILE", help="A trained run's folder, or a weights file of one.", show_default=False),
+        str | None,
+        typer.Option(
+            metavar="RUN|FILE|NAME",
+            help=told(
+                "A trained run's folder, a weights file, or weights that a package brings: cxrkit list weights.",
+                "those that come with cxrkit: both lungs and the heart",
+            ),
+            show_default=False,
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where masks, overlays and the table go.")] = Path(
         "predictions"
     ),
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write probabilities, as 16-bit PNG.")
+    ] = False,
+    keep_spots: Annotated[
+        bool, typer.Option("--keep-spots", help="Keep small parts of a mask that lie apart from the structure.")
     ] = False,
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="What computes.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
@@ -42,21 +54,25 @@ def predict(
 
     A film that can't be used is told and left out; the exit code is then 3. For research, not for diagnosis.
     """
-    from cxrkit.errors import ConfigError
-
-    if weights is None:
-        raise ConfigError(
-            "--weights is missing: whose network shall segment the films?",
-            "Give a run (--weights runs/NAME) or a weights file; `cxrkit train` makes a run.",
-        )
     from cxrkit.cli.loading import load_plugins
     from cxrkit.cli.progress import progress
 
-    load_plugins()
+    plugins = load_plugins()
     from cxrkit import api
+    from cxrkit.cli.console import say
+
+    name = api.find_weights(weights, plugins.registry)[1]
+    if name is not None and not quiet:
+        component = plugins.registry.get("weights", name)
+        say(
+            f"Weights: {name} of {component.distribution} {component.version}, {component.summary}. For research, not "
+            f"for diagnosis; what they were trained on and how good they are: cxrkit show weights {name}"
+        )
 
     with progress(quiet=quiet) as observer:
-        predictions = api.predict(films, weights, out, probabilities=probabilities, device=device, observer=observer)
+        predictions = api.predict(
+            films, weights, out, probabilities=probabilities, keep_spots=keep_spots, device=device, observer=observer
+        )
     _tell(predictions, out, as_json=as_json, quiet=quiet)
     if predictions.failures:
         raise typer.Exit(_SOME_FAILED)

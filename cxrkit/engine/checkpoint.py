@@ -99,6 +99,30 @@ def load_network(path: Path, registry: Registry) -> tuple[Model, NetworkCard]:
     return model.eval(), card
 
 
+def export_network(source: Path, target: Path, *, half: bool) -> None:
+    """Copy a weights file, by choice with 16-bit floats: half the size, for networks that are handed on.
+
+    Tensors that 16 bits can't hold stay as they are; loading makes 32-bit floats of all.
+
+    Raises:
+        DataError: the source is no weights file of cxrkit's. StorageError: the target can't be written to.
+    """
+    tensors, text = _load(source)
+    try:
+        NetworkCard.model_validate_json(text)
+    except ValidationError as error:
+        raise DataError(
+            f"{source}: isn't a network's weights.", "Give a run, or its best or last.safetensors."
+        ) from error
+    largest = torch.finfo(torch.float16).max
+    if half:
+        tensors = {
+            name: value.half() if value.is_floating_point() and value.abs().max() < largest else value
+            for name, value in tensors.items()
+        }
+    _save(target, tensors, text)
+
+
 @dataclass(frozen=True)
 class TrainingState:
     """All that training needs to go on after `step` updates.

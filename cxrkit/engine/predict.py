@@ -106,7 +106,7 @@ class Segmenter:
         return Segmentation(read, masks, found, _ratio(masks))
 
 
-def load_segmenter(path: Path, registry: Registry, *, device: str = "auto") -> Segmenter:
+def load_segmenter(path: Path, registry: Registry, *, device: str = "auto", keep_spots: bool = False) -> Segmenter:
     """The network of a run's folder (its best weights, else its last), or of a weights file.
 
     Raises:
@@ -114,7 +114,7 @@ def load_segmenter(path: Path, registry: Registry, *, device: str = "auto") -> S
     """
     file = RunDirectory.open(path).weights() if path.is_dir() else path
     model, card = load_network(file, registry)
-    return Segmenter(model, card, device=device)
+    return Segmenter(model, card, device=device, keep_spots=keep_spots)
 
 
 def _as_film(film: Path | str | np.ndarray | Film) -> Film:

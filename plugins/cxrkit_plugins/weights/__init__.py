@@ -1,0 +1,1 @@
+"""Trained networks that come with cxrkit, each beside its model card."""
