@@ -170,7 +170,7 @@ def test_a_full_disk_is_told(components: Registry, monkeypatch: pytest.MonkeyPat
 
 def test_weights_files_follow_the_umask(tmp_path: Path) -> None:
     path = tmp_path / "state.safetensors"
-    save_state(path, TrainingState({"a": torch.zeros(1)}, 1, None))
+    ckpt.save_state(path, ckpt.TrainingState({"a": torch.zeros(1)}, 1, None))
     plain = tmp_path / "plain"
     plain.touch()
     assert path.stat().st_mode == plain.stat().st_mode

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import subprocess
 from contextlib import suppress
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from pydantic import Field
 
 from cxrkit import ConfigError, Job, Launcher, RunningJob
 
+_KNOCK_SECONDS = 5
 _LOST = 70  # the status of a job whose worker died
 
 
@@ -39,6 +41,7 @@ class RayLauncher(Launcher):
     ) -> None:
         ray = _import_ray()
         self.cpus, self.gpus = cpus, gpus
+        _check_address(address)
         try:
             ray.init(
                 address=address,
@@ -107,7 +110,7 @@ class _Worker:
     def stop(self) -> None:
         if self.process is not None:
             with suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGINT)
+                os.killpg(self.process.pid, signal.SIGTERM)  # Ray's workers, and so their children, ignore SIGINT
 
 
 class _OnRay(RunningJob):
@@ -138,6 +141,20 @@ class _OnRay(RunningJob):
 
     def stop(self) -> None:
         self.actor.stop.remote()
+
+
+def _check_address(address: str | None) -> None:
+    """Knock first: Ray itself tries for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()
+    except OSError as error:
+        raise ConfigError(
+            f"launcher ray: nothing answers at {address}: {error.strerror or error}.",
+            "Check that the cluster runs (`ray status` on its head) and that its address is right.",
+        ) from error
 
 
 def _import_ray() -> Any:

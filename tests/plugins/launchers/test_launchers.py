@@ -1,0 +1,117 @@
+"""Launchers run commands as processes: on this machine, and on a real local Ray."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cxrkit import ConfigError, Job, Launcher
+from cxrkit.plugins import load_plugins
+from cxrkit.registry import Component
+
+
+def component(name: str) -> Component:
+    return load_plugins().registry.get("launcher", name)
+
+
+@pytest.fixture
+def local() -> Iterator[Launcher]:
+    launcher = component("local").build(workers=2, threads=1)
+    yield launcher
+    launcher.close()
+
+
+def job(tmp_path: Path, name: str, code: str) -> Job:
+    return Job(name, (sys.executable, "-c", code), (tmp_path / f"{name}.log").absolute())
+
+
+def wait(running: object, seconds: float = 60) -> int:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if (status := running.poll()) is not None:  # type: ignore[attr-defined]
+            return int(status)
+        time.sleep(0.05)
+    raise AssertionError("the job never ended")
+
+
+def test_local_jobs_run_side_by_side_and_say_how_they_ended(local: Launcher, tmp_path: Path) -> None:
+    assert local.slots == 2
+    # Each waits for the other: one after the other they would never end.
+    meet = "import pathlib, time, sys\n" + (
+        f"here = pathlib.Path({str(tmp_path)!r})\n"
+        "(here / '{me}').touch()\n"
+        "while not (here / '{other}').exists(): time.sleep(0.02)\n"
+        "print('{me} met {other}'); sys.exit({status})"
+    )
+    one = local.start(job(tmp_path, "one", meet.format(me="a", other="b", status=0)))
+    two = local.start(job(tmp_path, "two", meet.format(me="b", other="a", status=5)))
+    assert (wait(one), wait(two)) == (0, 5)
+    assert "b met a" in (tmp_path / "two.log").read_text()
+
+
+def test_stop_is_heard_as_ctrl_c(local: Launcher, tmp_path: Path) -> None:
+    code = (
+        f"import pathlib, time\n"
+        f"try:\n    pathlib.Path({str(tmp_path / 'ready')!r}).touch(); time.sleep(60)\n"
+        "except KeyboardInterrupt:\n    print('saved'); raise SystemExit(130)"
+    )
+    running = local.start(job(tmp_path, "patient", code))
+    while not (tmp_path / "ready").exists():
+        time.sleep(0.02)
+    assert running.poll() is None
+    running.stop()
+    assert wait(running) == 130
+    assert "saved" in (tmp_path / "patient.log").read_text()
+
+
+def test_local_threads_and_gpus_are_shared_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    launcher = component("local").build(per_gpu=2, threads=1)
+    assert launcher.slots == 4
+    code = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'], os.environ['OMP_NUM_THREADS'])"
+    started = [launcher.start(job(tmp_path, str(index), code)) for index in range(4)]
+    assert [wait(one) for one in started] == [0, 0, 0, 0]
+    said = [(tmp_path / f"{index}.log").read_text().split() for index in range(4)]
+    assert said == [["3", "1"], ["5", "1"], ["3", "1"], ["5", "1"]]
+
+
+def test_ray_without_ray_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match="pip install 'cxrkit\\[ray\\]'"):
+        component("ray").build()
+
+
+def test_ray_that_cannot_be_reached_is_told() -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(ConfigError, match="127.0.0.1:1"):
+        component("ray").build(address="127.0.0.1:1")
+
+
+def test_a_real_local_ray_runs_two_jobs_side_by_side(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    launcher = component("ray").build(workers=2)
+    try:
+        assert launcher.slots == 2
+        meet = (
+            "import pathlib, time, sys; here = pathlib.Path({here!r}); (here / '{me}').touch()\n"
+            "while not (here / '{other}').exists(): time.sleep(0.02)\n"
+            "print('met'); sys.exit({status})"
+        )
+        here = str(tmp_path)
+        one = launcher.start(job(tmp_path, "one", meet.format(here=here, me="a", other="b", status=0)))
+        two = launcher.start(job(tmp_path, "two", meet.format(here=here, me="b", other="a", status=5)))
+        assert (wait(one), wait(two)) == (0, 5)
+        assert "met" in (tmp_path / "one.log").read_text()
+        slow = launcher.start(
+            job(tmp_path, "slow", f"import time; open({str(tmp_path / 'on')!r}, 'w'); time.sleep(60)")
+        )
+        while not (tmp_path / "on").exists():
+            time.sleep(0.05)
+        slow.stop()
+        assert wait(slow) not in (0, None)
+    finally:
+        launcher.close()
