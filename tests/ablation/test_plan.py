@@ -1,0 +1,125 @@
+"""Plans: from YAML and plain values to arms and runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cxrkit.ablation.plan import make_plan, parse_seeds, read_plan, save_plan
+from cxrkit.errors import ConfigError
+from cxrkit.plugins import registry
+
+BASE: dict[str, Any] = {"data": {"name": "phantom", "count": 12}, "preprocess": {"size": 32}}
+
+
+def plan(**content: Any) -> Any:
+    return make_plan({"base": BASE, **content})
+
+
+def test_every_combination_runs_with_every_seed() -> None:
+    made = plan(factors={"model": ["unet", "attn-unet"], "mixup": [0, 0.2]}, seeds=2)
+    runs = made.runs(registry())
+    assert [run.folder for run in runs][:3] == [
+        "runs/unet_mixup-0/seed-0",
+        "runs/unet_mixup-0/seed-1",
+        "runs/unet_mixup-0.2/seed-0",
+    ]
+    assert len(runs) == 8
+    assert runs[2].arm.label == "unet · mixup 0.2"
+    assert [a.name for a in runs[2].config.augment] == ["mixup"]
+    assert runs[0].config.augment == []
+
+
+def test_arms_of_one_seed_are_paired() -> None:
+    runs = plan(factors={"loss": ["dice", "bce"]}, seeds=[4, 7]).runs(registry())
+    assert [run.config.seed for run in runs] == [4, 7, 4, 7]
+    assert runs[0].config.split == runs[2].config.split
+
+
+def test_exclusions_leave_arms_out() -> None:
+    made = plan(
+        factors={"model": ["unet", "attn-unet"], "train_size": [5, "all"]},
+        exclude=[{"model": "unet", "train_size": "all"}],
+    )
+    assert [arm.label for arm in made.arms()] == [
+        "unet · train_size 5",
+        "attn-unet · train_size 5",
+        "attn-unet · train_size all",
+    ]
+
+
+def test_named_levels_set_several_things() -> None:
+    made = plan(factors={"normalisation": {"slow": {"model.norm_momentum": 0.01}, "group": {"model.norm": "group"}}})
+    slow, group = made.runs(registry())
+    assert (slow.config.model.params["norm_momentum"], group.config.model.params["norm"]) == (0.01, "group")
+    assert slow.folder == "runs/slow/seed-0"
+
+
+def test_names_come_before_parameters_whatever_the_order() -> None:
+    made = plan(factors={"n": {"a": {"model.base_channels": 8, "model": "unet"}, "b": {"model": "unet"}}})
+    assert made.runs(registry())[0].config.model.params["base_channels"] == 8
+
+
+def test_without_factors_there_is_a_baseline() -> None:
+    assert [run.folder for run in plan(seeds=2).runs(registry())] == ["runs/baseline/seed-0", "runs/baseline/seed-1"]
+
+
+def test_without_data_the_demonstration_holds() -> None:
+    assert make_plan({"factors": {"loss": ["dice", "bce"]}}).base["data"]["name"] == "phantom"
+
+
+def test_a_file_is_read_with_its_config_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("preprocess: {size: 48}\ntrain: {steps: 9}\n")
+    (tmp_path / "mine.yaml").write_text("config: base.yaml\nbase: {train: {lr: 0.5}}\nfactors: {loss: [dice, bce]}\n")
+    made = read_plan(tmp_path / "mine.yaml", {"steps": 7})
+    config = made.runs(registry())[0].config
+    assert (made.name, config.preprocess.size, config.train.lr, config.train.steps) == ("mine", 48, 0.5, 7)
+
+
+def test_a_saved_plan_needs_no_other_file(tmp_path: Path) -> None:
+    made = plan(name="x", factors={"loss": ["dice", "bce"], "train_size": [5, "all"]}, exclude=[{"loss": "bce"}], seeds=3)
+    save_plan(made, tmp_path / "plan.yaml")
+    assert read_plan(tmp_path / "plan.yaml") == made
+
+
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        ({"factor": {}}, "factors"),
+        ({"factors": {"modle": ["a", "b"]}}, "no setting 'modle'"),
+        ({"factors": {"loss": []}}, "no levels"),
+        ({"factors": {"loss": ["dice", "dice"]}}, "named twice"),
+        ({"factors": {"x": {"a": 3}}}, "sets nothing"),
+        ({"factors": {"seed": [0, 1]}}, "seed can't be a factor"),
+        ({"factors": {"loss": ["dice"]}, "exclude": [{"loss": "bce"}]}, "level 'bce'"),
+        ({"factors": {"loss": ["dice"]}, "exclude": [{"model": "unet"}]}, "factor 'model'"),
+        ({"factors": {"loss": ["dice"]}, "exclude": [{"loss": "dice"}]}, "leaves no arm"),
+        ({"seeds": 0}, "seeds"),
+        ({"seeds": [1, 1]}, "seeds"),
+        ({"seeds": "many"}, "seeds"),
+        ({"base": {"seed": 3}}, "the seed is set"),
+        ({"base": 3}, "base"),
+        ({"factors": {"loss": ["dice", "nope"]}}, "nope"),
+        ({"factors": {"lr": [1e-3, -1]}}, "lr"),
+        ({"factors": {"a": {"x y": {"loss": "dice"}, "x-y": {"loss": "bce"}}}}, "one folder"),
+        ({"factors": {"a": {"x": {"loss": "dice"}, "y": {"loss": "dice"}}}}, "same configuration"),
+    ],
+)
+def test_what_is_not_a_plan_is_told(content: dict[str, Any], hint: str) -> None:
+    with pytest.raises(Exception, match=hint) as caught:
+        make_plan({"base": BASE, **content}).runs(registry())
+    assert hasattr(caught.value, "remedy"), "an error of ours, with what to do"
+
+
+@given(st.integers(1, 50))
+def test_a_count_of_seeds_begins_at_zero(count: int) -> None:
+    assert parse_seeds(count) == tuple(range(count))
+
+
+def test_seeds_are_not_true_or_false() -> None:
+    with pytest.raises(ConfigError):
+        parse_seeds(True)

@@ -1,0 +1,85 @@
+"""Spreads, intervals and paired tests."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from cxrkit.errors import DataError
+from cxrkit.metrics.statistics import bootstrap_interval, compare, holm
+
+SERIES = st.lists(st.floats(0, 1, allow_nan=False).map(lambda x: round(x, 3)), min_size=2, max_size=30)
+
+
+def test_against_scipy() -> None:
+    random = np.random.default_rng(1)
+    a, b = random.normal(0.9, 0.02, 38), random.normal(0.89, 0.02, 38)
+    test = compare(a, b)
+    assert test.p == pytest.approx(stats.wilcoxon(a, b).pvalue)
+    assert test.difference == pytest.approx((a - b).mean())
+    assert test.interval is not None
+    t = stats.t.interval(0.95, 37, (a - b).mean(), stats.sem(a - b))
+    assert (test.interval.low, test.interval.high) == pytest.approx(t, abs=1.5e-3)
+
+
+@pytest.mark.parametrize(("a", "b", "effect"), [([2, 3, 4], [1, 1, 1], 1.0), ([1, 1, 1], [2, 3, 4], -1.0)])
+def test_one_sided_differences_have_the_full_effect(a: list[float], b: list[float], effect: float) -> None:
+    assert compare(a, b).effect == effect
+
+
+def test_kerbys_example_of_ranks() -> None:
+    # Differences 1, 2, -3 have rank sums 3 and 3; with 1, -2, 3 they are 4 and 2 of 6.
+    assert compare([1, 2, 0], [0, 0, 3]).effect == 0
+    assert compare([1, 0, 3], [0, 2, 0]).effect == pytest.approx(2 / 6)
+
+
+@given(SERIES)
+@settings(max_examples=20, deadline=None)
+def test_equal_series_do_not_differ(values: list[float]) -> None:
+    test = compare(values, values)
+    assert (test.p, test.effect, test.difference, test.differing) == (1.0, 0.0, 0.0, 0)
+
+
+@given(SERIES, st.randoms())
+@settings(max_examples=25, deadline=None)
+def test_the_other_way_round_turns_signs(values: list[float], random: object) -> None:
+    other = [random.random() for _ in values]  # type: ignore[attr-defined]
+    one, two = compare(values, other), compare(other, values)
+    assert one.p == pytest.approx(two.p)
+    assert one.effect == pytest.approx(-two.effect)
+    assert -1 <= one.effect <= 1
+    assert 0 < one.p <= 1
+
+
+@given(SERIES)
+@settings(max_examples=20, deadline=None)
+def test_the_interval_holds_the_mean(values: list[float]) -> None:
+    found = bootstrap_interval(values)
+    assert found is not None
+    assert found.low - 1e-9 <= np.mean(values) <= found.high + 1e-9
+
+
+def test_too_few_or_unfit_values() -> None:
+    assert bootstrap_interval([0.5]) is None
+    assert bootstrap_interval([0.5, 0.5]) is not None
+    with pytest.raises(DataError):
+        bootstrap_interval([0.5, float("inf")])
+    with pytest.raises(DataError):
+        compare([1.0], [1.0, 2.0])
+    with pytest.raises(DataError):
+        compare([], [])
+
+
+@given(st.lists(st.floats(0, 1), max_size=12))
+def test_holm_never_lowers_and_keeps_the_order(p_values: list[float]) -> None:
+    corrected = holm(p_values)
+    assert all(p <= c <= 1 for p, c in zip(p_values, corrected, strict=True))
+    ranked = [c for _, c in sorted(zip(p_values, corrected, strict=True))]
+    assert ranked == sorted(ranked)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
