@@ -131,6 +131,11 @@ class TrainConfig(_Part):
     strategy: Literal["auto", "ddp"] = Field("auto", description="how several devices share the work")
     precision: Literal["auto", "32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it")
 
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) else value  # `precision: 32` in YAML is a number
+
 
 class RunConfig(_Part):
     """Everything that decides what a run computes."""

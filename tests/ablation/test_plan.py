@@ -81,7 +81,9 @@ def test_a_file_is_read_with_its_config_beside_it(tmp_path: Path) -> None:
 
 
 def test_a_saved_plan_needs_no_other_file(tmp_path: Path) -> None:
-    made = plan(name="x", factors={"loss": ["dice", "bce"], "train_size": [5, "all"]}, exclude=[{"loss": "bce"}], seeds=3)
+    made = plan(
+        name="x", factors={"loss": ["dice", "bce"], "train_size": [5, "all"]}, exclude=[{"loss": "bce"}], seeds=3
+    )
     save_plan(made, tmp_path / "plan.yaml")
     assert read_plan(tmp_path / "plan.yaml") == made
 
