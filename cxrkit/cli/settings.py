@@ -55,6 +55,7 @@ def choose_settings(
     values: Mapping[str, Any],
     *,
     datasets: Sequence[Component],
+    preset: str | None = None,
     file: Path | None = None,
     assignments: Sequence[str] = (),
     loss: str | None = None,
@@ -63,7 +64,7 @@ def choose_settings(
     data: str | None = None,
     structures: str | None = None,
 ) -> Choices:
-    """Merge a configuration file, flags and `--set`; where no data is named, over the demonstration's settings.
+    """Merge a preset, a configuration file, flags and `--set`; where no data is named, over the demonstration's settings.
 
     Args:
         values: flags by their name in `cxrkit.shorthands.PATHS`; None where not given.
@@ -75,11 +76,13 @@ def choose_settings(
     """
     from cxrkit.config import demo_settings, make_config
     from cxrkit.overrides import parse_losses, parse_set, read_yaml
+    from cxrkit.presets import read_preset
 
     overrides = parse_set(assignments)
     written = read_yaml(file) if file is not None else {}
     demonstration = data is None and not _names_data(written, overrides)
-    layers: list[Mapping[str, Any]] = [demo_settings() if demonstration else {}, written]
+    chosen = read_preset(preset) if preset is not None else {}
+    layers: list[Mapping[str, Any]] = [demo_settings() if demonstration else {}, chosen, written]
     flags = _nested(values)
     if loss is not None:
         flags["loss"] = parse_losses(loss)

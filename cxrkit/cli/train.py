@@ -145,6 +145,15 @@ def train(
         Path | None,
         _option("--out", _FILES, "Folder of the run, new or empty.", metavar="DIR", default="runs/MODEL-LOSS-NUMBER"),
     ] = None,
+    preset: Annotated[
+        str | None,
+        _option(
+            "--preset",
+            _WHAT,
+            "Settings that belong together: small-data for about 10 to 50 training films. --config and flags win.",
+            metavar="NAME",
+        ),
+    ] = None,
     config: Annotated[
         Path | None,
         _option(
@@ -216,6 +225,7 @@ def train(
         "data": data,
         "structures": structures,
         "out": out,
+        "preset": preset,
         "config": config,
         "set": assignments,
     }
@@ -230,6 +240,7 @@ def train(
     choices = choose_settings(
         values,
         datasets=plugins.registry.components("dataset"),
+        preset=preset,
         file=config,
         assignments=assignments or (),
         loss=loss,
