@@ -48,7 +48,7 @@ def test_told_defaults_of_the_flags_that_stand_for_several_settings() -> None:
 def test_flags_that_are_not_given_leave_the_file_alone(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text("data: phantom\nseed: 5\ntrain: {lr: 0.01, steps: 77}\npreprocess: {size: 64}\n")
-    config = choose(dict.fromkeys(SETTINGS), file=file)
+    config = choose(dict.fromkeys(PATHS), file=file)
     assert (config.seed, config.train.lr, config.train.steps, config.preprocess.size) == (5, 0.01, 77, 64)
 
 

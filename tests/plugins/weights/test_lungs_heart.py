@@ -13,7 +13,7 @@ from cxrkit.errors import ConfigError
 from cxrkit.plugins import registry
 
 WINGSPAN = Path(__file__).parents[4] / "shared" / "data" / "wingspan"
-TEST_FILMS = ("wingspan_085", "wingspan_039")
+TEST_FILMS = ("wingspan_085", "wingspan_074")
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
