@@ -23,9 +23,9 @@ from PIL import Image
 
 from cxrkit.cli.app import app
 from cxrkit.cli.settings import DEFAULTS, choose_settings
-from cxrkit.shorthands import PATHS
 from cxrkit.config import resolve
 from cxrkit.plugins import registry
+from cxrkit.shorthands import PATHS
 from cxrkit.testing import check_model
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -64,7 +64,7 @@ def choose_settings(
     data: str | None = None,
     structures: str | None = None,
 ) -> Choices:
-    """Merge a preset, a configuration file, flags and `--set`; where no data is named, over the demonstration's settings.
+    """Merge preset, configuration file, flags and `--set`; where no data is named, over the demonstration's settings.
 
     Args:
         values: flags by their name in `cxrkit.shorthands.PATHS`; None where not given.

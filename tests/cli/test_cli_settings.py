@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from cxrkit.cli.settings import DEFAULTS, choose_settings
-from cxrkit.shorthands import PATHS
 from cxrkit.config import RunConfig, demo_settings
 from cxrkit.data.sources import parse_source
 from cxrkit.errors import ConfigError, CxrkitError, DataError
 from cxrkit.interfaces import Dataset
 from cxrkit.plugins import registry
 from cxrkit.registry import Component
+from cxrkit.shorthands import PATHS
 
 DATASETS = registry().components("dataset")
 #: Defaults that aren't a value but a rule, and what the setting then holds.

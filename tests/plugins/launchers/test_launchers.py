@@ -81,13 +81,13 @@ def test_local_threads_and_gpus_are_shared_out(monkeypatch: pytest.MonkeyPatch, 
 
 def test_ray_without_ray_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ConfigError, match="pip install 'cxrkit\\[ray\\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'cxrkit\[ray\]'"):
         component("ray").build()
 
 
 def test_ray_that_cannot_be_reached_is_told() -> None:
     pytest.importorskip("ray")
-    with pytest.raises(ConfigError, match="127.0.0.1:1"):
+    with pytest.raises(ConfigError, match=r"127\.0\.0\.1:1"):
         component("ray").build(address="127.0.0.1:1")
 
 
