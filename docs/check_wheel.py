@@ -14,6 +14,10 @@ NEEDED = (
     "cxrkit_plugins/py.typed",
     "cxrkit/cli/app.py",
     "cxrkit_plugins/models/attn_bcdu.py",
+    "cxrkit_plugins/weights/lungs_heart.safetensors",
+    "cxrkit_plugins/weights/lungs_heart.md",
+    "cxrkit/report/ablation/page.html.jinja",
+    "cxrkit/presets/small-data.yaml",
 )
 LARGEST_BYTES = 9_000_000
 

@@ -16,7 +16,7 @@ from cxrkit.errors import CxrkitError, PluginError, nearest
 from cxrkit.hookspecs import GROUP
 from cxrkit.plugins import Plugins, PluginStatus, installed
 from cxrkit.registry import KINDS, Component
-from cxrkit.testing import augments, datasets, losses, models, parameters
+from cxrkit.testing import augments, datasets, launchers, losses, models, parameters, weights
 from cxrkit.testing.expectations import Check, ConformanceError, Subject, expect, own_randomness
 
 _SUITES: dict[str, tuple[Check, ...]] = {
@@ -24,6 +24,8 @@ _SUITES: dict[str, tuple[Check, ...]] = {
     "loss": losses.CHECKS,
     "augment": augments.CHECKS,
     "dataset": datasets.CHECKS,
+    "launcher": launchers.CHECKS,
+    "weights": weights.CHECKS,
 }
 
 
