@@ -1,4 +1,4 @@
-"""The four contracts that plugins fulfil, and the small types that they pass.
+"""The contracts that plugins fulfil, and the small types that they pass.
 
 One rule for every component's constructor: **positional parameters are given by cxrkit, keyword-only
 parameters are the user's.** The keyword-only ones, with their type annotations and
