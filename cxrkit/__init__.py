@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cxrkit.api import TrainedRun, evaluate, load, predict, train
+    from cxrkit.api import TrainedRun, ablate, evaluate, load, predict, train
     from cxrkit.config import RunConfig
     from cxrkit.engine.predict import Segmentation, Segmenter
     from cxrkit.errors import ConfigError, CxrkitError, DataError
@@ -57,6 +57,7 @@ _HOMES = {
     "Segmenter": "engine.predict",
     "SideOutputs": "interfaces",
     "TrainedRun": "api",
+    "ablate": "api",
     "evaluate": "api",
     "hookimpl": "hookspecs",
     "load": "api",
@@ -85,6 +86,7 @@ __all__ = [
     "Segmenter",
     "SideOutputs",
     "TrainedRun",
+    "ablate",
     "evaluate",
     "hookimpl",
     "load",

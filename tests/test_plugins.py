@@ -15,6 +15,7 @@ from cxrkit import plugins as plugins_module
 from cxrkit.errors import PluginError
 from cxrkit.hookspecs import GROUP
 from cxrkit.plugins import Plugins, PluginStatus, installed, load_plugins
+from cxrkit.registry import KINDS
 
 GOOD = """
 from cxrkit import hookimpl
@@ -232,7 +233,7 @@ def test_the_builtins_come_first_and_are_whole() -> None:
     loaded = load_plugins()
     first = loaded.statuses[0]
     assert (first.name, first.distribution, first.error) == ("builtin", "cxrkit", None)
-    assert {component.kind for component in first.components} == {"model", "loss", "augment", "dataset"}
+    assert {component.kind for component in first.components} == set(KINDS)
 
 
 def test_the_installed_plugins_are_loaded_once_a_process(monkeypatch: pytest.MonkeyPatch) -> None:

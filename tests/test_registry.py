@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor
 
 from cxrkit.errors import ConfigError, CxrkitError, PluginError
-from cxrkit.interfaces import Augment, Batch, Dataset, Loss, Model
+from cxrkit.interfaces import Augment, Batch, Dataset, Launcher, Loss, Model, PretrainedWeights
 from cxrkit.registry import KINDS, RESERVED, Component, Registry
 
 
@@ -265,7 +265,14 @@ class TestBuild:
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_every_kind_has_its_interface(self, kind: str) -> None:
-        interfaces = {"model": Model, "loss": Loss, "augment": Augment, "dataset": Dataset}
+        interfaces = {
+            "model": Model,
+            "loss": Loss,
+            "augment": Augment,
+            "dataset": Dataset,
+            "launcher": Launcher,
+            "weights": PretrainedWeights,
+        }
         module, _, attribute = KINDS[kind].interface.partition(":")
         assert getattr(sys.modules[module], attribute) is interfaces[kind]
 

@@ -163,10 +163,18 @@ def test_a_bad_film_does_not_stop_the_others(cxrkit, trained, film, tmp_path) ->
     assert outcome.err.startswith(f"Error: {bad}")
 
 
-def test_predict_without_weights_says_how_to_get_some(cxrkit, film) -> None:
-    outcome = cxrkit("predict", film)
+def test_predict_without_weights_uses_those_that_come_with_cxrkit_and_says_so(cxrkit, film, tmp_path) -> None:
+    outcome = cxrkit("predict", film, "--out", tmp_path / "found")
+    assert outcome.code == 0, outcome.err
+    assert "Weights: lungs-heart of cxrkit" in outcome.err
+    assert "not for diagnosis" in " ".join(outcome.err.split())
+    assert (tmp_path / "found" / "predictions.csv").is_file()
+
+
+def test_predict_with_unknown_weights_names_those_there_are(cxrkit, film) -> None:
+    outcome = cxrkit("predict", film, "--weights", "lungs-hart")
     assert outcome.code == 2
-    assert "cxrkit train" in outcome.err
+    assert "lungs-heart" in outcome.err
 
 
 def test_predict_refuses_weights_of_another_kind(cxrkit, film) -> None:

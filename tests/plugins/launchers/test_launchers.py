@@ -72,8 +72,12 @@ def test_local_threads_and_gpus_are_shared_out(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     launcher = component("local").build(per_gpu=2, threads=1)
     assert launcher.slots == 4
-    code = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'], os.environ['OMP_NUM_THREADS'])"
+    code = (
+        "import os, pathlib, time\nprint(os.environ['CUDA_VISIBLE_DEVICES'], os.environ['OMP_NUM_THREADS'], flush=True)\n"
+        f"while not pathlib.Path({str(tmp_path / 'go')!r}).exists(): time.sleep(0.02)"
+    )
     started = [launcher.start(job(tmp_path, str(index), code)) for index in range(4)]
+    (tmp_path / "go").touch()
     assert [wait(one) for one in started] == [0, 0, 0, 0]
     said = [(tmp_path / f"{index}.log").read_text().split() for index in range(4)]
     assert said == [["3", "1"], ["5", "1"], ["3", "1"], ["5", "1"]]
