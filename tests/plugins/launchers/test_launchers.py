@@ -73,7 +73,8 @@ def test_local_threads_and_gpus_are_shared_out(monkeypatch: pytest.MonkeyPatch, 
     launcher = component("local").build(per_gpu=2, threads=1)
     assert launcher.slots == 4
     code = (
-        "import os, pathlib, time\nprint(os.environ['CUDA_VISIBLE_DEVICES'], os.environ['OMP_NUM_THREADS'], flush=True)\n"
+        "import os, pathlib, time\n"
+        "print(os.environ['CUDA_VISIBLE_DEVICES'], os.environ['OMP_NUM_THREADS'], flush=True)\n"
         f"while not pathlib.Path({str(tmp_path / 'go')!r}).exists(): time.sleep(0.02)"
     )
     started = [launcher.start(job(tmp_path, str(index), code)) for index in range(4)]
