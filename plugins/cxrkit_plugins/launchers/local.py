@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -74,6 +75,7 @@ class _Process(RunningJob):
                     stderr=subprocess.STDOUT,
                     env=environment,
                     start_new_session=True,
+                    preexec_fn=_stop_with_parent if _PRCTL is not None else None,
                 )
         except OSError as error:
             raise StorageError(f"{job.name}: can't be started: {error}.", "Check the disk and the memory.") from error
@@ -87,6 +89,19 @@ class _Process(RunningJob):
                 self.process.terminate()
             else:
                 os.killpg(self.process.pid, signal.SIGINT)
+
+
+_PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+_PR_SET_PDEATHSIG = 1
+
+
+def _stop_with_parent() -> None:
+    """In the new process: let the kernel send it a Ctrl-C when its coordinator dies, by kill -9 too.
+
+    Otherwise it would train on, while the next coordinator goes on with the same run.
+    """
+    assert _PRCTL is not None
+    _PRCTL(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def _visible_gpus() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -66,6 +67,33 @@ def test_stop_is_heard_as_ctrl_c(local: Launcher, tmp_path: Path) -> None:
     running.stop()
     assert wait(running) == 130
     assert "saved" in (tmp_path / "patient.log").read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
+def test_jobs_stop_when_their_coordinator_is_killed(tmp_path: Path) -> None:
+    work = f"""
+import pathlib, time
+here = pathlib.Path({str(tmp_path)!r})
+try:
+    (here / 'on').touch(); time.sleep(60)
+except KeyboardInterrupt:
+    (here / 'stopped').touch()
+"""
+    coordinator = f"""
+import os, pathlib, signal, sys, time
+from cxrkit import Job
+from cxrkit_plugins.launchers.local import LocalLauncher
+here = pathlib.Path({str(tmp_path)!r})
+LocalLauncher(workers=1, threads=1).start(Job('x', (sys.executable, '-c', {work!r}), here / 'log'))
+while not (here / 'on').exists(): time.sleep(0.02)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-c", coordinator], check=False, timeout=60)
+    assert killed.returncode == -9
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "stopped").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert (tmp_path / "stopped").exists()
 
 
 def test_local_threads_and_gpus_are_shared_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
