@@ -102,6 +102,18 @@ class SplitConfig(_Part):
         return int(value) if value >= 1 else value
 
 
+class UnlabelledConfig(_Part):
+    """Self-training: films without masks train as well, on masks that the averaged network draws while it trains."""
+
+    films: Literal["rest"] | Path = Field(
+        "rest",
+        description="a folder of films, or 'rest': films of the data that neither train nor test, whose masks are "
+        "not looked at",
+    )
+    share: float = Field(0.5, gt=0, lt=1, description="of the films that a step draws, how many are without masks")
+    start: float = Field(0.3, ge=0, lt=1, description="share of the steps after which they join")
+
+
 class TrainConfig(_Part):
     """The training loop. Budgets are counted in steps: updates of the network."""
 
@@ -148,6 +160,7 @@ class RunConfig(_Part):
     background: bool = Field(True, description="a last channel for what belongs to no structure, as in the paper")
     preprocess: PreprocessConfig = Field(default_factory=PreprocessConfig)
     split: SplitConfig = Field(default_factory=SplitConfig)
+    unlabelled: UnlabelledConfig | None = Field(None, description="null: only films with masks train")
     train: TrainConfig = Field(default_factory=TrainConfig)
     seed: int = Field(0, ge=0, lt=2**31, description="of the split, the initial weights and all randomness")
 
@@ -238,6 +251,7 @@ def _known_keys(path: Sequence[int | str]) -> list[str]:
         "preprocess": PreprocessConfig,
         "preprocess.clahe": ClaheConfig,
         "split": SplitConfig,
+        "unlabelled": UnlabelledConfig,
         "train": TrainConfig,
     }
     found = parts.get(".".join(str(step) for step in path), RunConfig)
@@ -270,7 +284,10 @@ def anchored(config: RunConfig) -> RunConfig:
     root, file = config.data.root, config.split.file
     data = config.data.model_copy(update={"root": home_path(root).resolve() if root else None})
     split = config.split.model_copy(update={"file": home_path(file).resolve() if file else None})
-    return config.model_copy(update={"data": data, "split": split})
+    unlabelled = config.unlabelled
+    if unlabelled is not None and isinstance(unlabelled.films, Path):
+        unlabelled = unlabelled.model_copy(update={"films": home_path(unlabelled.films).resolve()})
+    return config.model_copy(update={"data": data, "split": split, "unlabelled": unlabelled})
 
 
 def to_yaml(config: RunConfig) -> str:

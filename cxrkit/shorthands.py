@@ -18,6 +18,7 @@ PATHS: dict[str, str] = {
     "test_size": "split.test_size",
     "validation": "split.validation",
     "split": "split.file",
+    "unlabelled": "unlabelled.films",
     "steps": "train.steps",
     "epochs": "train.epochs",
     "batch_size": "train.batch_size",
@@ -60,6 +61,8 @@ def apply_settings(config: dict[str, Any], values: Mapping[str, Any], settings: 
             assign(config, "model", value, settings)
         elif key == "train_size":
             assign(config, PATHS[key], None if value == "all" else value, settings)
+        elif key == "unlabelled" and value in (None, "none"):
+            config["unlabelled"] = None
         elif key in PATHS:
             assign(config, PATHS[key], value, settings)
         elif key == "loss" and isinstance(value, str):

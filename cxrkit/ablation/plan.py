@@ -302,7 +302,7 @@ def _label(value: Any) -> str:
 
 def _said(name: str, level: str, between: str) -> str:
     """A level with its factor's name, where it doesn't say enough alone."""
-    told = name in _SHOWN_ALONE or not re.fullmatch(r"[\d.e+-]+|all|none|true|false|null", level)
+    told = name in _SHOWN_ALONE or not re.fullmatch(r"[\d.e+-]+|all|rest|none|true|false|null", level)
     return level if told else f"{name}{between}{level}"
 
 

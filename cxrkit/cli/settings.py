@@ -24,6 +24,7 @@ DEFAULTS: dict[str, str] = {
     "test_size": "0.15",
     "validation": "0.1",
     "split": "drawn by --seed",
+    "unlabelled": "none",
     "steps": "1000",
     "epochs": "--steps holds",
     "batch_size": "5",
@@ -122,7 +123,9 @@ def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError("--steps and --epochs were both given.", "Give one: both say how long to train.")
     flags: dict[str, Any] = {}
     for name, value in values.items():
-        if value is not None:
+        if name == "unlabelled" and value == "none":
+            flags["unlabelled"] = None
+        elif value is not None:
             *parts, key = PATHS[name].split(".")
             place = flags
             for part in parts:

@@ -101,6 +101,16 @@ def train(
         ),
     ] = None,
     split: Annotated[Path | None, _option("--split", _FILMS, "Use a run's split.json again.", metavar="FILE")] = None,
+    unlabelled: Annotated[
+        str | None,
+        _option(
+            "--unlabelled",
+            _FILMS,
+            "Self-training on films without masks too: a folder, 'rest' for the data's films that neither train nor "
+            "test, or 'none'.",
+            metavar="FOLDER|rest|none",
+        ),
+    ] = None,
     steps: Annotated[
         int | None,
         _option(
@@ -206,6 +216,7 @@ def train(
         "test_size": test_size,
         "validation": validation,
         "split": split,
+        "unlabelled": unlabelled,
         "steps": steps,
         "epochs": epochs,
         "batch_size": batch_size,

@@ -2,7 +2,7 @@
 
 Layout of the HDF5 file, N films, K structures, side S:
 
-* `images` uint16 `(N, S, S)`, `masks` bool `(N, K, S, S)`: a chunk a plane, compressed, with checksums;
+* `images` uint16 `(N, S, S)`, `masks` bool `(N, K, S, S)`, K may be 0: a chunk a plane, compressed, with checksums;
 * `original_shape` int64 `(N, 2)`, `content` int64 `(N, 4)`, `spacing` float64 `(N, 2)` with NaN for unknown;
 * attributes `format`, `key`, `recipe` (JSON), `content_hash`.
 """
@@ -111,7 +111,9 @@ def prepare(dataset: Dataset, entry: Entry, structures: Sequence[str], config: P
     """Read and preprocess one film and its masks."""
     sample = read_sample(dataset, entry, structures)
     image, placement = preprocess_film(sample.image, config, spacing=sample.spacing)
-    masks = np.stack([preprocess_mask(sample.masks[name], placement) for name in structures])
+    masks = np.zeros((len(structures), config.size, config.size), dtype=bool)
+    for channel, name in enumerate(structures):
+        masks[channel] = preprocess_mask(sample.masks[name], placement)
     return Prepared(image, masks, placement)
 
 
@@ -146,7 +148,9 @@ def _fill(
     options = {"compression": "lzf", "shuffle": True, "fletcher32": True}
     planes = (total, len(recipe.structures), size, size)
     images = file.create_dataset("images", (total, size, size), np.uint16, chunks=(1, size, size), **options)
-    masks = file.create_dataset("masks", planes, np.bool_, chunks=(1, 1, size, size), **options)
+    # A store of films without masks has no plane of masks, which HDF5 can't divide into chunks.
+    chunked = {"chunks": (1, 1, size, size), **options} if recipe.structures else {}
+    masks = file.create_dataset("masks", planes, np.bool_, **chunked)
     digest = ContentHash(recipe.structures)
     placements: list[Placement] = []
 
@@ -155,7 +159,8 @@ def _fill(
 
     for index, prepared in enumerate(read_ahead(work, recipe.entries, workers)):
         images[index] = prepared.image
-        masks[index] = prepared.masks
+        if recipe.structures:
+            masks[index] = prepared.masks
         disk.check()
         digest.add(recipe.entries[index].id, prepared)
         placements.append(prepared.placement)

@@ -42,12 +42,14 @@ def _is_text(name: str) -> bool:
 
 
 def choose_structures(dataset: Dataset, asked: Sequence[str] | None) -> tuple[str, ...]:
-    """The structures asked for, or all of the dataset's.
+    """The structures asked for, or all of the dataset's. None may be asked of a dataset that has none.
 
     Raises:
         DataError: one is unknown or named twice, or none is.
     """
     known = tuple(dataset.structures)
+    if not known and asked is not None and not asked:
+        return ()  # films without masks
     if not known or BACKGROUND in known:
         fault = f"one called '{BACKGROUND}', which cxrkit adds itself" if known else "no structures"
         raise ContractError(f"{_name(dataset)} has {fault}.", "Mend the dataset: name what its masks show.")

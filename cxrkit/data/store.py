@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -76,19 +76,32 @@ class Store:
         Raises:
             StorageError: the file is gone or has been damaged since it was opened.
         """
-        images = np.empty((len(indices), self.size, self.size), dtype=np.uint16)
-        masks = np.empty((len(indices), len(self.structures), self.size, self.size), dtype=np.bool_)
+        return self._planes("images", indices), self._planes("masks", indices)
+
+    def _planes(self, name: Literal["images", "masks"], indices: Sequence[int]) -> np.ndarray:
+        shape = (self.size, self.size) if name == "images" else (len(self.structures), self.size, self.size)
+        planes = np.empty((len(indices), *shape), dtype=np.uint16 if name == "images" else np.bool_)
         try:
             with _open(self.path) as file:
-                stored_images, stored_masks = file["images"], file["masks"]
+                stored = file[name]
                 for position, index in enumerate(indices):
-                    images[position] = stored_images[int(index)]
-                    masks[position] = stored_masks[int(index)]
+                    planes[position] = stored[int(index)]
         except (OSError, RuntimeError, KeyError) as error:
             raise StorageError(
                 f"{self.path}: the store can't be read any more: {error}.", "Run the same line again; it is made anew."
             ) from error
-        return images, masks
+        return planes
+
+    def input_images(self, indices: Sequence[int], *, standardise: bool) -> Tensor:
+        """What the network sees: float32 `(n, 1, S, S)`.
+
+        Raises:
+            StorageError: see `load`.
+        """
+        inputs = np.empty((len(indices), 1, self.size, self.size), dtype=np.float32)
+        for position, (index, image) in enumerate(zip(indices, self._planes("images", indices), strict=True)):
+            inputs[position] = to_input(image, self.placements[index], standardise=standardise)
+        return torch.from_numpy(inputs)
 
     def input_tensors(self, indices: Sequence[int], *, background: bool, standardise: bool) -> tuple[Tensor, Tensor]:
         """What the network sees and should say: float32 `(n, 1, S, S)` and float32 `(n, C, S, S)` of 0 and 1.
@@ -98,15 +111,12 @@ class Store:
         Raises:
             StorageError: see `load`.
         """
-        images, masks = self.load(indices)
-        inputs = np.empty((len(images), 1, self.size, self.size), dtype=np.float32)
-        for position, index in enumerate(indices):
-            inputs[position] = to_input(images[position], self.placements[index], standardise=standardise)
+        masks = self._planes("masks", indices)
         targets = np.empty((len(masks), len(self.channels(background=background)), self.size, self.size), np.float32)
         targets[:, : len(self.structures)] = masks
         if background:
             targets[:, -1] = ~masks.any(axis=1)
-        return torch.from_numpy(inputs), torch.from_numpy(targets)
+        return self.input_images(indices, standardise=standardise), torch.from_numpy(targets)
 
 
 def open_store(

@@ -19,8 +19,7 @@ class FilmBatches:
         self.films, self.positions, self.device = films, indices, device
         self.standardise = config.preprocess.standardise
         self.held: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
-        needed = 4 * config.preprocess.size**2 * (1 + len(films.channels)) * len(indices)
-        self.resident = needed < 0.5 * _free_memory(device)
+        self.resident = fits(4 * config.preprocess.size**2 * (1 + len(films.channels)) * len(indices), device)
         if self.resident:
             self.images, self.targets = self._load(indices)
 
@@ -46,6 +45,11 @@ class FilmBatches:
                 return loaded
             self.held[key] = loaded
         return self.held[key]
+
+
+def fits(needed: int, device: torch.device) -> bool:
+    """Whether so many bytes are less than half of a device's free memory."""
+    return needed < 0.5 * _free_memory(device)
 
 
 def _free_memory(device: torch.device) -> float:

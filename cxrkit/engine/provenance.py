@@ -14,13 +14,16 @@ from cxrkit.config import ComponentConfig, RunConfig
 from cxrkit.engine.films import Films
 from cxrkit.engine.hardware import choose_precision, describe_hardware
 from cxrkit.engine.run import Provenance, RunDirectory
+from cxrkit.engine.unlabelled import Unlabelled
 from cxrkit.errors import DataError, PluginError
 from cxrkit.registry import Registry
 
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "lightning-fabric", "kornia", "segmentation-models-pytorch")
 
 
-def collect_provenance(config: RunConfig, registry: Registry, films: Films, device: torch.device) -> Provenance:
+def collect_provenance(
+    config: RunConfig, registry: Registry, films: Films, unlabelled: Unlabelled | None, device: torch.device
+) -> Provenance:
     """The record of a run that begins now."""
     components = [registry.get(kind, item.name) for kind, item in _components(config)]
     return Provenance(
@@ -33,6 +36,7 @@ def collect_provenance(config: RunConfig, registry: Registry, films: Films, devi
         channels=films.channels,
         data=config.data.name,
         fingerprint=films.store.content_hash,
+        unlabelled=own_fingerprint(unlabelled),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
@@ -69,16 +73,33 @@ def _components(config: RunConfig) -> list[tuple[str, ComponentConfig]]:
 
 
 def check_fingerprint(run: RunDirectory, films: Films) -> None:
-    """Make sure that a run goes on with the films that it began with.
+    """Make sure that a run is continued or judged with the films that it began with.
 
     Raises:
         DataError: the films, masks or their preprocessing have changed.
     """
-    recorded = run.provenance().fingerprint
-    if recorded != films.store.content_hash:
+    _must_agree(run, "films", films.store.content_hash, run.provenance().fingerprint)
+
+
+def check_unlabelled(run: RunDirectory, unlabelled: Unlabelled | None) -> None:
+    """Make sure that a run goes on with the films without masks that it began with.
+
+    Raises:
+        DataError: they or their preprocessing have changed.
+    """
+    _must_agree(run, "films without masks", own_fingerprint(unlabelled), run.provenance().unlabelled)
+
+
+def own_fingerprint(unlabelled: Unlabelled | None) -> str | None:
+    """The fingerprint of a folder of films without masks; None where there is none beside the data itself."""
+    return unlabelled.store.content_hash if unlabelled is not None and unlabelled.own else None
+
+
+def _must_agree(run: RunDirectory, what: str, now: str | None, then: str | None) -> None:
+    if now != then:
         raise DataError(
-            f"{run.path}: the films have changed since this run began (fingerprint {films.store.content_hash[:12]}, "
-            f"was {recorded[:12]}).",
+            f"{run.path}: the {what} have changed since this run began (fingerprint {(now or 'none')[:12]}, was "
+            f"{(then or 'none')[:12]}).",
             "Put them back as they were, or start a new run in another folder.",
         )
 

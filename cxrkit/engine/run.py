@@ -36,6 +36,7 @@ class Provenance(BaseModel):
         precision: that of the network's arithmetic: 32 or bf16.
         channels: the output channels.
         data: dataset's name; `fingerprint` is a hash of the preprocessed films and masks.
+        unlabelled: a hash of the preprocessed films of a folder of films without masks; None where none train.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -49,6 +50,7 @@ class Provenance(BaseModel):
     channels: tuple[str, ...]
     data: str
     fingerprint: str
+    unlabelled: str | None = None
     started: str
 
 

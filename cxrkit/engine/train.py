@@ -27,11 +27,12 @@ from cxrkit.engine.forward import (
 )
 from cxrkit.engine.hardware import make_fabric
 from cxrkit.engine.observer import Observer, Silent
-from cxrkit.engine.provenance import check_fingerprint, check_plugins, collect_provenance
+from cxrkit.engine.provenance import check_fingerprint, check_plugins, check_unlabelled, collect_provenance
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.sampling import Sampler, derive_seed, generator
 from cxrkit.engine.schedule import averaging, learning_rate
 from cxrkit.engine.stopping import stop_requests
+from cxrkit.engine.unlabelled import PseudoLabels, Unlabelled, find_unlabelled
 from cxrkit.errors import ConfigError, CxrkitError, TrainingError
 from cxrkit.interfaces import Augment, Batch, Loss, Model, SideOutputs
 from cxrkit.registry import Component, Registry
@@ -66,6 +67,7 @@ def train(run: RunDirectory, registry: Registry, observer: Observer | None = Non
         fabric.barrier()  # the first process makes the store, the others find it made
     try:
         films = prepare_films(config.model_copy(update={"split": _saved_split(run, config)}), registry, listener)
+        unlabelled = find_unlabelled(config, films, listener)
     except KeyboardInterrupt:
         raise TrainingInterruptedError(
             "Stopped before the first step.", f"Begin again with: cxrkit train --resume {run.path}"
@@ -74,10 +76,10 @@ def train(run: RunDirectory, registry: Registry, observer: Observer | None = Non
         fabric.barrier()
         if not run.split_file.is_file():
             films.split.save(run.split_file)
-        _record(run, config, registry, films, fabric)
+        _record(run, config, registry, films, unlabelled, fabric.device)
     try:
         with stop_requests() as stop:
-            _Training(run, config, registry, films, fabric, listener).go(stop)
+            _Training(run, config, registry, films, unlabelled, fabric, listener).go(stop)
     except torch.OutOfMemoryError as error:
         raise TrainingError(
             f"The {fabric.device.type} device ran out of memory.",
@@ -90,11 +92,19 @@ def _saved_split(run: RunDirectory, config: RunConfig) -> Any:
     return config.split.model_copy(update={"file": run.split_file}) if run.split_file.is_file() else config.split
 
 
-def _record(run: RunDirectory, config: RunConfig, registry: Registry, films: Films, fabric: Fabric) -> None:
+def _record(
+    run: RunDirectory,
+    config: RunConfig,
+    registry: Registry,
+    films: Films,
+    unlabelled: Unlabelled | None,
+    device: torch.device,
+) -> None:
     if (run.path / "provenance.json").is_file():
         check_fingerprint(run, films)
+        check_unlabelled(run, unlabelled)
     else:
-        run.save_provenance(collect_provenance(config, registry, films, fabric.device))
+        run.save_provenance(collect_provenance(config, registry, films, unlabelled, device))
 
 
 @dataclass
@@ -103,6 +113,7 @@ class _Training:
     config: RunConfig
     registry: Registry
     films: Films
+    unlabelled: Unlabelled | None
     fabric: Fabric
     observer: Observer
     step: int = 0
@@ -131,6 +142,8 @@ class _Training:
         epochs = config.train.epochs
         self.steps = epochs * self.sampler.steps_per_epoch if epochs else config.train.steps
         self.batches = FilmBatches(self.films, self.films.indices(train_ids), fabric.device, config)
+        wild = self.unlabelled
+        self.pseudo_labels = PseudoLabels(wild, self.steps, fabric.device, config) if wild is not None else None
         paper = config.train.protocol == "paper"
         self.judges = self.films.split.test if paper else self.films.split.validation
 
@@ -186,6 +199,9 @@ class _Training:
         torch.manual_seed(derive_seed(seed, "step", self.step, rank))  # dropout and the like
         random = generator(seed, "augment", self.step, rank)
         batch = self.batches.take(self.sampler.indices(self.step, rank))
+        if self.pseudo_labels is not None and self.step >= self.pseudo_labels.start:
+            with self.fabric.autocast():
+                batch = self.pseudo_labels.join(batch, self._kept(), generator(seed, "unlabelled", self.step, rank))
         batch = augment_batch(self.augments, batch, random)
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr(self.step)

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from cxrkit.data.images import FILM_SUFFIXES
+from cxrkit.data.unlabelled import films_below
 from cxrkit.engine.observer import Observer
 from cxrkit.engine.predict import Segmentation, Segmenter
 from cxrkit.errors import ConfigError, CxrkitError, DataError
@@ -116,15 +117,7 @@ def _films_below(folder: Path, out: Path) -> list[Path]:
             f"--out {out}: is the folder of the films; masks would be taken for films the next time.",
             f"Choose another folder, such as --out {out / 'predictions'}.",
         )
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in FILM_SUFFIXES
-        and not path.name.startswith(".")
-        # A link to nowhere is told as a film that can't be read.
-        and (path.is_file() or path.is_symlink())
-        and not path.parent.resolve().is_relative_to(results)
-    )
+    return [path for path in films_below(folder) if not path.parent.resolve().is_relative_to(results)]
 
 
 def _write(result: Segmentation, path: Path, folder: Path, probabilities: bool) -> PredictionRow:

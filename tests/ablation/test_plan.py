@@ -52,6 +52,13 @@ def test_exclusions_leave_arms_out() -> None:
     ]
 
 
+def test_films_without_masks_are_a_factor() -> None:
+    runs = plan(factors={"unlabelled": ["none", "rest"]}).runs(registry())
+    assert runs[0].config.unlabelled is None
+    assert runs[1].config.unlabelled is not None
+    assert [run.arm.label for run in runs] == ["unlabelled none", "unlabelled rest"]
+
+
 def test_named_levels_set_several_things() -> None:
     made = plan(factors={"normalisation": {"slow": {"model.norm_momentum": 0.01}, "group": {"model.norm": "group"}}})
     slow, group = made.runs(registry())

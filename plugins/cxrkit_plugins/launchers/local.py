@@ -32,14 +32,15 @@ class LocalLauncher(Launcher):
             int | None, Field(ge=1, description="runs side by side (null: per_gpu a GPU, or one a CPU core, at most 4)")
         ] = None,
         threads: Annotated[
-            int | None, Field(ge=1, description="threads of each run (null: the cores shared evenly)")
+            int | None,
+            Field(ge=1, description="threads of each run (null: OMP_NUM_THREADS, or the cores shared evenly)"),
         ] = None,
         per_gpu: Annotated[int, Field(ge=1, description="runs that share a GPU")] = 1,
     ) -> None:
         gpus = _visible_gpus()
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.workers = workers or (len(gpus) * per_gpu if gpus else min(cores, 4))
-        self.threads = threads or max(1, cores // self.workers)
+        self.threads = threads or _asked_threads() or max(1, cores // self.workers)
         self.places = [gpus[index % len(gpus)] for index in range(self.workers)] if gpus else [""] * self.workers
         self.running: list[_Process | None] = [None] * self.workers
 
@@ -102,6 +103,12 @@ def _stop_with_parent() -> None:
     """
     assert _PRCTL is not None
     _PRCTL(_PR_SET_PDEATHSIG, signal.SIGINT)
+
+
+def _asked_threads() -> int | None:
+    """What the user's `OMP_NUM_THREADS` says; more threads than free cores make a training many times slower."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(asked) if asked.isdecimal() and int(asked) > 0 else None
 
 
 def _visible_gpus() -> list[str]:

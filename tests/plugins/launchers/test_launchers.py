@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -52,6 +53,17 @@ def test_local_jobs_run_side_by_side_and_say_how_they_ended(local: Launcher, tmp
     two = local.start(job(tmp_path, "two", meet.format(me="b", other="a", status=5)))
     assert (wait(one), wait(two)) == (0, 5)
     assert "b met a" in (tmp_path / "two.log").read_text()
+
+
+@pytest.mark.parametrize(("asked", "settings", "given"), [("3", {}, "3"), ("3", {"threads": 2}, "2"), ("", {}, None)])
+def test_local_jobs_use_the_threads_that_were_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, settings: dict[str, int], given: str | None
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    launcher = component("local").build(workers=1, **settings)
+    assert wait(launcher.start(job(tmp_path, "one", "import os; print(os.environ['OMP_NUM_THREADS'])"))) == 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    assert (tmp_path / "one.log").read_text().strip() == (given or str(cores))
 
 
 def test_stop_is_heard_as_ctrl_c(local: Launcher, tmp_path: Path) -> None:
