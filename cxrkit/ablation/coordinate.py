@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from cxrkit.ablation.energy import EnergyMeter
 from cxrkit.ablation.plan import PlannedRun
 from cxrkit.ablation.results import log_event, read_events, read_scores
 from cxrkit.config import save_config
@@ -166,6 +167,7 @@ class _Coordinator:
         self.path, self.runs, self.launcher, self.listener = path, runs, launcher, listener
         self.launcher_name, self.score = launcher_name, score
         self.began = time.monotonic()
+        self.meter = EnergyMeter()
         self.running: dict[int, tuple[RunningJob, float]] = {}
         self.states: list[Literal["waiting", "running", "finished", "failed"]] = [
             "finished" if self.is_done(run) else "waiting" for run in runs
@@ -187,6 +189,7 @@ class _Coordinator:
 
     def turn(self) -> None:
         """Start what there is room for, and note what has ended."""
+        self.meter.look()
         for index, (job, since) in list(self.running.items()):
             if (status := job.poll()) is not None:
                 del self.running[index]
@@ -232,6 +235,9 @@ class _Coordinator:
                 "seconds": round(seconds, 1),
                 "ended": datetime.now(UTC).isoformat(timespec="seconds"),
                 "launcher": self.launcher_name,
+                # Of this whole machine, since the event before.
+                "machine_joules": self.meter.take(),
+                "counters": self.meter.sources,
             },
         )
 

@@ -46,6 +46,9 @@ class RunResult:
             else the same as `honest`.
         error: the message of its last try, if that failed.
         seconds: wall time of its tries; None where that isn't known.
+        joules: what the coordinating machine took while they ended; None where it has no counters. Summed over all
+            runs of an ablation, it is what that took.
+        counters: which counters these joules are from.
     """
 
     arm: Arm
@@ -57,6 +60,8 @@ class RunResult:
     paper: Evaluation | None = None
     error: str | None = None
     seconds: float | None = None
+    joules: float | None = None
+    counters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,7 @@ def _read(path: Path, arm: Arm, seed: int, events: Sequence[dict[str, Any]]) -> 
     elif run.config_file.is_file():
         state = "stopped"
     timed = [event["seconds"] for event in own if isinstance(event.get("seconds"), int | float)]
+    metered = [event for event in own if isinstance(event.get("machine_joules"), int | float)]
     return RunResult(
         arm,
         seed,
@@ -122,6 +128,8 @@ def _read(path: Path, arm: Arm, seed: int, events: Sequence[dict[str, Any]]) -> 
         paper,
         str(own[-1].get("error") or "ended without a message") if state == "failed" else None,
         sum(timed) if timed else None,
+        sum(event["machine_joules"] for event in metered) if metered else None,
+        tuple(dict.fromkeys(str(name) for event in metered for name in event.get("counters") or ())),
     )
 
 

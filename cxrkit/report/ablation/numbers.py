@@ -334,8 +334,20 @@ def _facts(results: Results) -> dict[str, str]:
         "precision": told([r.precision for r in records]),
         "versions": told([f"cxrkit {r.cxrkit}, torch {r.packages.get('torch')}, Python {r.python}" for r in records]),
         "process time": f"{sum(seconds) / 3600:.2f} h over all runs" if seconds else "unknown",
-        "energy": "not measured",
+        "energy": _energy(results),
     }
+
+
+def _energy(results: Results) -> str:
+    """What the coordinating machine's counters counted, and of which runs that isn't known."""
+    metered = [run for run in results.runs if run.joules is not None]
+    if not metered:
+        return "unknown: no counters could be read (RAPL needs root, GPUs the package nvidia-ml-py)"
+    hours = sum(run.joules or 0.0 for run in metered) / 3.6e6
+    counters = ", ".join(dict.fromkeys(name for run in metered for name in run.counters))
+    begun = sum(run.state != "missing" for run in results.runs)
+    part = "" if len(metered) == begun else f", in {len(metered)} of {begun} runs"
+    return f"{hours:.3g} kWh of the coordinating machine ({counters}), whatever else it did included{part}"
 
 
 def _std(values: Sequence[float]) -> float | None:
