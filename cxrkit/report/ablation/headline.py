@@ -38,7 +38,7 @@ class _Verdict:
 def headline(numbers: Numbers) -> list[str]:
     """A sentence for each primary measure that several arms have."""
     said = [sentence for measure in numbers.primary if (sentence := _sentence(numbers, measure))]
-    return [*said, TESTS_HOLD] if any("p " in sentence for sentence in said) else said
+    return [*said, TESTS_HOLD] if any("Holm" in sentence for sentence in said) else said
 
 
 def _sentence(numbers: Numbers, measure: Measure) -> str | None:
