@@ -108,7 +108,7 @@ def test_without_a_whole_arm_shared_seeds_decide(tmp_path: Path) -> None:
     fake.score("B", noise(2, mean=0.99), 2)
     found = numbers(fake)
     assert best(found, "lungs_dice") == ["A"], "0.95 against 0.94 with the seed that both have"
-    assert "over what all ranked arms have: seed 1)" in first_line(found)
+    assert "on the films of seed 1 that all ranked arms share)" in first_line(found)
     assert any("No arm has every seed" in warning for warning in found.warnings)
 
 
@@ -222,6 +222,7 @@ def test_the_papers_protocol_shows_both_selections(two: Fake) -> None:
         two.write(arm, evaluation([film(f"{n}", chosen) for n in range(8)], "best", "test"))
     found = numbers(two)
     table = seeds_table(found)
+    assert "of the last weights" in table.caption
     row = dict(zip(table.headings, table.rows[1], strict=True))
     assert row["lungs Dice %"] == "80.0"
     assert row["paper DSC % (chosen on test)"] == "95.0"

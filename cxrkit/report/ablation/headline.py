@@ -50,7 +50,8 @@ def _sentence(numbers: Numbers, measure: Measure) -> str | None:
     best, mean = ground.best, measure.text(ground.best_mean)
     names = " and ".join(arm.label for arm in best)
     said = f"{'Highest' if measure.higher_is_better else 'Lowest'} {measure.label}: {names} ({mean}"
-    said += f" over what all ranked arms have: seed {', '.join(map(str, ground.seeds))})" if ground.shared else ")"
+    seeds = ", ".join(str(seed) for seed in ground.seeds)
+    said += f" on the films of seed {seeds} that all ranked arms share)" if ground.shared else ")"
     if len(ground.ranked) == 1:
         said += ", the only arm that can be ranked"
     elif len(best) == len(ground.ranked):

@@ -22,6 +22,10 @@ _MAIN = (
 )
 SEEDS_SAID = "Mean ± standard deviation over seeds; each seed's value is its mean over the test films."
 BOLD_SAID = "Bold: the best mean of the arms that can be ranked."
+CHOSEN_SAID = (
+    "Runs with the paper's protocol: columns «chosen on test» are of the weights that the test films chose, all others "
+    "of the last weights."
+)
 FILMS_SAID = (
     "Mean ± standard deviation over test films, and the mean's 95 % bootstrap interval. A film that several seeds "
     "tested counts once, with its mean."
@@ -71,8 +75,10 @@ def seeds_table(numbers: Numbers) -> Table:
         for index, arm in enumerate(numbers.arms)
         if arm in _told_best(numbers, measure)
     )
-    caption = f"{SEEDS_SAID} {BOLD_SAID}" if bold else SEEDS_SAID
-    return Table(caption, ("arm", "seeds", *(measure.label for measure in measures)), tuple(rows), bold)
+    said = [SEEDS_SAID, *([BOLD_SAID] if bold else [])]
+    if any(measure.key == "paper_dsc_honest_weights" for measure in measures):
+        said.append(CHOSEN_SAID)
+    return Table(" ".join(said), ("arm", "seeds", *(measure.label for measure in measures)), tuple(rows), bold)
 
 
 def _told_best(numbers: Numbers, measure: Measure) -> tuple[ArmNumbers, ...]:
