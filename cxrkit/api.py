@@ -34,7 +34,7 @@ from cxrkit.plugins import registry
 from cxrkit.processes import RUN_VARIABLE, is_first_process
 from cxrkit.registry import Registry
 from cxrkit.report import choose_panels, write_report
-from cxrkit.report.ablation import write_ablation_report
+from cxrkit.report.ablation import Numbers, write_ablation_report
 from cxrkit.report.predictions import Predictions, find_films, predict_films
 
 
@@ -176,6 +176,18 @@ def ablate(
         CxrkitError: a plan, films, launcher or disk that can't be used; runs in `out` that were made otherwise.
         TrainingInterruptedError: Ctrl-C; everything is saved.
     """
+    return run_ablation(plan, out, launcher, launcher_settings, listener, observer)[0]
+
+
+def run_ablation(
+    plan: Plan | Mapping[str, Any] | Path | str,
+    out: Path | str,
+    launcher: str,
+    launcher_settings: Mapping[str, Any] | None = None,
+    listener: Listener | None = None,
+    observer: Observer | None = None,
+) -> tuple[Results, Numbers | None]:
+    """As `ablate`, with the report's numbers too; None where no run is finished."""
     components, path = registry(), Path(out)
     if not isinstance(plan, Plan):
         plan = read_plan(Path(plan)) if isinstance(plan, str | Path) else make_plan(plan)
@@ -193,9 +205,7 @@ def ablate(
         finally:
             worker.close()
         results = load_results(path)
-        if results.count("finished"):
-            write_ablation_report(results, observer)
-    return results
+        return results, write_ablation_report(results, observer) if results.count("finished") else None
 
 
 def search(
@@ -236,15 +246,15 @@ def search(
         return found, evaluate(found.best, observer=observer) if scored else None
 
 
-def report(path: Path | str, *, observer: Observer | None = None) -> Results:
+def report(path: Path | str, *, observer: Observer | None = None) -> Numbers:
     """Write an ablation's report again: `report/report.html`, Markdown, CSV, LaTeX and figures.
+
+    Returns what it shows; `.results` are the runs.
 
     Raises:
         DataError: there is no ablation in that place, or none of its runs is finished.
     """
-    results = load_results(Path(path))
-    write_ablation_report(results, observer)
-    return results
+    return write_ablation_report(load_results(Path(path)), observer)
 
 
 def evaluate(

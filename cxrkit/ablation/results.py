@@ -44,7 +44,7 @@ class RunResult:
         honest: scores of the weights that validation chose, or of the last ones where nothing was chosen.
         paper: scores of the weights that the test films chose, where the run was trained with `protocol: paper`;
             else the same as `honest`.
-        error: the message of its last try, if that failed.
+        error: the message of its last try, if that failed; or what is wrong with its scores.
         seconds: wall time of its tries; None where that isn't known.
         joules: what the coordinating machine took while they ended; None where it has no counters. Summed over all
             runs of an ablation, it is what that took.
@@ -109,13 +109,14 @@ def _read(path: Path, arm: Arm, seed: int, events: Sequence[dict[str, Any]]) -> 
     own = [event for event in events if event.get("run") == folder]
     last_failed = bool(own) and own[-1].get("status") not in (0, 130, -2, -15)
     honest, paper = read_scores(run)
+    error: str | None = None
     state: State = "missing"
     if honest is not None:
         state = "finished"
     elif last_failed:
-        state = "failed"
+        state, error = "failed", str(own[-1].get("error") or "ended without a message")
     elif run.config_file.is_file():
-        state = "stopped"
+        state, error = "stopped", _score_problem(run)
     timed = [event["seconds"] for event in own if isinstance(event.get("seconds"), int | float)]
     metered = [event for event in own if isinstance(event.get("machine_joules"), int | float)]
     return RunResult(
@@ -126,7 +127,7 @@ def _read(path: Path, arm: Arm, seed: int, events: Sequence[dict[str, Any]]) -> 
         state,
         honest,
         paper,
-        str(own[-1].get("error") or "ended without a message") if state == "failed" else None,
+        error,
         sum(timed) if timed else None,
         sum(event["machine_joules"] for event in metered) if metered else None,
         tuple(dict.fromkeys(str(name) for event in metered for name in event.get("counters") or ())),
@@ -134,12 +135,39 @@ def _read(path: Path, arm: Arm, seed: int, events: Sequence[dict[str, Any]]) -> 
 
 
 def read_scores(run: RunDirectory) -> tuple[Evaluation | None, Evaluation | None]:
-    """A run's scores on the test films: the honest ones and those of the paper's selection; None until there."""
-    best, last = (_evaluation(run.evaluation / f"test-{weights}.json") for weights in ("best", "last"))
-    if best is not None and best.selected_on == "test":
+    """A run's scores on the test films: the honest ones and those of the paper's selection; None until there.
+
+    Where weights were chosen, the last ones' scores never stand in for theirs, also where theirs are damaged.
+    """
+    best, last = (_evaluation(_scores_file(run, weights)) for weights in ("best", "last"))
+    if best is None:
+        chosen = _has_best_weights(run) or _scores_file(run, "best").exists()
+        return (None, None) if chosen else (last, last)
+    if best.selected_on == "test":
         return (last, best) if last is not None else (None, None)
-    honest = best or last
-    return honest, honest
+    return best, best
+
+
+def _score_problem(run: RunDirectory) -> str | None:
+    """What keeps a trained run's scores from being used, and what to do; None where it just has none yet."""
+    for weights in ("best", "last"):
+        file = _scores_file(run, weights)
+        if file.exists() and _evaluation(file) is None:
+            option = " --checkpoint last" if weights == "last" and _has_best_weights(run) else ""
+            return f"scores damaged ({file.name}); run: cxrkit evaluate {run.path}{option}"
+    if _scores_file(run, "last").exists() and _has_best_weights(run):
+        return f"its best weights have no scores; run: cxrkit evaluate {run.path}"
+    if _scores_file(run, "best").exists():
+        return f"its last weights have no scores; run: cxrkit evaluate {run.path} --checkpoint last"
+    return None
+
+
+def _scores_file(run: RunDirectory, weights: str) -> Path:
+    return run.evaluation / f"test-{weights}.json"
+
+
+def _has_best_weights(run: RunDirectory) -> bool:
+    return (run.path / "checkpoints" / "best.safetensors").is_file()
 
 
 def _evaluation(file: Path) -> Evaluation | None:

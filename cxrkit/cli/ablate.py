@@ -13,6 +13,7 @@ from cxrkit.errors import ConfigError, TrainingError
 if TYPE_CHECKING:
     from cxrkit.ablation.plan import Plan
     from cxrkit.ablation.results import Results
+    from cxrkit.report.ablation import Numbers
 
 _WHAT, _FIXED, _WHERE, _FILES, _SEARCH = "What to compare", "What all runs share", "Where", "Files and output", "Search"
 
@@ -177,8 +178,8 @@ def report(
     from cxrkit.cli.progress import progress
 
     with progress(quiet=quiet) as observer:
-        results = api.report(ablation, observer=observer)
-    _show(results, as_json=as_json, quiet=quiet)
+        numbers = api.report(ablation, observer=observer)
+    _show(numbers.results, numbers, as_json=as_json, quiet=quiet)
 
 
 def parse_levels(text: str, flag: str) -> list[Any]:
@@ -300,10 +301,8 @@ def _run(plan: Plan, folder: Path, launcher: str, launching: dict[str, Any], *, 
         if dict(plan.base).get("data", {}).get("name") == "phantom":
             say("The films are synthetic: scores say nothing about real ones.")
     with progress(quiet=quiet) as observer, ablation_progress(folder, quiet=quiet) as listener:
-        results = api.ablate(
-            plan, folder, launcher=launcher, launcher_settings=launching, listener=listener, observer=observer
-        )
-    _show(results, as_json=as_json, quiet=quiet)
+        results, numbers = api.run_ablation(plan, folder, launcher, launching, listener, observer)
+    _show(results, numbers, as_json=as_json, quiet=quiet)
     if failed := [run for run in results.runs if run.state == "failed"]:
         lines = [f"{run.arm.label}, seed {run.seed}: {run.error} (all it said: {run.log})" for run in failed]
         raise TrainingError(
@@ -312,19 +311,16 @@ def _run(plan: Plan, folder: Path, launcher: str, launching: dict[str, Any], *, 
         )
 
 
-def _show(results: Results, *, as_json: bool, quiet: bool) -> None:
+def _show(results: Results, numbers: Numbers | None, *, as_json: bool, quiet: bool) -> None:
     from cxrkit.cli.console import say, show, show_json
+    from cxrkit.report.ablation import headline, report_files, rich_arms, summarise_ablation
+    from cxrkit.report.ablation.tables import SEEDS_SAID
 
     if as_json:
-        show_json(_content(results))
+        show_json(_content(numbers or summarise_ablation(results)))
         return
-    if not results.count("finished"):
+    if numbers is None:
         return
-    from cxrkit.report.ablation import rich_arms, summarise_ablation
-    from cxrkit.report.ablation.tables import SEEDS_SAID
-    from cxrkit.report.ablation.write import headline, report_files
-
-    numbers = summarise_ablation(results)
     show(rich_arms(numbers), SEEDS_SAID, "", *headline(numbers))
     if not quiet:
         for warning in numbers.warnings:
@@ -333,10 +329,8 @@ def _show(results: Results, *, as_json: bool, quiet: bool) -> None:
         say("", f"Report: {files['page']} (also {', '.join(file.name for file in list(files.values())[1:])})")
 
 
-def _content(results: Results) -> dict[str, Any]:
-    from cxrkit.report.ablation import summarise_ablation
-
-    numbers = summarise_ablation(results)
+def _content(numbers: Numbers) -> dict[str, Any]:
+    results = numbers.results
     return {
         "ablation": str(results.path),
         "arms": [

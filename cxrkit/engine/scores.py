@@ -14,10 +14,10 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from cxrkit.interfaces import BACKGROUND
 from cxrkit.metrics.cardiothoracic import cardiothoracic_ratio
@@ -82,14 +82,14 @@ class Evaluation(_Record):
         weights: which weights were judged, and the step they are of.
         selected_on: where the choice of weights looked: `validation`, `test` (the paper's way: optimistic), or
             `nothing` (the last step).
-        films: per film.
+        films: per film; at least one.
     """
 
     part: str
     weights: str
     step: int
     selected_on: Literal["validation", "test", "nothing"]
-    films: tuple[FilmScores, ...]
+    films: Annotated[tuple[FilmScores, ...], Field(min_length=1)]
 
     @property
     def structures(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cxrkit.errors import DataError
-from cxrkit.metrics.statistics import bootstrap_interval, compare, holm
+from cxrkit.metrics.statistics import bootstrap_interval, compare, holm, smallest_p
 
 SERIES = st.lists(st.floats(0, 1, allow_nan=False).map(lambda x: round(x, 3)), min_size=2, max_size=30)
 
@@ -43,12 +43,31 @@ def test_equal_series_do_not_differ(values: list[float]) -> None:
     assert (test.p, test.effect, test.difference, test.differing) == (1.0, 0.0, 0.0, 0)
 
 
+def test_rounding_errors_are_no_differences() -> None:
+    test = compare([0.1 + 0.2] * 10, [0.3] * 10)
+    assert (test.p, test.effect, test.difference, test.differing, test.above) == (1.0, 0.0, 0.0, 0, 0)
+
+
+def test_pairs_above_are_counted_and_intervals_only_where_asked_for() -> None:
+    test = compare([0.9, 0.8, 0.7, 0.5], [0.8, 0.9, 0.6, 0.5], interval=False)
+    assert (test.items, test.differing, test.above, test.interval) == (4, 3, 2, None)
+
+
+@pytest.mark.parametrize("items", [1, 4, 6, 9])
+def test_the_smallest_p_is_that_of_differences_in_one_direction(items: int) -> None:
+    assert compare(np.arange(1, items + 1), np.zeros(items)).p == pytest.approx(smallest_p(items))
+
+
 @given(SERIES, st.randoms())
 @settings(max_examples=25, deadline=None)
 def test_the_other_way_round_turns_signs(values: list[float], random: object) -> None:
     other = [random.random() for _ in values]  # type: ignore[attr-defined]
     one, two = compare(values, other), compare(other, values)
     assert one.p == pytest.approx(two.p)
+    assert one.above + two.above == one.differing
+    turned = one.turned()
+    assert (turned.above, turned.effect) == (two.above, pytest.approx(two.effect))
+    assert turned.difference == pytest.approx(two.difference)
     assert one.effect == pytest.approx(-two.effect)
     assert -1 <= one.effect <= 1
     assert 0 < one.p <= 1

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import shlex
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-
-import cv2
 
 from cxrkit.ablation.results import Results
 from cxrkit.engine.observer import Observer, Silent
 from cxrkit.errors import DataError
 from cxrkit.files import write_bytes, write_text
-from cxrkit.report.ablation import tables
-from cxrkit.report.ablation.figures import draw_all_figures
+from cxrkit.report.ablation import csvs, tables
+from cxrkit.report.ablation.caveats import missing_briefly, missing_runs
+from cxrkit.report.ablation.facts import setting
+from cxrkit.report.ablation.figures import STEMS, Drawn, draw_all_figures
+from cxrkit.report.ablation.formats import Table, latex, markdown
+from cxrkit.report.ablation.headline import headline
 from cxrkit.report.ablation.numbers import Numbers, summarise_ablation
-
-#: Pictures of films are embedded as JPEG of at most so many pixels in width.
-_PICTURE_WIDTH, _PICTURE_QUALITY = 1100, 82
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure of the page: its bytes as a data URI, what stands below it, and what a blind reader hears."""
-
-    title: str
-    uri: str
-    caption: str
+from cxrkit.report.ablation.pictures import Picture, film_pictures
 
 
 def write_ablation_report(results: Results, observer: Observer | None = None) -> Numbers:
@@ -47,60 +38,43 @@ def write_ablation_report(results: Results, observer: Observer | None = None) ->
     listener.stage("Writing the report", 3)
     numbers = summarise_ablation(results)
     folder = results.path / "report"
-    write_text(folder / "scores.csv", tables.scores_csv(numbers))
-    write_text(folder / "runs.csv", tables.runs_csv(numbers))
-    write_text(folder / "comparisons.csv", tables.comparisons_csv(numbers))
-    name = results.plan.name
-    main = tables.seeds_table(numbers)
-    described = tables.Table(f"{name}. {main.caption} {_setting(numbers)}", main.headings, main.rows, main.bold)
-    write_text(folder / "table.tex", tables.latex(described, name))
+    write_text(folder / "scores.csv", csvs.scores_csv(numbers))
+    write_text(folder / "runs.csv", csvs.runs_csv(numbers))
+    write_text(folder / "comparisons.csv", csvs.comparisons_csv(numbers))
+    write_text(folder / "table.tex", _latex(numbers))
     listener.advance(1)
-    pictures: list[Picture] = []
-    for stem, (figure, caption) in draw_all_figures(numbers).items():
-        stream = io.BytesIO()
-        figure.savefig(stream, format="png")
-        write_bytes(folder / "figures" / f"{stem}.png", stream.getvalue())
-        pictures.append(Picture(stem.capitalize(), _uri("png", stream.getvalue()), caption))
+    pictures = [_picture(drawn) for drawn in draw_all_figures(numbers)]
+    films = film_pictures(numbers)
+    _write_pictures(folder / "figures", [*pictures, *films])
     listener.advance(2)
-    write_text(folder / "report.md", _markdown(numbers, [(p.title, p.caption) for p in pictures]))
-    films = _films(numbers)
+    write_text(folder / "report.md", _markdown(numbers, pictures, films))
     write_text(folder / "report.html", _page(numbers, pictures, films))
     listener.advance(3)
     return numbers
 
 
-def headline(numbers: Numbers) -> list[str]:
-    """What the ablation shows, in sentences that say no more than the tests do."""
-    said = []
-    for measure in numbers.primary:
-        best = numbers.best(measure.key)
-        if best is None or len([arm for arm in numbers.arms if arm.finished]) < 2:
-            continue
-        worse = [
-            (c.second if c.first == best.arm else c.first)
-            for c in numbers.comparisons
-            if c.measure == measure.key and best.arm in (c.first, c.second) and c.corrected < 0.05
-            if (c.test.difference > 0) == ((c.first == best.arm) == measure.higher_is_better)
-        ]
-        others = sum(arm.finished > 0 for arm in numbers.arms) - 1
-        mean = measure.text(best.cells[measure.key].mean or 0.0)
-        if len(worse) == others:
-            proof = "better than every other arm"
-        elif worse:
-            proof = f"better than {len(worse)} of the {others} other arms; from the rest it can't be told apart"
-        else:
-            proof = "but no arm can be told from it"
-        said.append(f"Highest {measure.label}: {best.arm.label} ({mean}), {proof} (p < 0.05, Holm-corrected).")
-    return said
+def _latex(numbers: Numbers) -> str:
+    name, main = numbers.results.plan.name, tables.seeds_table(numbers)
+    said = [f"{name}.", main.caption, setting(numbers), missing_briefly(numbers)]
+    caption = " ".join(sentence for sentence in said if sentence)
+    return latex(Table(caption, main.headings, main.rows, main.bold), name)
 
 
-def _setting(numbers: Numbers) -> str:
-    facts = numbers.facts
-    seeds = ", ".join(str(seed) for seed in numbers.results.plan.seeds)
-    return (
-        f"Data: {facts['data']}; {facts['test films a seed']} test films; {facts['updates']} updates; input "
-        f"{facts['input']}; protocol {facts['protocol']}; seeds {seeds}."
-    )
+def _picture(drawn: Drawn) -> Picture:
+    stream = io.BytesIO()
+    drawn.figure.savefig(stream, format="png")
+    return Picture(f"{drawn.stem}.png", drawn.title, drawn.caption, stream.getvalue())
+
+
+def _write_pictures(folder: Path, pictures: Sequence[Picture]) -> None:
+    """Write them, and take away those of an earlier report that aren't in this one."""
+    for picture in pictures:
+        write_bytes(folder / picture.file, picture.content)
+    written = {picture.file for picture in pictures}
+    for old in [*(folder / f"{stem}.png" for stem in STEMS), *folder.glob("films-*.jpg")]:
+        if old.name not in written:
+            with suppress(OSError):
+                old.unlink(missing_ok=True)
 
 
 def _again(numbers: Numbers) -> list[str]:
@@ -111,55 +85,35 @@ def _again(numbers: Numbers) -> list[str]:
     ]
 
 
-def _failures(numbers: Numbers) -> list[tuple[str, str]]:
-    """Each run without scores: which, and why."""
-    listed = []
-    for run in numbers.results.runs:
-        if run.state != "finished":
-            why = {"failed": run.error or "", "stopped": "begun, not finished", "missing": "not begun"}[run.state]
-            listed.append((f"{run.arm.label}, seed {run.seed}", f"{run.state}: {why}" if run.error else why))
-    return listed
-
-
-def _markdown(numbers: Numbers, pictures: list[tuple[str, str]]) -> str:
+def _markdown(numbers: Numbers, pictures: Sequence[Picture], films: Sequence[Picture]) -> str:
     parts = [f"# {numbers.results.plan.name}", ""]
     parts += [*(f"- {sentence}" for sentence in headline(numbers)), ""]
-    parts += [*(f"> **{warning}**" for warning in numbers.warnings), ""]
-    if failures := _failures(numbers):
+    for warning in numbers.warnings:
+        parts += [f"> **{warning}**", ""]
+    if failures := missing_runs(numbers):
         parts += ["## Missing runs", "", *(f"- **{run}**: {why}" for run, why in failures), ""]
-    parts += ["## Over seeds", "", _setting(numbers), "", tables.markdown(tables.seeds_table(numbers))]
-    parts += ["## Over films", "", tables.markdown(tables.films_table(numbers))]
-    if numbers.comparisons:
-        told = tables.told_comparisons(numbers)
-        parts += ["## Pairs of arms that differ in one factor", ""]
-        parts += [tables.markdown(tables.pairs_table(numbers, told)), "All pairs: `comparisons.csv`.", ""]
+    parts += ["## Over seeds", "", setting(numbers), "", markdown(tables.seeds_table(numbers))]
+    parts += ["## Over films", "", markdown(tables.films_table(numbers))]
+    told, rest = tables.primary_comparisons(numbers)
+    if told:
+        parts += ["## Pairs of arms that differ in one factor", "", markdown(tables.pairs_table(numbers, told))]
+    if told or rest:
+        parts += ["All pairs in all measures: `comparisons.csv`.", ""]
     if numbers.effects:
-        parts += ["## Main effects", "", tables.markdown(tables.effects_table(numbers))]
+        parts += ["## Main effects", "", markdown(tables.effects_table(numbers))]
     parts += ["## Figures", ""]
-    for title, caption in pictures:
-        parts += [f"![{title}](figures/{title.lower()}.png)", "", caption, ""]
+    for picture in pictures:
+        parts += [f"![{picture.title}](figures/{picture.file})", "", picture.caption, ""]
+    if films:
+        parts += ["## Films: truth and prediction", ""]
+        for picture in films:
+            parts += [f"![{picture.title}](figures/{picture.file})", "", picture.caption, ""]
     parts += ["## What was run", "", *(f"- {name}: {value}" for name, value in numbers.facts.items()), ""]
     parts += ["```bash", *_again(numbers), "```", ""]
     return "\n".join(parts)
 
 
-def _films(numbers: Numbers) -> list[Picture]:
-    """Truth beside prediction, of the best, median and worst film of each arm's first finished seed."""
-    pictures = []
-    for arm in numbers.arms:
-        for run in arm.runs:
-            image = cv2.imread(str(run.run.report / "overlays.png")) if run.state == "finished" else None
-            if image is not None:
-                scale = min(1.0, _PICTURE_WIDTH / image.shape[1])
-                small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-                _, encoded = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _PICTURE_QUALITY])
-                caption = f"{arm.arm.label}, seed {run.seed}: best, median and worst test film by mean Dice."
-                pictures.append(Picture(arm.arm.label, _uri("jpeg", encoded.tobytes()), caption))
-                break
-    return pictures
-
-
-def _page(numbers: Numbers, pictures: list[Picture], films: list[Picture]) -> str:
+def _page(numbers: Numbers, pictures: Sequence[Picture], films: Sequence[Picture]) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -169,14 +123,13 @@ def _page(numbers: Numbers, pictures: list[Picture], films: list[Picture]) -> st
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    told = tables.told_comparisons(numbers)
-    rest = [c for c in numbers.comparisons if c not in told]
+    told, rest = tables.primary_comparisons(numbers)
     return environment.get_template("page.html.jinja").render(
         name=numbers.results.plan.name,
         headline=headline(numbers),
-        setting=_setting(numbers),
+        setting=setting(numbers),
         warnings=numbers.warnings,
-        failures=_failures(numbers),
+        failures=missing_runs(numbers),
         seeds=tables.seeds_table(numbers),
         incomplete=[bool(arm.missing) for arm in numbers.arms],
         over_films=tables.films_table(numbers),
@@ -189,10 +142,6 @@ def _page(numbers: Numbers, pictures: list[Picture], films: list[Picture]) -> st
         again=_again(numbers),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
-
-
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def report_files(path: Path) -> dict[str, Path]:

@@ -1,0 +1,105 @@
+"""One arm's values in one measure, with their two spreads: over seeds, and over films."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from cxrkit.ablation.plan import Arm
+from cxrkit.ablation.results import RunResult
+from cxrkit.metrics.statistics import Interval, bootstrap_interval
+from cxrkit.report.ablation.measures import Measure, film_values, mean_of, sample_std
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measure of one arm.
+
+    Attributes:
+        values: seed to film to value, None where it is lost; only seeds that the measure applies to.
+    """
+
+    values: Mapping[int, Mapping[str, float | None]]
+
+    @cached_property
+    def seeds(self) -> dict[int, float]:
+        """Seed to its mean over films."""
+        means = {seed: mean_of(films) for seed, films in self.values.items()}
+        return {seed: mean for seed, mean in means.items() if mean is not None}
+
+    @cached_property
+    def films(self) -> dict[str, float]:
+        """Film to its mean over the seeds that tested it; only films that have a value."""
+        found: dict[str, list[float]] = defaultdict(list)
+        for films in self.values.values():
+            for film, value in films.items():
+                if value is not None:
+                    found[film].append(value)
+        return {film: float(np.mean(values)) for film, values in found.items()}
+
+    @property
+    def lost(self) -> int:
+        """Values that films should have and don't, over all seeds: told, not dropped in silence."""
+        return sum(value is None for films in self.values.values() for value in films.values())
+
+    @property
+    def tested(self) -> int:
+        """Values that there should be, over all seeds."""
+        return sum(len(films) for films in self.values.values())
+
+    @property
+    def mean(self) -> float | None:
+        """Over seeds."""
+        return float(np.mean(list(self.seeds.values()))) if self.seeds else None
+
+    @property
+    def std(self) -> float | None:
+        """Sample standard deviation over seeds; None for fewer than two."""
+        return sample_std(list(self.seeds.values()))
+
+    @property
+    def film_std(self) -> float | None:
+        """Sample standard deviation over films; None for fewer than two."""
+        return sample_std(list(self.films.values()))
+
+    @cached_property
+    def interval(self) -> Interval | None:
+        """Of the mean over films, 95 %, bootstrap."""
+        return bootstrap_interval(list(self.films.values())) if self.films else None
+
+
+@dataclass(frozen=True)
+class ArmNumbers:
+    """One arm: its cells by the measures' keys, and how its runs stand."""
+
+    arm: Arm
+    cells: Mapping[str, Cell]
+    runs: tuple[RunResult, ...]
+
+    @property
+    def label(self) -> str:
+        """What tables call it."""
+        return self.arm.label
+
+    @property
+    def finished(self) -> int:
+        """How many of its seeds have scores."""
+        return sum(run.state == "finished" for run in self.runs)
+
+    @property
+    def missing(self) -> tuple[RunResult, ...]:
+        """The runs without scores."""
+        return tuple(run for run in self.runs if run.state != "finished")
+
+
+def arm_numbers(arm: Arm, runs: Sequence[RunResult], measures: Sequence[Measure]) -> ArmNumbers:
+    """An arm's cells, from its runs' scores."""
+    cells = {}
+    for measure in measures:
+        values = {run.seed: film_values(run, measure) for run in runs}
+        cells[measure.key] = Cell({seed: films for seed, films in values.items() if films})
+    return ArmNumbers(arm, cells, tuple(runs))

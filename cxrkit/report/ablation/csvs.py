@@ -1,0 +1,79 @@
+"""What an ablation measured, as CSV: unrounded."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+
+from cxrkit.engine.scores import Evaluation
+from cxrkit.report.ablation.numbers import Numbers
+
+
+def scores_csv(numbers: Numbers) -> str:
+    """A line for every film, seed and measure; a lost value is empty. Runs without scores: see `runs.csv`."""
+    factors = [factor.name for factor in numbers.results.plan.factors]
+    rows: list[Sequence[object]] = []
+    for arm in numbers.arms:
+        levels = [arm.arm.levels[name] for name in factors]
+        for run in arm.runs:
+            for measure in numbers.measures:
+                evaluation = measure.evaluation(run)
+                weights = [evaluation.weights, evaluation.step] if evaluation is not None else ["", ""]
+                for film, value in arm.cells[measure.key].values.get(run.seed, {}).items():
+                    shown = "" if value is None else value
+                    rows.append([arm.label, *levels, run.seed, *weights, measure.protocol, film, measure.key, shown])
+    return _csv(["arm", *factors, "seed", "weights", "step", "protocol", "film", "measure", "value"], rows)
+
+
+def runs_csv(numbers: Numbers) -> str:
+    """A line for every planned run: its state, time and error, which weights were judged, and means over films.
+
+    `weights`, `step` and `selected_on` are of the honest scores; `paper_…` of the columns that the paper's selection
+    is for. A measure's `…_lost` says how many films have no value though they should.
+    """
+    factors = [factor.name for factor in numbers.results.plan.factors]
+    keys = [measure.key for measure in numbers.measures]
+    losing = [key for key in keys if any(arm.cells[key].lost for arm in numbers.arms)]
+    rows: list[Sequence[object]] = []
+    for arm in numbers.arms:
+        levels = [arm.arm.levels[name] for name in factors]
+        for run in arm.runs:
+            means = [arm.cells[key].seeds.get(run.seed, "") for key in keys]
+            lost = [sum(v is None for v in arm.cells[key].values.get(run.seed, {}).values()) for key in losing]
+            seconds = "" if run.seconds is None else run.seconds
+            about = [run.state, seconds, run.error or "", *_weights(run.honest), *_weights(run.paper)]
+            rows.append([arm.label, *levels, run.seed, *about, *means, *lost])
+    weights = ["weights", "step", "selected_on"]
+    head = ["state", "seconds", "error", *weights, *(f"paper_{name}" for name in weights)]
+    return _csv(["arm", *factors, "seed", *head, *keys, *(f"{key}_lost" for key in losing)], rows)
+
+
+def comparisons_csv(numbers: Numbers) -> str:
+    """A line for every pair of arms in every measure; no numbers where two arms share no film.
+
+    `p_holm` is corrected within the measure. The differences' intervals are those of the primary measures.
+    """
+    rows: list[Sequence[object]] = []
+    for c in numbers.comparisons:
+        row: list[object] = [c.measure, c.first.label, c.second.label]
+        if (test := c.test) is None:
+            rows.append([*row, 0, *[""] * 8])
+            continue
+        between = (test.interval.low, test.interval.high) if test.interval else ("", "")
+        row += [test.items, test.differing, test.above, test.difference, *between, test.effect, test.p, c.corrected]
+        rows.append(row)
+    numbers_of = ["films", "differing", "a_larger", "difference", "low", "high", "effect", "p", "p_holm"]
+    return _csv(["measure", "a", "b", *numbers_of], rows)
+
+
+def _weights(evaluation: Evaluation | None) -> list[object]:
+    return ["", "", ""] if evaluation is None else [evaluation.weights, evaluation.step, evaluation.selected_on]
+
+
+def _csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(rows)
+    return stream.getvalue()

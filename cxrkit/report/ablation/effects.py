@@ -1,0 +1,111 @@
+"""Main effects: what a factor's levels score, the other factors and the seed being the same.
+
+A block is one combination of the other factors' levels with one seed. Only blocks that every level of the factor has
+count, on the films that all of its runs were tested on; else a level that lacks a hard block would look good.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cxrkit.ablation.plan import Factor
+from cxrkit.report.ablation.cells import ArmNumbers
+from cxrkit.report.ablation.measures import Measure, sample_std
+
+Values = Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One level of a factor in one measure.
+
+    Attributes:
+        factor, level: their names; `measure` is the measure's key.
+        values: a block's mean over films each, in the same order for all levels of the factor.
+    """
+
+    factor: str
+    level: str
+    measure: str
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Over blocks."""
+        return float(np.mean(self.values))
+
+    @property
+    def std(self) -> float | None:
+        """Sample standard deviation over blocks; None for fewer than two."""
+        return sample_std(self.values)
+
+    @property
+    def runs(self) -> int:
+        """How many there are of that level."""
+        return len(self.values)
+
+
+@dataclass(frozen=True)
+class FactorEffects:
+    """A factor's levels in one measure.
+
+    Attributes:
+        levels: empty where `problem` says why there is no effect to tell.
+        planned: blocks that any level has in the plan.
+        absent: levels without any scores; the others are compared without them.
+    """
+
+    factor: str
+    measure: str
+    levels: tuple[Effect, ...]
+    planned: int
+    absent: tuple[str, ...]
+    problem: str | None = None
+
+
+def factor_effects(factor: Factor, arms: Sequence[ArmNumbers], measure: Measure, seeds: int) -> FactorEffects:
+    """A factor's effect on a measure.
+
+    Args:
+        factor: one with at least two levels.
+        arms: all arms of the ablation.
+        measure: what is measured.
+        seeds: how many are planned.
+    """
+    blocks: dict[tuple[tuple[str, ...], int], dict[str, Values]] = defaultdict(dict)
+    for arm in arms:
+        for seed, values in arm.cells[measure.key].values.items():
+            if any(value is not None for value in values.values()):
+                blocks[_others(arm, factor), seed][arm.arm.levels[factor.name]] = values
+    planned = len({_others(arm, factor) for arm in arms}) * seeds
+    present = [level.label for level in factor.levels if any(level.label in block for block in blocks.values())]
+    absent = tuple(level.label for level in factor.levels if level.label not in present)
+    problem = measure.caveat or (None if len(present) > 1 else "fewer than two levels have scores")
+    means = [found for block in blocks.values() if (found := _block_means(block, present))]
+    if problem is None and not means:
+        problem = "no combination of the other factors and a seed has scores for every level"
+    if problem is not None:
+        return FactorEffects(factor.name, measure.key, (), planned, absent, problem)
+    effects = tuple(
+        Effect(factor.name, level, measure.key, tuple(block[level] for block in means)) for level in present
+    )
+    return FactorEffects(factor.name, measure.key, effects, planned, absent)
+
+
+def _others(arm: ArmNumbers, factor: Factor) -> tuple[str, ...]:
+    return tuple(level for name, level in arm.arm.levels.items() if name != factor.name)
+
+
+def _block_means(block: Mapping[str, Values], levels: Sequence[str]) -> dict[str, float] | None:
+    """Level to its mean over the films that all levels have values on; None where there are none."""
+    if any(level not in block for level in levels):
+        return None
+    known = [{film for film, value in block[level].items() if value is not None} for level in levels]
+    films = sorted(set.intersection(*known))
+    if not films:
+        return None
+    return {level: float(np.mean([block[level][film] for film in films])) for level in levels}

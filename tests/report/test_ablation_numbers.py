@@ -1,0 +1,265 @@
+"""Which arms of an ablation can be ranked, what their differences are worth, and what is told beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cxrkit.report.ablation import headline, summarise_ablation
+from cxrkit.report.ablation.numbers import Numbers
+from cxrkit.report.ablation.tables import effects_table, pairs_table, seeds_table
+from tests.ablation.faking import Fake, evaluation, film
+
+
+def noise(seed: int, count: int = 38, mean: float = 0.9) -> np.ndarray:
+    return np.random.default_rng(seed).normal(mean, 0.01, count)
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Fake:
+    """Arms A and B with one seed."""
+    return Fake(tmp_path / "two", {"arm": {"A": {"loss": "dice"}, "B": {"loss": "bce"}}})
+
+
+@pytest.fixture
+def two_seeds(tmp_path: Path) -> Fake:
+    return Fake(tmp_path / "seeds", {"arm": {"A": {"loss": "dice"}, "B": {"loss": "bce"}}}, seeds=2)
+
+
+def numbers(fake: Fake) -> Numbers:
+    return summarise_ablation(fake.results())
+
+
+def best(found: Numbers, key: str) -> list[str]:
+    return [arm.label for arm in found.best(key)]
+
+
+def bold(found: Numbers, heading: str) -> list[str]:
+    table = seeds_table(found)
+    column = table.headings.index(heading)
+    return [row[0] for index, row in enumerate(table.rows) if (index, column) in table.bold]
+
+
+def first_line(found: Numbers) -> str:
+    return headline(found)[0]
+
+
+def test_a_higher_mean_that_most_films_speak_against_is_no_proof(two: Fake) -> None:
+    a = noise(0)
+    b = a + np.where(np.arange(38) < 35, 0.01, -0.35)
+    two.score("A", a)
+    two.score("B", b)
+    said = first_line(numbers(two))
+    assert said.startswith("Highest lungs Dice %: A (")
+    assert "a higher mean, but lower on most films than B (35 of 38)" in said
+    assert "better than" not in said
+
+
+def test_a_real_difference_is_told(two: Fake) -> None:
+    two.score("A", noise(0) + 0.02)
+    two.score("B", noise(0))
+    said = headline(numbers(two))
+    assert "A (" in said[0]
+    assert "better than every other arm (p < 0.05, Holm-corrected)" in said[0]
+    assert "hold for these trained networks" in said[-1]
+
+
+def test_differences_within_noise_are_called_that(two: Fake) -> None:
+    two.score("A", noise(0))
+    two.score("B", noise(1))
+    assert "no difference is significant (all p ≥ 0.05, Holm-corrected)" in first_line(numbers(two))
+
+
+def test_equal_arms_are_a_tie(two: Fake) -> None:
+    two.score("A", [0.1 + 0.2] * 10)
+    two.score("B", [0.3] * 10)
+    found = numbers(two)
+    assert "A and B (30.0): a tie." in first_line(found)
+    assert "p <" not in " ".join(headline(found))
+    assert bold(found, "lungs Dice %") == []
+
+
+@pytest.mark.parametrize(("films", "said"), [(1, "1 film is too few"), (5, "5 films are too few")])
+def test_too_few_films_are_called_that(two: Fake, films: int, said: str) -> None:
+    two.score("A", noise(0, films) + 0.05)
+    two.score("B", noise(0, films))
+    assert f"{said} for any difference to be significant" in first_line(numbers(two))
+
+
+def test_an_arm_with_an_easy_seed_only_does_not_win(two_seeds: Fake) -> None:
+    two_seeds.score("A", noise(0, mean=0.80), 0)
+    two_seeds.score("A", noise(1, mean=0.95), 1)
+    two_seeds.score("B", noise(2, mean=0.94), 1)
+    found = numbers(two_seeds)
+    assert best(found, "lungs_dice") == ["A"]
+    assert bold(found, "lungs Dice %") == ["A"]
+    assert "the only arm that can be ranked. Not ranked: B (seed 0 missing)." in first_line(found)
+    assert any("B: seed 0 is missing" in warning and "isn't ranked" in warning for warning in found.warnings)
+
+
+def test_without_a_whole_arm_shared_seeds_decide(tmp_path: Path) -> None:
+    fake = Fake(tmp_path, {"arm": {"A": {"loss": "dice"}, "B": {"loss": "bce"}}}, seeds=3)
+    fake.score("A", noise(0, mean=0.80), 0)
+    fake.score("A", noise(1, mean=0.95), 1)
+    fake.score("B", noise(2, mean=0.94), 1)
+    fake.score("B", noise(2, mean=0.99), 2)
+    found = numbers(fake)
+    assert best(found, "lungs_dice") == ["A"], "0.95 against 0.94 with the seed that both have"
+    assert "on the films of seed 1 that all ranked arms share)" in first_line(found)
+    assert any("No arm has every seed" in warning for warning in found.warnings)
+
+
+def test_arms_that_share_no_seed_are_not_ranked(two_seeds: Fake) -> None:
+    two_seeds.score("A", noise(0), 0)
+    two_seeds.score("B", noise(1), 1)
+    found = numbers(two_seeds)
+    assert best(found, "lungs_dice") == []
+    assert "can't be compared" in first_line(found)
+    assert pairs_table(found, found.comparisons).rows[0][3] == "not comparable"
+    assert any(warning.startswith("Arms aren't comparable in") for warning in found.warnings)
+
+
+def test_an_arm_that_lost_its_hard_films_does_not_win(two: Fake) -> None:
+    true = 0.5
+    lost = [film(f"film-{n}", 0.9, ctr=(0.51 if n == 0 else None, true)) for n in range(8)]
+    whole = [film(f"film-{n}", 0.9, ctr=(0.52, true)) for n in range(7)] + [film("film-7", 0.9, ctr=(0.53, true))]
+    two.write("A", evaluation(lost))
+    two.write("B", evaluation(whole))
+    found = numbers(two)
+    assert best(found, "ctr_error") == ["B"]
+    assert bold(found, "CTR error") == ["B"]
+    assert any("CTR error: no value for A (7 of 8 films)" in warning for warning in found.warnings)
+    assert found.arms[0].cells["ctr_error"].lost == 7
+
+
+def test_a_film_without_a_true_ratio_is_not_lost(two: Fake) -> None:
+    for arm in ("A", "B"):
+        two.write(arm, evaluation([film("a", 0.9, ctr=(None, None)), film("b", 0.9, ctr=(0.5, 0.5))]))
+    found = numbers(two)
+    assert found.arms[0].cells["ctr_error"].lost == 0
+    assert not any("CTR" in warning for warning in found.warnings)
+
+
+def test_arms_with_other_test_films_are_ranked_on_the_common_ones(two: Fake) -> None:
+    two.score("A", {"easy": 0.99, "common": 0.80, "other": 0.80})
+    two.score("B", {"hard": 0.50, "common": 0.85, "other": 0.85})
+    found = numbers(two)
+    assert best(found, "lungs_dice") == ["B"]
+    assert any("different films with seed 0 (2 films are common to all)" in warning for warning in found.warnings)
+
+
+def test_arms_without_a_common_film_are_not_comparable(two: Fake) -> None:
+    two.score("A", {"a": 0.99})
+    two.score("B", {"b": 0.50})
+    found = numbers(two)
+    assert best(found, "lungs_dice") == []
+    row = pairs_table(found, found.comparisons).rows[0]
+    assert row[:4] == ("lungs Dice %", "A", "B", "not comparable")
+
+
+def test_distances_in_pixels_of_other_sizes_are_not_ranked(tmp_path: Path) -> None:
+    fake = Fake(tmp_path, {"size": [32, 64]})
+    for slug in ("size-32", "size-64"):
+        fake.score(slug, noise(0, 8))
+    found = numbers(fake)
+    assert best(found, "lungs_hd95") == []
+    assert len(best(found, "lungs_dice")) == 2
+    assert any("lungs HD95 px" in warning and "32, 64" in warning for warning in found.warnings)
+
+
+def test_structures_may_differ_between_arms(tmp_path: Path) -> None:
+    factor: dict[str, Any] = {"lungs": {"structures": ["left_lung"]}, "both": {"structures": ["left_lung", "heart"]}}
+    fake = Fake(tmp_path, {"parts": factor})
+    fake.write("lungs", evaluation([film(f"{n}", 0.9, structures=["lungs"]) for n in range(8)]))
+    fake.write("both", evaluation([film(f"{n}", 0.8) for n in range(8)]))
+    found = numbers(fake)
+    table = effects_table(found)
+    heart = table.headings.index("heart Dice %")
+    assert [row[heart] for row in table.rows] == ["–", "–"]
+    main = seeds_table(found)
+    assert [row[main.headings.index("heart Dice %")] for row in main.rows] == ["–", "80.0"]
+    assert any("main effect of parts on heart Dice %" in warning for warning in found.warnings)
+
+
+class TestMainEffects:
+    @staticmethod
+    def square(path: Path) -> Fake:
+        return Fake(path, {"loss": ["dice", "bce"], "train_size": [4, 6]})
+
+    def test_a_missing_hard_cell_does_not_help_its_level(self, tmp_path: Path) -> None:
+        fake = self.square(tmp_path)
+        fake.score("dice_train-size-4", [0.70] * 8)
+        fake.score("dice_train-size-6", [0.90] * 8)
+        fake.score("bce_train-size-6", [0.89] * 8)
+        found = numbers(fake)
+        loss = {e.level: e for e in found.effects if e.factor == "loss" and e.measure == "lungs_dice"}
+        assert loss["dice"].mean == pytest.approx(0.90), "not 0.80, the mean over both of its runs"
+        assert loss["bce"].mean == pytest.approx(0.89)
+        assert [row[2] for row in effects_table(found).rows] == ["1 of 2"] * 4
+
+    def test_levels_that_share_no_block_have_no_effect(self, tmp_path: Path) -> None:
+        fake = self.square(tmp_path)
+        fake.score("dice_train-size-4", [0.70] * 8)
+        fake.score("bce_train-size-6", [0.89] * 8)
+        found = numbers(fake)
+        assert found.effects == ()
+        assert any("The main effect of loss on" in w and "is left out" in w for w in found.warnings)
+
+    def test_only_common_films_count(self, tmp_path: Path) -> None:
+        fake = Fake(tmp_path, {"loss": ["dice", "bce"]})
+        fake.score("dice", {"a": 0.9, "b": 0.5})
+        fake.score("bce", {"a": 0.8})
+        means = {e.level: e.mean for e in numbers(fake).effects if e.measure == "lungs_dice"}
+        assert means == pytest.approx({"dice": 0.9, "bce": 0.8})
+
+
+def test_the_papers_protocol_shows_both_selections(two: Fake) -> None:
+    for arm, last, chosen in (("A", 0.90, 0.91), ("B", 0.80, 0.95)):
+        two.write(arm, evaluation([film(f"{n}", last) for n in range(8)]))
+        two.write(arm, evaluation([film(f"{n}", chosen) for n in range(8)], "best", "test"))
+    found = numbers(two)
+    table = seeds_table(found)
+    assert "of the last weights" in table.caption
+    row = dict(zip(table.headings, table.rows[1], strict=True))
+    assert row["lungs Dice %"] == "80.0"
+    assert row["paper DSC % (chosen on test)"] == "95.0"
+    assert row["paper DSC % (not chosen on test)"] == "80.0"
+    assert best(found, "paper_dsc") == ["B"]
+    assert best(found, "paper_dsc_honest_weights") == ["A"]
+    assert any("optimistic" in warning for warning in found.warnings)
+
+
+def test_weights_that_were_not_chosen_alike_are_told(two: Fake) -> None:
+    two.write("A", evaluation([film("a", 0.9)]))
+    two.write("B", evaluation([film("a", 0.9)], "best", "validation"))
+    assert any("not chosen alike" in warning for warning in numbers(two).warnings)
+
+
+def test_pairs_are_of_every_measure_and_corrected_within_each(tmp_path: Path) -> None:
+    fake = Fake(tmp_path, {"loss": ["dice", "bce", "tversky"]})
+    for index, slug in enumerate(("dice", "bce", "tversky")):
+        fake.score(slug, noise(index, 12) + 0.01 * index)
+    found = numbers(fake)
+    keys = [c.measure for c in found.comparisons]
+    assert {key: keys.count(key) for key in keys} == {measure.key: 3 for measure in found.measures}
+    for measure in found.measures:
+        tests = [c for c in found.comparisons if c.measure == measure.key]
+        lowest = min(tests, key=lambda c: c.test.p if c.test else 1.0)
+        assert lowest.test is not None
+        assert lowest.corrected == pytest.approx(min(1.0, 3 * lowest.test.p))
+
+
+def test_a_live_table_needs_no_tests(two: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cxrkit.report.ablation import cells, pairs, rich_arms
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("too much work for a live table")
+
+    monkeypatch.setattr(pairs, "compare", refuse)
+    monkeypatch.setattr(cells, "bootstrap_interval", refuse)
+    two.score("A", noise(0))
+    two.score("B", noise(1))
+    assert rich_arms(numbers(two)).row_count == 2
