@@ -23,7 +23,7 @@ from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.stopping import stop_requests
 from cxrkit.engine.train import TrainingInterruptedError
 from cxrkit.errors import ConfigError, CxrkitError
-from cxrkit.files import storage_error
+from cxrkit.files import locked, storage_error
 from cxrkit.interfaces import Job, Launcher, RunningJob
 from cxrkit.registry import Registry
 
@@ -121,21 +121,10 @@ def owned(path: Path) -> Iterator[None]:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        stream = (path / ".lock").open("a")
     except OSError as error:
         raise storage_error(path, error) from error
-    with stream:
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            yield
-            return
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigError(
-                f"{path}: another process is running this ablation.", "Wait for it, or stop it first."
-            ) from error
+    busy = ConfigError(f"{path}: another process is running this ablation.", "Wait for it, or stop it first.")
+    with locked(path / ".lock", busy):
         yield
 
 
