@@ -134,7 +134,8 @@ class Plan:
         slugs = [arm.slug for arm in kept]
         if double := sorted({slug for slug in slugs if slugs.count(slug) > 1}):
             raise ConfigError(
-                f"Two arms would have one folder: {', '.join(double)}.", "Name the levels so that they differ in letters or digits."
+                f"Two arms would have one folder: {', '.join(double)}.",
+                "Name the levels so that they differ in letters or digits.",
             )
         return kept
 
