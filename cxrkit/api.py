@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cxrkit.ablation.coordinate import Listener, owned, prepare_runs, run_plan
+from cxrkit.ablation.growth import check_growth
 from cxrkit.ablation.plan import Plan, make_plan, read_plan, save_plan
-from cxrkit.ablation.results import PLAN_FILE, Results, check_folders, load_results
-from cxrkit.ablation.search import Found, Range, SearchListener
+from cxrkit.ablation.ranges import Range, Space
+from cxrkit.ablation.results import PLAN_FILE, Results, load_results
+from cxrkit.ablation.search import Found, SearchListener
 from cxrkit.ablation.search import search as run_search
 from cxrkit.config import DataConfig, RunConfig, anchored, demo_settings, make_config, resolve
 from cxrkit.data.check import Finding, check_dataset
@@ -164,7 +166,8 @@ def ablate(
     """Run every arm of a plan with every seed, and write the report of all.
 
     Runs that `out` holds already are kept: finished ones are left alone, others go on. A run that fails doesn't stop
-    the rest; its state in the result says so.
+    the rest; its state in the result says so. The plan may add levels and seeds to those of an earlier call, not leave
+    any out that were begun.
 
     Args:
         plan: a plan, its content, or a YAML file.
@@ -196,7 +199,7 @@ def run_ablation(
         if planned.config.split.test_size == 0 and planned.config.split.test_fold is None:
             raise ConfigError("An ablation compares scores on test films, and there are none.", "Set --test-size.")
     with owned(path):
-        check_folders(path, runs)
+        check_growth(path, plan, runs)
         save_plan(plan, path / PLAN_FILE)
         prepare_runs(runs, components, observer)
         worker = components.get("launcher", launcher).build(**dict(launcher_settings or {}))
@@ -225,7 +228,7 @@ def search(
         plan: what all trials share; its factors are choices of the search.
         ranges: further settings that are searched.
         trials: how many in all, those of earlier calls on this `out` counted.
-        out: the search's folder.
+        out: the search's folder; a second call on it must search the same.
         launcher, launcher_settings, observer: as in `ablate`.
         listener: hears of the trials.
 
@@ -235,10 +238,11 @@ def search(
     components, path = registry(), Path(out)
     if not isinstance(plan, Plan):
         plan = read_plan(Path(plan)) if isinstance(plan, str | Path) else make_plan(plan)
+    space = Space(plan, tuple(ranges))
     with owned(path):
         worker = components.get("launcher", launcher).build(**dict(launcher_settings or {}))
         try:
-            found = run_search(plan, ranges, trials, path, worker, components, listener)
+            found = run_search(space, trials, path, worker, components, listener)
         finally:
             worker.close()
         run = RunDirectory.open(found.best)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cxrkit.errors import StorageError
+from cxrkit.errors import CxrkitError, StorageError
 
 
 @contextmanager
@@ -75,6 +75,33 @@ def write_bytes(path: Path | str, data: bytes) -> None:
     """Write bytes atomically."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
+
+
+@contextmanager
+def locked(file: Path, busy: CxrkitError) -> Iterator[None]:
+    """Hold a file, made if need be, for this process alone; the kernel lets go of it however the process ends.
+
+    Where there are no such locks (Windows, some network disks), nothing is held.
+
+    Raises:
+        CxrkitError: `busy`, if another process holds it. StorageError: it can't be opened for writing.
+    """
+    try:
+        stream = file.open("a")
+    except OSError as error:
+        raise storage_error(file, error) from error
+    with stream:
+        try:
+            import fcntl
+
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:
+            pass
+        except BlockingIOError as error:
+            raise busy from error
+        except OSError:
+            pass
+        yield
 
 
 def storage_error(path: Path | str, error: OSError) -> StorageError:

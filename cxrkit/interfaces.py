@@ -267,7 +267,12 @@ class Launcher(ABC):
     """Runs jobs, several at a time, each in a process of its own.
 
     A launcher that can't reach its workers raises a `cxrkit.ConfigError` from its constructor.
+
+    Attributes:
+        threads: how many each job may use, where the launcher decides it; estimates of time go by it.
     """
+
+    threads: int | None = None
 
     @property
     @abstractmethod

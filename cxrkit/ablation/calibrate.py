@@ -5,9 +5,12 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from cxrkit.ablation.plan import PlannedRun
 from cxrkit.config import RunConfig
@@ -22,15 +25,13 @@ _START_SECONDS = 8.0  # a process's imports, and its scores and pictures in the 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A guess, for runs one after another on this machine.
+    """A guess of the time that runs take, from the updates of a few on this machine.
 
     Attributes:
-        seconds: of each run, in the order of the runs.
-        updates: seconds of an update, in the same order.
+        seconds: of each run, in the order of the runs; 0 for those that are finished.
     """
 
     seconds: tuple[float, ...]
-    updates: tuple[float, ...]
 
     def total(self, slots: int) -> float:
         """Seconds for all runs, `slots` side by side, if each has its share of the machine to itself."""
@@ -40,27 +41,51 @@ class Estimate:
         return max(ends)
 
 
-def estimate(runs: Sequence[PlannedRun], registry: Registry, observer: Observer | None = None) -> Estimate:
+def estimate(
+    runs: Sequence[PlannedRun],
+    registry: Registry,
+    observer: Observer | None = None,
+    *,
+    threads: int | None = None,
+    done: Sequence[int] = (),
+) -> Estimate:
     """Train a few updates of every distinct kind of run, in a temporary folder.
+
+    Args:
+        runs: which.
+        threads: how many each of them will have; by default as many as this process has.
+        done: the updates that each has behind it; those that have all count as finished.
 
     Raises:
         CxrkitError: a run couldn't begin; which is as well known before the rest is begun.
     """
+    behind = done or [0] * len(runs)
+    left = [planned.config.train.steps - step for planned, step in zip(runs, behind, strict=True)]
+    kinds = {_kind(planned.config): planned for planned, steps in zip(runs, left, strict=True) if steps > 0}
     known: dict[str, tuple[float, float]] = {}
     listener = observer or Silent()
-    kinds = {_kind(planned.config): planned for planned in runs}
     listener.stage("Timing a few updates", len(kinds))
-    for done, (kind, planned) in enumerate(kinds.items(), start=1):
-        known[kind] = _measure(planned.config, registry)
-        listener.advance(done, planned.arm.label)
-    updates = tuple(known[_kind(planned.config)][0] for planned in runs)
-    seconds = tuple(
-        _START_SECONDS
-        + update * _steps(planned.config)
-        + known[_kind(planned.config)][1] * _validations(planned.config)
-        for planned, update in zip(runs, updates, strict=True)
-    )
-    return Estimate(seconds, updates)
+    with _threads(threads):
+        for count, (kind, planned) in enumerate(kinds.items(), start=1):
+            known[kind] = _measure(planned.config, registry)
+            listener.advance(count, planned.arm.label)
+    seconds = []
+    for planned, steps in zip(runs, left, strict=True):
+        update, validation = known.get(_kind(planned.config), (0.0, 0.0))
+        work = update * steps + validation * (steps // planned.config.train.validate_every)
+        seconds.append(_START_SECONDS + work if steps > 0 else 0.0)
+    return Estimate(tuple(seconds))
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Compute with so many threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _kind(config: RunConfig) -> str:
@@ -72,14 +97,6 @@ def _kind(config: RunConfig) -> str:
     for augment in content["augment"]:
         augment.pop("delta", None)
     return repr(content)
-
-
-def _steps(config: RunConfig) -> int:
-    return config.train.steps
-
-
-def _validations(config: RunConfig) -> int:
-    return config.train.steps // config.train.validate_every
 
 
 def _measure(config: RunConfig, registry: Registry) -> tuple[float, float]:

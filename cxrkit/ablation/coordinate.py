@@ -23,7 +23,7 @@ from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.stopping import stop_requests
 from cxrkit.engine.train import TrainingInterruptedError
 from cxrkit.errors import ConfigError, CxrkitError
-from cxrkit.files import storage_error
+from cxrkit.files import locked, storage_error
 from cxrkit.interfaces import Job, Launcher, RunningJob
 from cxrkit.registry import Registry
 
@@ -99,16 +99,20 @@ def run_plan(
         TrainingInterruptedError: Ctrl-C; every run has saved its state.
     """
     coordinator = _Coordinator(path, list(runs), launcher, launcher_name, score, listener or Deaf())
-    with stop_requests() as stop:
-        while not coordinator.over():
-            if stop.is_set():
-                coordinator.stop()
-                raise TrainingInterruptedError(
-                    f"Stopped; {coordinator.ended} of {len(runs)} runs are finished, the others are saved.",
-                    f"Go on with: cxrkit ablate --resume {path}",
-                )
-            coordinator.turn()
-            time.sleep(_POLL_SECONDS)
+    try:
+        with stop_requests() as stop:
+            while not coordinator.over():
+                if stop.is_set():
+                    coordinator.stop()
+                    raise TrainingInterruptedError(
+                        f"Stopped; {coordinator.ended} of {len(runs)} runs are finished, the others are saved.",
+                        f"Go on with: cxrkit ablate --resume {path}",
+                    )
+                coordinator.turn()
+                time.sleep(_POLL_SECONDS)
+    finally:
+        for job, _ in coordinator.running.values():  # an error of this loop's must not leave them to themselves
+            job.stop()
     coordinator.tell()
 
 
@@ -121,21 +125,10 @@ def owned(path: Path) -> Iterator[None]:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        stream = (path / ".lock").open("a")
     except OSError as error:
         raise storage_error(path, error) from error
-    with stream:
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            yield
-            return
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigError(
-                f"{path}: another process is running this ablation.", "Wait for it, or stop it first."
-            ) from error
+    busy = ConfigError(f"{path}: another process is running this ablation.", "Wait for it, or stop it first.")
+    with locked(path / ".lock", busy):
         yield
 
 
@@ -172,17 +165,14 @@ class _Coordinator:
         self.states: list[Literal["waiting", "running", "finished", "failed"]] = [
             "finished" if self.is_done(run) else "waiting" for run in runs
         ]
-        self.at_start = [self._step(run) for run in runs]
+        self.at_start = updates_done(path, runs, score=score)
 
     @property
     def ended(self) -> int:
         return self.states.count("finished")
 
     def is_done(self, planned: PlannedRun) -> bool:
-        run = RunDirectory(self.path / planned.folder)
-        if self.score and planned.config.split.test_size:
-            return read_scores(run)[0] is not None
-        return any(event.get("run") == planned.folder and event.get("status") == 0 for event in read_events(self.path))
+        return is_done(self.path, planned, score=self.score)
 
     def over(self) -> bool:
         return not self.running and "waiting" not in self.states
@@ -260,10 +250,22 @@ class _Coordinator:
         seconds = time.monotonic() - self.began
         return seconds / done * left if done > 0 and seconds > 5 else None
 
-    def _step(self, planned: PlannedRun) -> int:
-        if self.is_done(planned):
-            return planned.config.train.steps
-        return int(latest_reading(self.path / planned.folder).get("step", 0))
+
+def is_done(path: Path, planned: PlannedRun, *, score: bool = True) -> bool:
+    """Whether a run of the ablation in `path` is at its end, its scores included if it ends with them."""
+    if score and planned.config.split.test_size:
+        return read_scores(RunDirectory(path / planned.folder))[0] is not None
+    return any(event.get("run") == planned.folder and event.get("status") == 0 for event in read_events(path))
+
+
+def updates_done(path: Path, runs: Sequence[PlannedRun], *, score: bool = True) -> list[int]:
+    """The updates that each run has behind it: all of them only if it is at its end."""
+    return [
+        planned.config.train.steps
+        if is_done(path, planned, score=score)
+        else min(int(latest_reading(path / planned.folder).get("step", 0)), planned.config.train.steps - 1)
+        for planned in runs
+    ]
 
 
 def training_job(path: Path, planned: PlannedRun, *, score: bool) -> Job:

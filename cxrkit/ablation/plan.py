@@ -16,7 +16,8 @@ A plan is the content of `ablation.yaml`:
     seeds: 3                    # or a list; a seed is that of the split, the weights and all randomness
 
 Every arm runs once with each seed. The seed alone decides the split and the first weights, so that arms are paired:
-with one seed they are judged on the same films.
+with one seed they are judged on the same films. Places (`data: root:`, `split: file:`, `unlabelled: films:`) that are
+written relative are relative to the file that they stand in.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ from typing import Any
 
 import yaml
 
+from cxrkit.ablation.places import anchor_levels, anchor_settings, full_name
 from cxrkit.config import RunConfig, anchored, demo_settings, make_config, resolve
 from cxrkit.errors import ConfigError, nearest
-from cxrkit.files import write_text
+from cxrkit.files import home_path, write_text
 from cxrkit.overrides import merge, read_yaml
 from cxrkit.registry import Registry
 from cxrkit.shorthands import apply_settings, is_shorthand
@@ -132,7 +134,8 @@ class Plan:
         slugs = [arm.slug for arm in kept]
         if double := sorted({slug for slug in slugs if slugs.count(slug) > 1}):
             raise ConfigError(
-                f"Two arms would have one folder: {', '.join(double)}.", "Name the levels so that letters differ."
+                f"Two arms would have one folder: {', '.join(double)}.",
+                "Name the levels so that they differ in letters or digits.",
             )
         return kept
 
@@ -150,7 +153,7 @@ class Plan:
             for chosen in arm.levels.items():
                 settings |= levels[chosen].settings
             try:
-                configs = [self._configure(settings, seed, registry) for seed in self.seeds]
+                configs = [self.configure(settings, seed, registry) for seed in self.seeds]
             except ConfigError as error:
                 raise ConfigError(f"{arm.label}: {error.what}", error.remedy) from error
             if (twin := seen.setdefault(configs[0].model_dump_json(), arm)) is not arm:
@@ -161,10 +164,21 @@ class Plan:
                 runs.append(PlannedRun(arm, seed, f"runs/{arm.slug}/seed-{seed}", config))
         return tuple(runs)
 
-    def _configure(self, settings: Mapping[str, Any], seed: int, registry: Registry) -> RunConfig:
+    def configure(self, settings: Mapping[str, Any], seed: int, registry: Registry) -> RunConfig:
+        """The resolved configuration of what all runs share, with further settings and a seed.
+
+        Raises:
+            ConfigError, PluginError: they aren't accepted, or the budget isn't one of updates.
+        """
         content = dict(self.base)
         apply_settings(content, settings, tuple(RunConfig.model_fields))
-        return anchored(resolve(make_config(content, {"seed": seed}), registry))
+        config = anchored(resolve(make_config(content, {"seed": seed}), registry))
+        if config.train.epochs is not None:
+            raise ConfigError(
+                "train.epochs: runs are compared at equal updates, which equal epochs aren't.",
+                "Say how many updates: --steps, or train.steps in the plan, without epochs.",
+            )
+        return config
 
     def content(self) -> dict[str, Any]:
         """The plan as plain values, from which `make_plan` makes an equal one."""
@@ -177,40 +191,41 @@ class Plan:
         }
 
 
-def make_plan(content: Mapping[str, Any], *, over: Mapping[str, Any] | None = None, beside: Path | None = None) -> Plan:
-    """A plan from plain values.
+def make_plan(content: Mapping[str, Any], *, over: Mapping[str, Any] | None = None) -> Plan:
+    """A plan from plain values. Relative places in them are relative to the working directory.
 
     Args:
         content: as in `ablation.yaml`.
         over: shorthands and dotted settings that win over `config` and `base`.
-        beside: the folder that `config` is relative to.
 
     Raises:
         ConfigError: a key, factor, level, rule or seed that isn't accepted.
     """
-    for key in content:
-        if key not in _KEYS:
-            raise ConfigError(
-                f"An ablation has no '{key}'. {nearest(str(key), _KEYS)}".rstrip(), f"There are: {', '.join(_KEYS)}."
-            )
+    _check_shape(content)
     base: dict[str, Any] = {}
     if (file := content.get("config")) is not None:
-        base = read_yaml((beside or Path()) / str(file))
-    base = merge(base, _mapping(content, "base"))
+        base = read_shared(home_path(str(file)))
+    own = dict(content.get("base") or {})
     settings = dict(over or {})
+    if "seed" in own or "seed" in settings:
+        raise ConfigError(
+            f"{'base' if 'seed' in own else '--set seed'}: the seed is set there.", "Say it under `seeds:` (--seeds)."
+        )
+    base = merge(base, own)
     if isinstance(data := settings.pop("data", None), Mapping):
         base = merge(base, {"data": data})
+    elif data is not None:
+        settings["data"] = data
+    if "train.steps" in map(full_name, settings):
+        settings.setdefault("train.epochs", None)  # a file's epochs would overrule the steps that were asked for
     apply_settings(base, settings, tuple(RunConfig.model_fields))
-    if "seed" in base:
-        raise ConfigError("base: the seed is set there.", "Say it under `seeds:`.")
+    base = anchor_settings(base, Path.cwd())
     if not base.get("data"):
         base = merge(demo_settings(), base)
-    factors = tuple(_factor(str(name), levels) for name, levels in _mapping(content, "factors").items())
-    rules = content.get("exclude") or []
-    if not isinstance(rules, list) or not all(isinstance(rule, Mapping) and rule for rule in rules):
-        raise ConfigError("exclude: is no list of `{factor: level}`.", "Write - {model: unet, loss: dice}.")
-    exclude = tuple(_rule(rule, factors) for rule in rules)
-    return Plan(str(content.get("name") or "ablation"), base, factors, exclude, parse_seeds(content.get("seeds", 1)))
+    factors = tuple(_factor(str(name), levels) for name, levels in (content.get("factors") or {}).items())
+    _check_apart(factors)
+    exclude = tuple(_rule(rule, factors) for rule in content.get("exclude") or [])
+    return Plan(_plan_name(content), base, factors, exclude, parse_seeds(content.get("seeds", 1)))
 
 
 def read_plan(path: Path, over: Mapping[str, Any] | None = None) -> Plan:
@@ -219,11 +234,47 @@ def read_plan(path: Path, over: Mapping[str, Any] | None = None) -> Plan:
     Raises:
         ConfigError: it isn't there, or not a plan; names the file.
     """
-    content = read_yaml(path)
+    content = read_content(path)
     try:
-        return make_plan({"name": path.stem, **content}, over=over, beside=path.parent)
+        return make_plan(content, over=over)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error.what}", error.remedy) from error
+
+
+def read_content(path: Path) -> dict[str, Any]:
+    """What a plan's file holds, named after the file if it has no name; its relative places are made absolute.
+
+    Raises:
+        ConfigError: it isn't there, or its parts aren't of the kind that a plan's are; names the file.
+    """
+    content = read_yaml(path)
+    try:
+        _check_shape(content)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error.what}", error.remedy) from error
+    folder = path.absolute().parent
+    if content.get("config") is not None:
+        content["config"] = str(folder / home_path(str(content["config"])))
+    if content.get("base"):
+        content["base"] = anchor_settings(content["base"], folder)
+    if factors := content.get("factors"):
+        content["factors"] = {name: anchor_levels(str(name), levels, folder) for name, levels in factors.items()}
+    return {"name": re.sub(r"[^\w.-]+", "-", path.stem).strip("-.") or "ablation", **content}
+
+
+def read_shared(path: Path, beside: Path | None = None) -> dict[str, Any]:
+    """Settings of all runs from a run's YAML. Its seed is left out: seeds are the plan's.
+
+    Args:
+        path: the file.
+        beside: what relative places in it are relative to; by default the file's folder.
+
+    Raises:
+        ConfigError: it can't be read.
+    """
+    content = anchor_settings(read_yaml(path), beside or path.absolute().parent)
+    content.pop("seed", None)
+    return content
 
 
 def save_plan(plan: Plan, path: Path) -> None:
@@ -244,15 +295,39 @@ def parse_seeds(value: Any) -> tuple[int, ...]:
     return tuple(seeds)
 
 
-def _mapping(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    part = content.get(key) or {}
-    if not isinstance(part, Mapping):
-        raise ConfigError(f"{key}: {part!r} is not `key: value` lines.", "Write a mapping.")
-    return part
+def _check_shape(content: Mapping[str, Any]) -> None:
+    for key in content:
+        if key not in _KEYS:
+            raise ConfigError(
+                f"An ablation has no '{key}'. {nearest(str(key), _KEYS)}".rstrip(), f"There are: {', '.join(_KEYS)}."
+            )
+    for key in ("base", "factors"):
+        if not isinstance(part := content.get(key) or {}, Mapping):
+            raise ConfigError(f"{key}: {part!r} is not `key: value` lines.", "Write a mapping.")
+    rules = content.get("exclude") or []
+    if not isinstance(rules, list) or not all(isinstance(rule, Mapping) and rule for rule in rules):
+        raise ConfigError("exclude: is no list of `{factor: level}`.", "Write - {model: unet, loss: dice}.")
+
+
+def _plan_name(content: Mapping[str, Any]) -> str:
+    name = str(content.get("name") or "ablation")
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise ConfigError(f"name: {name!r} can't be a folder's name.", "Use letters, digits, '-', '_' and '.'.")
+    return name
+
+
+def _check_apart(factors: Sequence[Factor]) -> None:
+    """Refuse two factors of one setting, of which only the later would count."""
+    owners: dict[str, str] = {}
+    for factor in factors:
+        for key in dict.fromkeys(full_name(key) for level in factor.levels for key in level.settings):
+            if (other := owners.setdefault(key, factor.name)) != factor.name:
+                raise ConfigError(f"The factors {other} and {factor.name} both set {key}.", "Leave one of them out.")
 
 
 def _factor(name: str, levels: Any) -> Factor:
-    if not isinstance(levels, list | dict) or not levels:
+    levels = anchor_levels(name, levels, Path.cwd())
+    if not isinstance(levels, list | Mapping) or not levels:
         raise ConfigError(f"{name}: {levels!r} are no levels.", f"Write {name}: [one, another].")
     if isinstance(levels, list):
         if not is_shorthand(name) and "." not in name and name not in RunConfig.model_fields:

@@ -9,42 +9,34 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from cxrkit.ablation.coordinate import last_error, training_job
-from cxrkit.ablation.plan import Arm, Plan, PlannedRun
-from cxrkit.config import RunConfig, anchored, make_config, resolve, save_config
+from cxrkit.ablation.plan import Arm, PlannedRun
+from cxrkit.ablation.ranges import Space, check_same, read_space, save_space
+from cxrkit.ablation.results import PLAN_FILE, check_folders
+from cxrkit.config import save_config
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.stopping import stop_requests
 from cxrkit.engine.train import TrainingInterruptedError
-from cxrkit.errors import ConfigError, TrainingError
-from cxrkit.files import write_text
+from cxrkit.errors import ConfigError, DataError, TrainingError
+from cxrkit.files import storage_error, write_bytes, write_text
 from cxrkit.interfaces import Launcher, RunningJob
 from cxrkit.registry import Registry
-from cxrkit.shorthands import apply_settings
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial, Trial
 
+_JOURNAL = "search.journal"
 _POLL_SECONDS = 0.5
 _STARTUP_TRIALS = 5  # neither pruning nor anything but random choices before so many trials
-
-
-@dataclass(frozen=True)
-class Range:
-    """A setting's range: whole numbers if both ends are, evenly in the logarithm if `log`."""
-
-    key: str
-    low: float | int
-    high: float | int
-    log: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,34 +69,8 @@ class SearchListener(Protocol):
         """A trial has begun (`begins`), gone on (`goes on`), or ended (`complete`, `pruned`, `failed`)."""
 
 
-def parse_range(text: str) -> Range:
-    """`train.lr=1e-4..1e-2:log` or `model.depth=3..5`.
-
-    Raises:
-        ConfigError: it isn't of that form, or upside down.
-    """
-    number = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
-    match = re.fullmatch(rf"\s*([\w.-]+)\s*=\s*({number})\.\.({number})(:log)?\s*", text)
-    if match is None:
-        raise ConfigError(f"--range {text!r} is no range.", "Write KEY=LOW..HIGH, or KEY=LOW..HIGH:log.")
-    key, low, high, log = match.groups()
-    whole = re.fullmatch(r"[+-]?\d+", low) and re.fullmatch(r"[+-]?\d+", high)
-    made = (
-        Range(key, int(low), int(high), log is not None)
-        if whole
-        else Range(key, float(low), float(high), log is not None)
-    )
-    if made.low >= made.high or (made.log and made.low <= 0):
-        raise ConfigError(
-            f"--range {text!r}: {'a logarithm needs numbers above 0' if made.low < made.high else 'is upside down'}.",
-            "Write the lower number first.",
-        )
-    return made
-
-
 def search(
-    plan: Plan,
-    ranges: Sequence[Range],
+    space: Space,
     trials: int,
     path: Path,
     launcher: Launcher,
@@ -114,77 +80,153 @@ def search(
     """Try settings until `trials` trials have ended, those of earlier calls counted.
 
     Args:
-        plan: what all trials share; its factors are choices, its first seed is every trial's.
-        ranges: what is searched beside the factors.
+        space: what is searched.
         trials: how many in all.
         path: the search's folder.
         launcher: where trials run, several side by side.
 
     Raises:
-        ConfigError: Optuna isn't installed, nothing is searched, settings that aren't accepted, no validation films.
+        ConfigError: Optuna isn't installed, nothing is searched, settings that aren't accepted, no validation films,
+            another search's folder. DataError: the search's record is damaged.
         TrainingError: no trial came to an end. TrainingInterruptedError: Ctrl-C; the same call goes on.
     """
-    optuna = _import_optuna()
-    work = _Search(plan, tuple(ranges), path, registry)
-    work.check()
-    backend = optuna.storages.journal.JournalFileBackend(str(path / "search.journal"))
-    study = optuna.create_study(
-        study_name=plan.name,
-        storage=optuna.storages.JournalStorage(backend),
-        sampler=optuna.samplers.TPESampler(seed=plan.seeds[0], n_startup_trials=_STARTUP_TRIALS, constant_liar=True),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=_STARTUP_TRIALS),
-        direction="maximize",
-        load_if_exists=True,
-    )
+    check_search(space, path, registry)
+    save_space(space, trials, path)
+    work = _Search(space, path, registry)
+    study = _study(space, path)
     _Trials(work, study, trials, launcher, listener).go()
     return _result(work, study)
 
 
-@dataclass
+def check_search(space: Space, path: Path, registry: Registry) -> None:
+    """Refuse what no trial could do, and a folder that holds something else.
+
+    Raises:
+        ConfigError, PluginError: as `search`.
+    """
+    _import_optuna()
+    if not space.ranges and not any(len(factor.levels) > 1 for factor in space.plan.factors):
+        raise ConfigError("--search: nothing is searched.", "Give --range KEY=LOW..HIGH, or flags of several values.")
+    for planned in _ends(space, registry):
+        config = planned.config
+        if config.train.protocol != "honest":
+            raise ConfigError("--search selects on validation films, never on test films.", "Leave --protocol out.")
+        if config.split.validation == 0 and config.split.file is None:
+            raise ConfigError("--search selects on validation films, and there are none.", "Set --validation.")
+    if (path / PLAN_FILE).is_file():
+        raise ConfigError(f"{path}: is the folder of an ablation.", "Choose another --out.")
+    check_same(space, path)
+
+
+def samples(space: Space, registry: Registry) -> tuple[PlannedRun, ...]:
+    """Trials for estimates of time: with each level of each factor once, and with both ends of the ranges."""
+    first = _choose(space, 0)
+    others: list[dict[str, Any]] = [
+        {factor.name: level.label} for factor in space.plan.factors for level in factor.levels[1:]
+    ]
+    others += [{span.key: span.high} for span in space.ranges]
+    return tuple(planned_trial(space, number, first | other, registry) for number, other in enumerate([{}, *others]))
+
+
+def ended_trials(path: Path) -> int:
+    """How many trials of a folder's search have ended.
+
+    Raises:
+        DataError: the search's record is damaged.
+    """
+    if not (path / _JOURNAL).is_file():
+        return 0
+    return _ended(_study(read_space(path)[0], path))
+
+
+def planned_trial(space: Space, number: int, chosen: Mapping[str, Any], registry: Registry) -> PlannedRun:
+    """The run of a trial with these choices."""
+    plan = space.plan
+    levels = {(factor.name, level.label): level for factor in plan.factors for level in factor.levels}
+    settings: dict[str, Any] = {}
+    for key, value in chosen.items():
+        settings |= levels[key, value].settings if (key, value) in levels else {key: value}
+    seed = plan.seeds[0]
+    arm = Arm({"trial": f"trial-{number:04d}"})
+    return PlannedRun(arm, seed, f"runs/{arm.slug}/seed-{seed}", plan.configure(settings, seed, registry))
+
+
+def _choose(space: Space, pick: Literal[0, -1]) -> dict[str, Any]:
+    chosen: dict[str, Any] = {factor.name: factor.levels[pick].label for factor in space.plan.factors}
+    return chosen | {span.key: (span.low, span.high)[pick] for span in space.ranges}
+
+
+def _ends(space: Space, registry: Registry) -> tuple[PlannedRun, ...]:
+    return tuple(planned_trial(space, 0, _choose(space, pick), registry) for pick in (0, -1))
+
+
+def _distributions(space: Space) -> dict[str, BaseDistribution]:
+    kinds = _import_optuna().distributions
+    made: dict[str, BaseDistribution] = {}
+    for factor in space.plan.factors:
+        made[factor.name] = kinds.CategoricalDistribution([level.label for level in factor.levels])
+    for span in space.ranges:
+        kind = kinds.IntDistribution if span.whole else kinds.FloatDistribution
+        made[span.key] = kind(span.low, span.high, log=span.log)
+    return made
+
+
+def _study(space: Space, path: Path) -> Study:
+    optuna = _import_optuna()
+    journal = path / _JOURNAL
+    _forget_cut_line(journal)
+    with _record(path):
+        study: Study = optuna.create_study(
+            study_name=space.plan.name,
+            storage=optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal))),
+            sampler=optuna.samplers.TPESampler(
+                seed=space.plan.seeds[0], n_startup_trials=_STARTUP_TRIALS, constant_liar=True
+            ),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=_STARTUP_TRIALS),
+            direction="maximize",
+            load_if_exists=True,
+        )
+        study.get_trials(deepcopy=False)
+    return study
+
+
+def _forget_cut_line(journal: Path) -> None:
+    """Take away a last line that a kill has cut: what is appended to it would be lost with it."""
+    try:
+        content = journal.read_bytes() if journal.is_file() else b""
+        if content and not content.endswith(b"\n"):
+            write_bytes(journal, content[: content.rfind(b"\n") + 1])
+    except OSError as error:
+        raise storage_error(journal, error) from error
+
+
+@contextmanager
+def _record(path: Path) -> Iterator[None]:
+    """Tell what Optuna says of a damaged or unfitting record as an error of ours."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(path / _JOURNAL, error) from error
+    # It reads what it wrote unchecked: by what was damaged it may fail in any way.
+    except Exception as error:
+        raise DataError(
+            f"{path / _JOURNAL}: the record is damaged, or of another search ({type(error).__name__}: {error}).",
+            f"Search in another folder (--out); the runs made so far are kept in {path / 'runs'}.",
+        ) from error
+
+
+def _ended(study: Study) -> int:
+    return sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+
+
+@dataclass(frozen=True)
 class _Search:
-    plan: Plan
-    ranges: tuple[Range, ...]
+    space: Space
     path: Path
     registry: Registry
 
-    def distributions(self) -> dict[str, BaseDistribution]:
-        optuna = _import_optuna()
-        made: dict[str, BaseDistribution] = {}
-        for factor in self.plan.factors:
-            labels = [level.label for level in factor.levels]
-            made[factor.name] = optuna.distributions.CategoricalDistribution(labels)
-        for span in self.ranges:
-            whole = isinstance(span.low, int) and isinstance(span.high, int)
-            kind = optuna.distributions.IntDistribution if whole else optuna.distributions.FloatDistribution
-            made[span.key] = kind(span.low, span.high, log=span.log)
-        return made
-
     def planned(self, number: int, chosen: Mapping[str, Any]) -> PlannedRun:
-        """The run of a trial with these choices."""
-        levels = {(factor.name, level.label): level for factor in self.plan.factors for level in factor.levels}
-        settings: dict[str, Any] = {}
-        for key, value in chosen.items():
-            settings |= levels[key, value].settings if (key, value) in levels else {key: value}
-        content, seed = dict(self.plan.base), self.plan.seeds[0]
-        apply_settings(content, settings, tuple(RunConfig.model_fields))
-        config = anchored(resolve(make_config(content, {"seed": seed}), self.registry))
-        arm = Arm({"trial": f"trial-{number:04d}"})
-        return PlannedRun(arm, seed, f"runs/{arm.slug}/seed-{seed}", config)
-
-    def check(self) -> None:
-        """Refuse what no trial could do."""
-        if not self.ranges and not any(len(factor.levels) > 1 for factor in self.plan.factors):
-            raise ConfigError(
-                "--search: nothing is searched.", "Give --range KEY=LOW..HIGH, or flags of several values."
-            )
-        for pick in (0, -1):
-            chosen: dict[str, Any] = {factor.name: factor.levels[pick].label for factor in self.plan.factors}
-            chosen |= {span.key: (span.low, span.high)[pick] for span in self.ranges}
-            config = self.planned(0, chosen).config
-            if config.train.protocol != "honest":
-                raise ConfigError("--search selects on validation films, never on test films.", "Leave --protocol out.")
-            if config.split.validation == 0 and config.split.file is None:
-                raise ConfigError("--search selects on validation films, and there are none.", "Set --validation.")
+        return planned_trial(self.space, number, chosen, self.registry)
 
 
 @dataclass
@@ -208,31 +250,39 @@ class _Trials:
     active: list[_Active] = field(default_factory=list)
 
     def go(self) -> None:
-        optuna = _import_optuna()
         waiting = [t for t in self.study.get_trials(deepcopy=False) if not t.state.is_finished()]
-        with stop_requests() as stop:
-            while True:
-                while len(self.active) < self.launcher.slots and not stop.is_set():
-                    if waiting:  # of a process that died
-                        frozen = waiting.pop(0)
-                        self._start(optuna.trial.Trial(self.study, frozen._trial_id), frozen.params, "goes on")
-                    elif self._ended() + len(self.active) < self.wanted:
-                        trial = self.study.ask(self.work.distributions())
-                        self._start(trial, trial.params, "begins")
-                    else:
+        try:
+            with stop_requests() as stop:
+                while True:
+                    if not stop.is_set():
+                        self._fill(waiting)
+                    if not self.active:
                         break
-                if not self.active:
-                    break
-                if stop.is_set():
-                    self._stop()
-                self._look()
-                time.sleep(_POLL_SECONDS)
+                    if stop.is_set():
+                        self._stop()
+                    self._look()
+                    time.sleep(_POLL_SECONDS)
+        finally:
+            for one in self.active:  # an error of this loop's must not leave them to themselves
+                one.job.stop()
 
-    def _ended(self) -> int:
-        return sum(trial.state.is_finished() for trial in self.study.get_trials(deepcopy=False))
+    def _fill(self, waiting: list[FrozenTrial]) -> None:
+        """Start trials while there is room: first those of a process that died."""
+        optuna = _import_optuna()
+        while len(self.active) < self.launcher.slots:
+            if waiting:
+                frozen = waiting.pop(0)
+                self._start(optuna.trial.Trial(self.study, frozen._trial_id), frozen.params, "goes on")
+            elif _ended(self.study) + len(self.active) < self.wanted:
+                with _record(self.work.path):
+                    trial = self.study.ask(_distributions(self.work.space))
+                self._start(trial, trial.params, "begins")
+            else:
+                break
 
     def _start(self, trial: Trial, params: Mapping[str, Any], verb: str) -> None:
         planned = self.work.planned(trial.number, params)
+        check_folders(self.work.path, [planned])
         job = self.launcher.start(training_job(self.work.path, planned, score=False))
         self.active.append(_Active(trial, planned, job))
         self._say(trial.number, verb, params, None)
@@ -271,9 +321,10 @@ class _Trials:
             one.job.stop()
         while any(one.job.poll() is None for one in self.active):
             time.sleep(_POLL_SECONDS)
+        self.active.clear()
         raise TrainingInterruptedError(
-            f"Stopped after {self._ended()} of {self.wanted} trials; everything is saved.",
-            f"The same line goes on, with --out {self.work.path}.",
+            f"Stopped after {_ended(self.study)} of {self.wanted} trials; everything is saved.",
+            f"Go on with: cxrkit ablate --resume {self.work.path}",
         )
 
     def _say(self, number: int, state: str, settings: Mapping[str, Any], score: float | None) -> None:
@@ -302,7 +353,8 @@ def _result(work: _Search, study: Study) -> Found:
         )
     best = study.best_trial
     planned = work.planned(best.number, best.params)
-    save_config(planned.config, work.path / "best.yaml")
+    # What that run was trained with, whatever the defaults have become since.
+    save_config(RunDirectory(work.path / planned.folder).config(), work.path / "best.yaml")
     write_text(work.path / "search.csv", _csv(trials))
     importances: dict[str, float] = {}
     if states.count(optuna.trial.TrialState.COMPLETE) > _STARTUP_TRIALS and len(best.params) > 1:

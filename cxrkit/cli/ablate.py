@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cxrkit.cli.helping import told
-from cxrkit.errors import ConfigError, TrainingError
+from cxrkit.errors import TrainingError
 
 if TYPE_CHECKING:
     from cxrkit.ablation.plan import Plan
+    from cxrkit.ablation.ranges import Space
     from cxrkit.ablation.results import Results
     from cxrkit.report.ablation import Numbers
 
+#: What may be given with --resume; of --set only what is the launcher's.
+_ON_RESUMING = frozenset({"resume", "launcher", "workers", "assignments", "dry_run", "as_json", "quiet"})
 _WHAT, _FIXED, _WHERE, _FILES, _SEARCH = "What to compare", "What all runs share", "Where", "Files and output", "Search"
 
 
@@ -24,6 +27,7 @@ def _option(flag: str, panel: str, help: str, *, metavar: str | None = None, def
 
 
 def ablate(
+    context: typer.Context,
     plan: Annotated[
         Path | None, typer.Argument(metavar="[PLAN.yaml]", help="A plan; flags win over it.", show_default=False)
     ] = None,
@@ -105,11 +109,19 @@ def ablate(
         ),
     ] = None,
     resume: Annotated[
-        Path | None, _option("--resume", _FILES, "Go on with an ablation, by its own plan.", metavar="ABLATION")
+        Path | None,
+        _option(
+            "--resume",
+            _FILES,
+            "Go on with an ablation or a search, by its own plan; --seeds adds seeds, --search N trials.",
+            metavar="ABLATION",
+        ),
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="List the runs, time a few updates, and run nothing.", rich_help_panel=_FILES),
+        typer.Option(
+            "--dry-run", help="List what would run, time a few updates, and run nothing.", rich_help_panel=_FILES
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=_FILES)] = False,
     quiet: Annotated[
@@ -123,45 +135,54 @@ def ablate(
 
     cxrkit ablate --model unet,attn-unet,attn-bcdu --loss dice,focal-tversky --mixup 0,0.2 --train-size 10,20 --seeds 3
     """
+    from cxrkit.cli.dry_run import show_runs, show_search
     from cxrkit.cli.loading import load_plugins
+    from cxrkit.cli.planning import check_resuming, given_flags, launcher_settings, new_folder, plan_from_flags
+    from cxrkit.cli.search import run_search, sought
 
     plugins = load_plugins()
-    listed = {
-        "model": model,
-        "loss": loss,
-        "mixup": mixup,
-        "augment": augment,
-        "train_size": train_size,
-        "size": size,
-        "lr": lr,
-    }
-    fixed = {"steps": steps, "test_size": test_size, "validation": validation, "protocol": protocol}
-    launching, setting = _launcher_settings(assignments or (), workers)
+    launching, setting = launcher_settings(assignments or (), workers)
+    space: Space | None = None
+    trials = search or 0
     if resume is not None:
-        given = {**listed, **fixed, "plan": plan, "vary": vary, "data": data, "config": config, "out": out}
-        if any(value is not None for value in given.values()) or setting:
-            raise ConfigError("--resume goes on with an ablation by its own plan.", "Leave the other flags out.")
-        from cxrkit.ablation.plan import read_plan
-        from cxrkit.ablation.results import PLAN_FILE
+        from cxrkit.ablation.ranges import SEARCH_FILE, read_space
 
-        made, folder = read_plan(resume / PLAN_FILE), resume
+        is_search = (resume / SEARCH_FILE).is_file()
+        check_resuming(given_flags(context), _ON_RESUMING | ({"search"} if is_search else {"seeds"}), setting)
+        folder = resume
+        if is_search:
+            space, before = read_space(resume)
+            trials = search or before
+        else:
+            made = _resumed(resume, seeds)
     else:
         from cxrkit.data.sources import parse_source
 
+        listed = {"model": model, "loss": loss, "mixup": mixup, "augment": augment}
+        listed |= {"train_size": train_size, "size": size, "lr": lr}
+        fixed = {"steps": steps, "test_size": test_size, "validation": validation, "protocol": protocol}
         over: dict[str, Any] = {key: value for key, value in fixed.items() if value is not None}
         if data is not None:
             over["data"] = parse_source(data, plugins.registry.components("dataset"))
-        made = _plan(plan, config, listed, vary or (), exclude or (), seeds, over | setting)
-        folder = out or _new_folder(made.name)
-    if search is not None or ranges:
-        from cxrkit.cli.search import run_search
+        made = plan_from_flags(plan, config, listed, vary or (), exclude or (), seeds, over | setting)
+        folder = out or new_folder(made.name)
+        if search is not None or ranges:
+            space = sought(made, ranges or (), search)
+    if space is not None:
+        begin = show_search if dry_run else run_search
+        begin(space, trials, folder, launcher, launching, quiet=quiet, as_json=as_json)
+    else:
+        (show_runs if dry_run else _run)(made, folder, launcher, launching, quiet=quiet, as_json=as_json)
 
-        run_search(made, folder, search or 0, ranges or (), launcher, launching, quiet=quiet, as_json=as_json)
-        return
-    if dry_run:
-        _show_runs(made, folder, launcher, launching, quiet=quiet)
-        return
-    _run(made, folder, launcher, launching, quiet=quiet, as_json=as_json)
+
+def _resumed(folder: Path, seeds: str | None) -> Plan:
+    from cxrkit.ablation.growth import with_seeds
+    from cxrkit.ablation.plan import read_plan
+    from cxrkit.ablation.results import PLAN_FILE
+    from cxrkit.cli.planning import parse_seeds_flag
+
+    plan = read_plan(folder / PLAN_FILE)
+    return plan if seeds is None else with_seeds(plan, parse_seeds_flag(seeds), folder)
 
 
 def report(
@@ -180,113 +201,6 @@ def report(
     with progress(quiet=quiet) as observer:
         numbers = api.report(ablation, observer=observer)
     _show(numbers.results, numbers, as_json=as_json, quiet=quiet)
-
-
-def parse_levels(text: str, flag: str) -> list[Any]:
-    """`unet,attn-unet` or `0,0.2` as values; commas within brackets don't separate.
-
-    Raises:
-        ConfigError: nothing is named, or it can't be read.
-    """
-    import yaml
-
-    from cxrkit.overrides import parse_set
-
-    try:
-        values = yaml.safe_load(f"[{text}]")
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{flag} {text!r} can't be read.", "Write values with commas between them.") from error
-    if not isinstance(values, list) or not values or any(value in (None, "") for value in values):
-        raise ConfigError(f"{flag} {text!r} names no values.", "Write values with commas between them.")
-    return [
-        parse_set([f"x={value}"])["x"] if isinstance(value, str) and value[:1].isdigit() else value for value in values
-    ]
-
-
-def _plan(
-    file: Path | None,
-    config: Path | None,
-    listed: dict[str, str | None],
-    vary: Any,
-    exclude: Any,
-    seeds: str | None,
-    over: dict[str, Any],
-) -> Plan:
-    from cxrkit.ablation.plan import make_plan
-    from cxrkit.overrides import parse_set, read_yaml
-
-    content: dict[str, Any] = read_yaml(file) if file is not None else {}
-    beside = file.parent if file is not None else Path()
-    if config is not None:
-        content["config"], beside = str(config.absolute()), Path("/")
-    factors = content.get("factors") or {}
-    content["factors"] = dict(factors) if isinstance(factors, dict) else factors
-    given = [(key, f"--{key.replace('_', '-')}", text) for key, text in listed.items() if text is not None]
-    for assignment in vary:
-        key, equals, text = assignment.partition("=")
-        if not equals:
-            raise ConfigError(f"--vary {assignment!r} is not KEY=A,B.", "Write --vary model.depth=3,4.")
-        given.append((key.strip(), f"--vary {key}", text))
-    for key, flag, text in given:
-        levels = parse_levels(text, flag)
-        if len(levels) > 1 or flag.startswith("--vary"):
-            content["factors"][key] = levels
-        else:
-            content["factors"].pop(key, None)
-            over[key] = levels[0]
-    for rule in exclude:
-        content["exclude"] = [*(content.get("exclude") or []), parse_set(rule.split(","))]
-    if seeds is not None:
-        values = parse_levels(seeds, "--seeds")
-        content["seeds"] = values[0] if len(values) == 1 else values
-    content.setdefault("name", file.stem if file is not None else "ablation")
-    try:
-        return make_plan(content, over=over, beside=beside)
-    except ConfigError as error:
-        raise (ConfigError(f"{file}: {error.what}", error.remedy) if file is not None else error) from error
-
-
-def _launcher_settings(assignments: Any, workers: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """`--set` and `--workers`, apart into what is the launcher's and what is the runs'."""
-    from cxrkit.overrides import parse_set
-
-    everything = parse_set(assignments)
-    start = "launcher."
-    launching = {key.removeprefix(start): value for key, value in everything.items() if key.startswith(start)}
-    if workers is not None:
-        launching["workers"] = workers
-    return launching, {key: value for key, value in everything.items() if not key.startswith(start)}
-
-
-def _new_folder(name: str) -> Path:
-    folder, number = Path("ablations") / name, 1
-    while folder.exists():
-        number += 1
-        folder = Path("ablations") / f"{name}-{number}"
-    return folder
-
-
-def _show_runs(plan: Plan, folder: Path, launcher: str, launching: dict[str, Any], *, quiet: bool) -> None:
-    from cxrkit.ablation.calibrate import estimate
-    from cxrkit.cli.console import say, show, table
-    from cxrkit.cli.progress import duration, progress
-    from cxrkit.plugins import registry
-
-    runs = plan.runs(registry())
-    worker = registry().get("launcher", launcher).build(**launching)
-    slots = worker.slots
-    worker.close()
-    with progress(quiet=quiet) as observer:
-        guess = estimate(runs, registry(), observer)
-    rows = [
-        [run.arm.label, str(run.seed), str(run.config.train.steps), duration(seconds), str(folder / run.folder)]
-        for run, seconds in zip(runs, guess.seconds, strict=True)
-    ]
-    show(table(["arm", "seed", "updates", "about", "folder"], rows))
-    say(
-        f"{len(runs)} runs, {slots} side by side with the launcher {launcher}: about {duration(guess.total(slots))} "
-        "if that many don't slow one another down; by the time of a few updates of each kind on this machine."
-    )
 
 
 def _run(plan: Plan, folder: Path, launcher: str, launching: dict[str, Any], *, quiet: bool, as_json: bool) -> None:

@@ -11,13 +11,29 @@ from cxrkit.errors import ConfigError
 
 if TYPE_CHECKING:
     from cxrkit.ablation.plan import Plan
+    from cxrkit.ablation.ranges import Space
+
+
+def sought(plan: Plan, ranges: Sequence[str], trials: int | None) -> Space:
+    """What the flags `--range` and the plan's factors search.
+
+    Raises:
+        ConfigError: a range that isn't accepted, or no number of trials.
+    """
+    from cxrkit.ablation.ranges import Space, parse_range
+
+    if trials is None or trials < 1:
+        raise ConfigError(
+            "--range was given without a number of trials." if trials is None else f"--search {trials}: tries nothing.",
+            "Say how many: --search 20.",
+        )
+    return Space(plan, tuple(parse_range(text) for text in ranges))
 
 
 def run_search(
-    plan: Plan,
-    folder: Path,
+    space: Space,
     trials: int,
-    ranges: Sequence[str],
+    folder: Path,
     launcher: str,
     launching: Mapping[str, Any],
     *,
@@ -26,17 +42,14 @@ def run_search(
 ) -> None:
     """Search, score the best trial's network on the test films, and show both."""
     from cxrkit import api
-    from cxrkit.ablation.search import parse_range
     from cxrkit.cli.console import say, show, show_json
     from cxrkit.cli.progress import progress
     from cxrkit.cli.results import show_scores
 
-    if trials < 1:
-        raise ConfigError("--range was given without a number of trials.", "Say how many: --search 20.")
     with progress(quiet=quiet) as observer:
         found, evaluation = api.search(
-            plan,
-            [parse_range(text) for text in ranges],
+            space.plan,
+            space.ranges,
             trials,
             folder,
             launcher=launcher,

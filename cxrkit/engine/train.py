@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ from cxrkit.engine.schedule import averaging, learning_rate
 from cxrkit.engine.stopping import stop_requests
 from cxrkit.engine.unlabelled import PseudoLabels, Unlabelled, find_unlabelled
 from cxrkit.errors import ConfigError, CxrkitError, TrainingError
+from cxrkit.files import locked
 from cxrkit.interfaces import Augment, Batch, Loss, Model, SideOutputs
 from cxrkit.registry import Component, Registry
 
@@ -57,11 +59,21 @@ def train(run: RunDirectory, registry: Registry, observer: Observer | None = Non
     Raises:
         DataError: films that can't be used, or too few. TrainingError: a loss that isn't finite, or no memory.
         TrainingInterruptedError: Ctrl-C; the state is saved. StorageError: the disk is full.
+        ConfigError: another process trains this run.
     """
     config = run.config()
     check_plugins(run, config, registry)
     fabric = make_fabric(config.train)
     fabric.launch()
+    busy = ConfigError(f"{run.path}: another process trains this run.", "Wait for it, or stop it first.")
+    # The first process holds the run for all of them. Its configuration is the one file that is always there.
+    with locked(run.config_file, busy) if fabric.is_global_zero else nullcontext():
+        return _train(run, config, registry, fabric, observer)
+
+
+def _train(
+    run: RunDirectory, config: RunConfig, registry: Registry, fabric: Fabric, observer: Observer | None
+) -> Films:
     listener: Observer = observer if observer is not None and fabric.is_global_zero else Silent()
     if not fabric.is_global_zero:
         fabric.barrier()  # the first process makes the store, the others find it made

@@ -42,6 +42,8 @@ def jobs_run_and_say_how_they_ended(subject: Subject) -> None:
     """Exit statuses come back, output goes to the log, and there is at least one slot."""
     with _launched(subject) as launcher, tempfile.TemporaryDirectory() as folder:
         expect(launcher.slots >= 1, "slots to be 1 or more", str(launcher.slots), "Say how many jobs fit.")
+        known = launcher.threads is None or launcher.threads >= 1
+        expect(known, "threads to be None, or 1 or more", str(launcher.threads), "Say how many threads a job has.")
         for status in (0, 5):
             log = Path(folder) / f"{status}.log"
             code = f"import sys; print('hello from the job'); sys.exit({status})"

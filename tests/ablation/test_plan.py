@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cxrkit.ablation.plan import make_plan, parse_seeds, read_plan, save_plan
+from cxrkit.config import make_config, save_config
 from cxrkit.errors import ConfigError
 from cxrkit.plugins import registry
 
@@ -87,6 +88,72 @@ def test_a_file_is_read_with_its_config_beside_it(tmp_path: Path) -> None:
     assert (made.name, config.preprocess.size, config.train.lr, config.train.steps) == ("mine", 48, 0.5, 7)
 
 
+def test_the_seed_of_a_run_whose_config_is_used_is_left_out(tmp_path: Path) -> None:
+    save_config(make_config(BASE, {"seed": 7, "train": {"lr": 0.25}}), tmp_path / "config.yaml")
+    (tmp_path / "mine.yaml").write_text("config: config.yaml\nseeds: 2\n")
+    runs = read_plan(tmp_path / "mine.yaml").runs(registry())
+    assert [(run.config.seed, run.config.train.lr) for run in runs] == [(0, 0.25), (1, 0.25)]
+
+
+def test_steps_that_are_asked_for_win_over_epochs_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("train: {epochs: 2}\n")
+    content = {"config": str(tmp_path / "base.yaml"), "base": BASE}
+    train = make_plan(content, over={"steps": 6}).runs(registry())[0].config.train
+    assert (train.steps, train.epochs) == (6, None)
+    with pytest.raises(ConfigError, match="equal updates") as caught:
+        make_plan(content).runs(registry())
+    assert "--steps" in caught.value.remedy
+
+
+def test_places_are_relative_to_the_file_that_they_stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "plans").mkdir()
+    monkeypatch.chdir(tmp_path / "shared")
+    (tmp_path / "shared" / "base.yaml").write_text("split: {file: split.json}\n")
+    (tmp_path / "plans" / "mine.yaml").write_text(
+        "config: ../shared/base.yaml\n"
+        "base: {data: {name: folder, root: ../films}}\n"
+        "factors:\n  unlabelled: [none, wild]\n  where: {a: {data.root: b}, c: {data: {name: folder, root: c}}}\n"
+    )
+    made = read_plan(tmp_path / "plans" / "mine.yaml")
+    assert made.base["data"]["root"] == str(tmp_path / "films")
+    assert made.base["split"]["file"] == str(tmp_path / "shared" / "split.json")
+    assert [dict(level.settings) for level in made.factors[0].levels] == [
+        {"unlabelled": "none"},
+        {"unlabelled": str(tmp_path / "plans" / "wild")},
+    ]
+    assert [level.label for level in made.factors[0].levels] == ["none", "wild"]
+    assert [dict(level.settings) for level in made.factors[1].levels] == [
+        {"data.root": str(tmp_path / "plans" / "b")},
+        {"data": {"name": "folder", "root": str(tmp_path / "plans" / "c")}},
+    ]
+
+
+def test_a_plan_means_the_same_from_any_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = make_plan(
+        {"base": {"data": {"name": "folder", "root": "films"}}, "factors": {"split": ["a.json", "b.json"]}}
+    )
+    save_plan(made, tmp_path / "plan.yaml")
+    runs = made.runs(registry())
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert read_plan(tmp_path / "plan.yaml").runs(registry()) == runs
+    assert runs[0].config.data.root == tmp_path / "films"
+    assert runs[0].folder == "runs/a.json/seed-0"
+    over = make_plan({}, over={"data": {"name": "folder", "root": "films"}})
+    assert over.base["data"]["root"] == str(tmp_path / "elsewhere" / "films")
+
+
+def test_a_plan_is_named_after_its_file_in_letters_that_a_folder_may_have(tmp_path: Path) -> None:
+    (tmp_path / "my plan (2).yaml").write_text("seeds: 1\n")
+    assert read_plan(tmp_path / "my plan (2).yaml").name == "my-plan-2"
+
+
+def test_data_that_is_set_by_name_holds() -> None:
+    assert make_plan({}, over={"data": "montgomery"}).base["data"] == {"name": "montgomery"}
+
+
 def test_a_saved_plan_needs_no_other_file(tmp_path: Path) -> None:
     made = plan(
         name="x", factors={"loss": ["dice", "bce"], "train_size": [5, "all"]}, exclude=[{"loss": "bce"}], seeds=3
@@ -111,7 +178,14 @@ def test_a_saved_plan_needs_no_other_file(tmp_path: Path) -> None:
         ({"seeds": [1, 1]}, "seeds"),
         ({"seeds": "many"}, "seeds"),
         ({"base": {"seed": 3}}, "the seed is set"),
+        ({"base": {"train": {"epochs": 2}}}, "equal updates"),
         ({"base": 3}, "base"),
+        ({"factors": ["loss", "model"]}, "key: value"),
+        ({"exclude": 3}, "no list"),
+        ({"name": "../../x"}, "can't be a folder's name"),
+        ({"name": ".."}, "can't be a folder's name"),
+        ({"factors": {"lr": [0.1, 0.2], "train.lr": [0.3, 0.4]}}, "both set train.lr"),
+        ({"factors": {"a": {"x": {"train.lr": 0.1}, "y": {}}, "lr": [0.3, 0.4]}}, "both set train.lr"),
         ({"factors": {"loss": ["dice", "nope"]}}, "nope"),
         ({"factors": {"lr": [1e-3, -1]}}, "lr"),
         ({"factors": {"a": {"x y": {"loss": "dice"}, "x-y": {"loss": "bce"}}}}, "one folder"),

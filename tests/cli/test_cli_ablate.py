@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -75,34 +74,16 @@ def test_the_report_is_whole_and_names_what_is_missing(finished, cxrkit) -> None
     assert content["failed"]
 
 
-def test_what_is_finished_is_not_run_again_and_more_seeds_add_runs(finished, cxrkit, tmp_path) -> None:
-    out = tmp_path / "copy"
-    shutil.copytree(finished[0], out)
-    before = len(list(read_events(out)))
-    weights = out / "runs" / "dice_lr-0.001" / "seed-0" / "checkpoints" / "best.safetensors"
+def test_what_is_finished_is_not_run_again_and_more_seeds_add_runs(cxrkit, tmp_path) -> None:
+    out = tmp_path / "mine"
+    assert cxrkit("ablate", "--model", "unet", "--loss", "dice", *SMALL, "--out", out).code == 0
+    weights = out / "runs" / "baseline" / "seed-0" / "checkpoints" / "best.safetensors"
     stamp = weights.stat().st_mtime_ns
-    outcome = cxrkit(
-        "ablate",
-        "--model",
-        "unet",
-        "--loss",
-        "dice",
-        "--lr",
-        "1e-3",
-        *SMALL,
-        "--vary",
-        "loss=dice",
-        "--vary",
-        "lr=1e-3",
-        "--seeds",
-        "2",
-        "--out",
-        out,
-    )
+    outcome = cxrkit("ablate", "--resume", out, "--seeds", "2", *SMALL[-4:])
     assert outcome.code == 0, outcome.err
-    events = list(read_events(out))[before:]
-    assert [event["run"] for event in events] == ["runs/dice_lr-0.001/seed-1"]
+    assert [event["run"] for event in read_events(out)] == ["runs/baseline/seed-0", "runs/baseline/seed-1"]
     assert weights.stat().st_mtime_ns == stamp
+    assert load_results(out).count("finished") == 2
 
 
 def test_other_settings_in_the_same_folder_are_refused(finished, cxrkit) -> None:
@@ -131,7 +112,7 @@ def test_other_settings_in_the_same_folder_are_refused(finished, cxrkit) -> None
         (["--search", "2", "--range", "train.lr=1e-4..1e-2", "--validation", "0"], "there are none"),
         (["nowhere.yaml"], "no such configuration file"),
         (["--resume", "nowhere"], "Leave the other flags out"),
-        (["--resume", "nowhere", "--loss", "dice"], "Leave the other flags out"),
+        (["--resume", "nowhere", "--loss", "dice"], "--loss, --set data.count can't change it"),
     ],
 )
 def test_mistakes_are_told(cxrkit, tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -180,7 +161,9 @@ def test_a_search_goes_on_and_never_sees_the_test_films_before_its_end(cxrkit, t
         out,
     ]
     assert cxrkit(*line, "--search", "1").code == 0
-    outcome = cxrkit(*line, "--search", "2", "--json")
+    with (out / "search.journal").open("a") as journal:
+        journal.write('{"op_code": 5, "work')  # a kill in the middle of a line
+    outcome = cxrkit("ablate", "--resume", out, *SMALL[-4:], "--search", "2", "--json")
     assert outcome.code == 0, outcome.err
     found = json.loads(outcome.out)
     assert found["complete"] == 2
@@ -190,4 +173,7 @@ def test_a_search_goes_on_and_never_sees_the_test_films_before_its_end(cxrkit, t
     assert f"trial-{int(best['trial']):04d}" in found["best"]
     scored = [path.parts[-4] for path in (out / "runs").glob("*/*/evaluation/test-*.json")]
     assert f"trial-{int(best['trial']):04d}" in scored
-    assert (out / "best.yaml").is_file()
+    assert (out / "best.yaml").read_bytes() == (Path(found["best"]) / "config.yaml").read_bytes()
+    outcome = cxrkit(*line, "--search", "3", "--steps", "5")
+    assert outcome.code == 2
+    assert "train.steps: 4 there, 5 here" in outcome.err

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
-import subprocess
-import sys
-from contextlib import suppress
 from typing import Annotated
 
 from pydantic import Field
 
 from cxrkit import Job, Launcher, RunningJob
 from cxrkit.errors import StorageError
-
-#: What libraries read to know how many threads they may use.
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+from cxrkit_plugins.launchers.process import Process, thread_environment
 
 
 class LocalLauncher(Launcher):
@@ -40,9 +33,9 @@ class LocalLauncher(Launcher):
         gpus = _visible_gpus()
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.workers = workers or (len(gpus) * per_gpu if gpus else min(cores, 4))
-        self.threads = threads or _asked_threads() or max(1, cores // self.workers)
+        self.threads: int = threads or _asked_threads() or max(1, cores // self.workers)
         self.places = [gpus[index % len(gpus)] for index in range(self.workers)] if gpus else [""] * self.workers
-        self.running: list[_Process | None] = [None] * self.workers
+        self.running: list[_LocalJob | None] = [None] * self.workers
 
     @property
     def slots(self) -> int:
@@ -56,28 +49,18 @@ class LocalLauncher(Launcher):
             StorageError: its log can't be written.
         """
         place = next(i for i, process in enumerate(self.running) if process is None or process.poll() is not None)
-        environment = os.environ | dict.fromkeys(_THREAD_VARIABLES, str(self.threads))
+        environment = os.environ | thread_environment(self.threads)
         if self.places[place]:
             environment["CUDA_VISIBLE_DEVICES"] = self.places[place]
-        started = _Process(job, environment)
+        started = _LocalJob(job, environment)
         self.running[place] = started
         return started
 
 
-class _Process(RunningJob):
+class _LocalJob(RunningJob):
     def __init__(self, job: Job, environment: dict[str, str]) -> None:
         try:
-            with job.log.open("ab") as log:
-                # A session of its own: Ctrl-C on the terminal is the coordinator's to hand on.
-                self.process = subprocess.Popen(
-                    job.command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    env=environment,
-                    start_new_session=True,
-                    preexec_fn=_stop_with_parent if _PRCTL is not None else None,
-                )
+            self.process = Process(job.command, job.log, environment)
         except OSError as error:
             raise StorageError(f"{job.name}: can't be started: {error}.", "Check the disk and the memory.") from error
 
@@ -85,24 +68,7 @@ class _Process(RunningJob):
         return self.process.poll()
 
     def stop(self) -> None:
-        with suppress(ProcessLookupError):
-            if sys.platform == "win32":
-                self.process.terminate()
-            else:
-                os.killpg(self.process.pid, signal.SIGINT)
-
-
-_PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
-_PR_SET_PDEATHSIG = 1
-
-
-def _stop_with_parent() -> None:
-    """In the new process: let the kernel send it a Ctrl-C when its coordinator dies, by kill -9 too.
-
-    Otherwise it would train on, while the next coordinator goes on with the same run.
-    """
-    assert _PRCTL is not None
-    _PRCTL(_PR_SET_PDEATHSIG, signal.SIGINT)
+        self.process.stop()
 
 
 def _asked_threads() -> int | None:

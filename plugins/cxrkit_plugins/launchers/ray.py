@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
-import subprocess
-from contextlib import suppress
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from cxrkit import ConfigError, Job, Launcher, RunningJob
+from cxrkit_plugins.launchers.ray_worker import Worker
 
 _KNOCK_SECONDS = 5
 _LOST = 70  # the status of a job whose worker died
@@ -41,6 +39,7 @@ class RayLauncher(Launcher):
     ) -> None:
         ray = _import_ray()
         self.cpus, self.gpus = cpus, gpus
+        self.threads: int = max(1, int(cpus))
         _check_address(address)
         try:
             ray.init(
@@ -65,9 +64,9 @@ class RayLauncher(Launcher):
             raise ConfigError(
                 f"launcher ray: a run wants {cpus:g} CPUs and {gpus:g} GPUs; the cluster has {there.get('CPU', 0):g} "
                 f"and {there.get('GPU', 0):g}.",
-                "Ask for less: --set-launcher cpus=..., gpus=....",
+                "Ask for less: --set launcher.cpus=..., --set launcher.gpus=....",
             )
-        self.actor: Any = ray.remote(_Worker)
+        self.actor: Any = ray.remote(Worker)
 
     @property
     def slots(self) -> int:
@@ -77,40 +76,11 @@ class RayLauncher(Launcher):
     def start(self, job: Job) -> RunningJob:
         """Begin a job on a worker that has room."""
         handle = self.actor.options(num_cpus=self.cpus, num_gpus=self.gpus).remote()
-        return _OnRay(handle, job, max(1, int(self.cpus)))
+        return _OnRay(handle, job, self.threads)
 
     def close(self) -> None:
         """Leave the cluster; one that was started here ends."""
         _import_ray().shutdown()
-
-
-class _Worker:
-    """Lives on a worker of the cluster and holds one process."""
-
-    def __init__(self) -> None:
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self, command: list[str], log: str, directory: str, threads: int) -> None:
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-        environment.pop("RAY_JOB_ID", None)
-        with open(log, "ab") as stream:  # noqa: PTH123 - the worker knows nothing but text
-            self.process = subprocess.Popen(
-                command,
-                cwd=directory,
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                start_new_session=True,
-            )
-
-    def poll(self) -> int | None:
-        return None if self.process is None else self.process.poll()
-
-    def stop(self) -> None:
-        if self.process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGTERM)  # Ray's workers, and so their children, ignore SIGINT
 
 
 class _OnRay(RunningJob):

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,6 +65,28 @@ def test_local_jobs_use_the_threads_that_were_asked_for(
     assert wait(launcher.start(job(tmp_path, "one", "import os; print(os.environ['OMP_NUM_THREADS'])"))) == 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     assert (tmp_path / "one.log").read_text().strip() == (given or str(cores))
+
+
+@pytest.mark.parametrize(("asked", "given"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_of_local_jobs_sleep_while_they_wait_unless_asked_otherwise(
+    local: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str | None, given: str
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if asked:
+        monkeypatch.setenv("OMP_WAIT_POLICY", asked)
+    assert wait(local.start(job(tmp_path, "one", "import os; print(os.environ['OMP_WAIT_POLICY'])"))) == 0
+    assert (tmp_path / "one.log").read_text().strip() == given
+
+
+def test_launchers_say_how_many_threads_a_job_has(local: Launcher) -> None:
+    assert local.threads == 1
+
+    class Plain(Launcher):
+        slots = 1
+
+        def start(self, job: Job) -> Any: ...
+
+    assert Plain().threads is None
 
 
 def test_stop_is_heard_as_ctrl_c(local: Launcher, tmp_path: Path) -> None:
@@ -134,6 +157,42 @@ def test_ray_that_cannot_be_reached_is_told() -> None:
     pytest.importorskip("ray")
     with pytest.raises(ConfigError, match=r"127\.0\.0\.1:1"):
         component("ray").build(address="127.0.0.1:1")
+
+
+def test_a_cluster_that_is_too_small_says_which_settings_to_lower(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(ConfigError, match=r"--set launcher\.cpus=") as caught:
+        component("ray").build(gpus=999)
+    assert "set-launcher" not in str(caught.value)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
+def test_ray_jobs_stop_when_their_coordinator_is_killed(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    work = f"""
+import pathlib, signal, time
+here = pathlib.Path({str(tmp_path)!r})
+signal.signal(signal.SIGTERM, lambda *_: (here / 'stopped').touch())
+(here / 'on').touch()
+for _ in range(600):
+    time.sleep(0.1)
+    if (here / 'stopped').exists(): break
+"""
+    coordinator = f"""
+import os, pathlib, signal, sys, time
+from cxrkit import Job
+from cxrkit_plugins.launchers.ray import RayLauncher
+here = pathlib.Path({str(tmp_path)!r})
+running = RayLauncher(workers=1).start(Job('x', (sys.executable, '-c', {work!r}), here / 'log'))
+while not (here / 'on').exists(): time.sleep(0.05)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-c", coordinator], check=False, timeout=120)
+    assert killed.returncode == -9
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "stopped").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert (tmp_path / "stopped").exists()
 
 
 def test_a_real_local_ray_runs_two_jobs_side_by_side(tmp_path: Path) -> None:

@@ -1,0 +1,145 @@
+"""What a search searches: the choices of a plan's factors, and ranges of further settings; and its record on disk."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cxrkit.ablation.places import full_name
+from cxrkit.ablation.plan import Plan, make_plan
+from cxrkit.errors import ConfigError
+from cxrkit.files import write_text
+from cxrkit.overrides import read_yaml
+
+#: In the search's folder: what is searched, and how many trials were asked for.
+SEARCH_FILE = "search.yaml"
+
+
+@dataclass(frozen=True)
+class Range:
+    """A setting's range: whole numbers if both ends are, evenly in the logarithm if `log`."""
+
+    key: str
+    low: float | int
+    high: float | int
+    log: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether only whole numbers are tried."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    def __str__(self) -> str:
+        """As `parse_range` reads it."""
+        return f"{self.key}={self.low}..{self.high}{':log' if self.log else ''}"
+
+
+@dataclass(frozen=True)
+class Space:
+    """What all trials share and what they try. The plan's first seed is every trial's.
+
+    Raises:
+        ConfigError: the seed or one setting twice is searched, or the plan excludes combinations.
+    """
+
+    plan: Plan
+    ranges: tuple[Range, ...]
+
+    def __post_init__(self) -> None:
+        if self.plan.exclude:
+            raise ConfigError("exclude: a search tries all combinations.", "Leave the exclusions out.")
+        searched = {full_name(key): factor.name for factor in self.plan.factors for key in _keys(factor.levels)}
+        for span in self.ranges:
+            if full_name(span.key) == "seed":
+                raise ConfigError("--range seed: all trials have the same seed.", "Search another setting.")
+            if (other := searched.get(full_name(span.key))) is not None:
+                also = "twice" if other == span.key else f"as {other} too"
+                raise ConfigError(f"--range {span.key}: it is searched {also}.", "Leave one of them out.")
+            searched[full_name(span.key)] = span.key
+
+    def content(self) -> dict[str, Any]:
+        """As plain values."""
+        plan = replace(self.plan, seeds=self.plan.seeds[:1])
+        return {"plan": plan.content(), "ranges": [str(span) for span in self.ranges]}
+
+
+def _keys(levels: Sequence[Any]) -> list[str]:
+    return list(dict.fromkeys(key for level in levels for key in level.settings))
+
+
+def parse_range(text: str) -> Range:
+    """`train.lr=1e-4..1e-2:log` or `model.depth=3..5`.
+
+    Raises:
+        ConfigError: it isn't of that form, or upside down.
+    """
+    number = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+    match = re.fullmatch(rf"\s*([\w.-]+)\s*=\s*({number})\.\.({number})(:log)?\s*", text)
+    if match is None:
+        raise ConfigError(f"--range {text!r} is no range.", "Write KEY=LOW..HIGH, or KEY=LOW..HIGH:log.")
+    key, low, high, log = match.groups()
+    whole = re.fullmatch(r"[+-]?\d+", low) and re.fullmatch(r"[+-]?\d+", high)
+    made = (
+        Range(key, int(low), int(high), log is not None)
+        if whole
+        else Range(key, float(low), float(high), log is not None)
+    )
+    if made.low >= made.high or (made.log and made.low <= 0):
+        raise ConfigError(
+            f"--range {text!r}: {'a logarithm needs numbers above 0' if made.low < made.high else 'is upside down'}.",
+            "Write the lower number first.",
+        )
+    return made
+
+
+def save_space(space: Space, trials: int, path: Path) -> None:
+    """Record what is searched in the search's folder, atomically."""
+    content = {**space.content(), "trials": trials}
+    write_text(path / SEARCH_FILE, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def read_space(path: Path) -> tuple[Space, int]:
+    """What a folder's search searches, and how many trials were asked for last.
+
+    Raises:
+        ConfigError: there is no search in that place, or its record is damaged.
+    """
+    file = path / SEARCH_FILE
+    content = read_yaml(file)
+    plan, ranges, trials = (content.get(key) for key in ("plan", "ranges", "trials"))
+    if not isinstance(plan, Mapping) or not isinstance(ranges, list) or not isinstance(trials, int):
+        raise ConfigError(f"{file}: isn't what a search wrote.", "Search in another folder: --out.")
+    try:
+        return Space(make_plan(plan), tuple(parse_range(str(text)) for text in ranges)), trials
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error.what}", error.remedy) from error
+
+
+def check_same(space: Space, path: Path) -> None:
+    """Refuse to mix trials of different searches in one folder, which need not be there.
+
+    Raises:
+        ConfigError: other things were searched there; lists the differences.
+    """
+    if not (path / SEARCH_FILE).is_file():
+        return
+    before, _ = read_space(path)
+    if found := list(_differences(before.content(), space.content())):
+        raise ConfigError(
+            f"{path} holds a search of something else: {'; '.join(found)}.",
+            f"Go on with that one (--resume {path}), or choose another --out.",
+        )
+
+
+def _differences(one: Any, other: Any, at: str = "") -> Iterator[str]:
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        for key in dict.fromkeys([*one, *other]):
+            name = at if key in ("plan", "base") and not at.count(".") else f"{at}.{key}".lstrip(".")
+            yield from _differences(one.get(key), other.get(key), name)
+    elif one != other:
+        yield f"{at}: {one} there, {other} here"

@@ -1,0 +1,135 @@
+"""`cxrkit ablate --dry-run`: what would be run, and about how long it would take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxrkit.cli.console import say, show, show_json, table
+from cxrkit.cli.progress import duration, progress
+
+if TYPE_CHECKING:
+    from cxrkit.ablation.plan import Plan, PlannedRun
+    from cxrkit.ablation.ranges import Space
+
+_CAVEAT = "if runs side by side don't slow one another down; by the time of a few updates of each kind on this machine."
+
+
+def show_runs(
+    plan: Plan, folder: Path, launcher: str, launching: Mapping[str, Any], *, quiet: bool, as_json: bool
+) -> None:
+    """List an ablation's runs with an estimate of each one's time; finished ones take none."""
+    from cxrkit.ablation.coordinate import updates_done
+    from cxrkit.ablation.growth import check_growth
+    from cxrkit.plugins import registry
+
+    runs = plan.runs(registry())
+    check_growth(folder, plan, runs)
+    done = updates_done(folder, runs)
+    slots, seconds, total = _estimate(runs, done, launcher, launching, quiet=quiet)
+    states = [
+        "finished" if step >= run.config.train.steps else "begun" if step else "new"
+        for run, step in zip(runs, done, strict=True)
+    ]
+    if as_json:
+        listed = [
+            {
+                "arm": run.arm.label,
+                "levels": dict(run.arm.levels),
+                "seed": run.seed,
+                "updates": run.config.train.steps,
+                "state": state,
+                "seconds": time,
+                "folder": str(folder / run.folder),
+            }
+            for run, state, time in zip(runs, states, seconds, strict=True)
+        ]
+        show_json({"plan": plan.name, "launcher": launcher, "slots": slots, "seconds": total, "runs": listed})
+        return
+    rows = [
+        [
+            run.arm.label,
+            str(run.seed),
+            str(run.config.train.steps),
+            state if state == "finished" else duration(time),
+            str(folder / run.folder),
+        ]
+        for run, state, time in zip(runs, states, seconds, strict=True)
+    ]
+    show(table(["arm", "seed", "updates", "about", "folder"], rows))
+    if not quiet:
+        left = len(runs) - states.count("finished")
+        finished = f", {len(runs) - left} of them finished" if left < len(runs) else ""
+        say(
+            f"{len(runs)} runs{finished}, {slots} side by side with the launcher {launcher}: about {duration(total)} "
+            + _CAVEAT
+        )
+
+
+def show_search(
+    space: Space,
+    trials: int,
+    folder: Path,
+    launcher: str,
+    launching: Mapping[str, Any],
+    *,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """List what a search tries, with an estimate of its time from trials at the ends of each range."""
+    from cxrkit.ablation.search import check_search, ended_trials, samples
+    from cxrkit.plugins import registry
+
+    check_search(space, folder, registry())
+    ended = min(ended_trials(folder), trials)
+    runs = samples(space, registry())
+    slots, seconds, _ = _estimate(runs, [0] * len(runs), launcher, launching, quiet=quiet)
+    trial = sum(seconds) / len(seconds)
+    rounds = -(-(trials - ended) // slots)
+    tried = {factor.name: [level.label for level in factor.levels] for factor in space.plan.factors}
+    if as_json:
+        show_json(
+            {
+                "search": str(folder),
+                "launcher": launcher,
+                "slots": slots,
+                "trials": trials,
+                "ended": ended,
+                "updates": runs[0].config.train.steps,
+                "seconds_a_trial": trial,
+                "seconds": trial * rounds,
+                "choices": tried,
+                "ranges": [str(span) for span in space.ranges],
+            }
+        )
+        return
+    rows = [[name, "one of " + ", ".join(labels)] for name, labels in tried.items()]
+    for span in space.ranges:
+        kinds = [kind for kind, holds in (("whole numbers", span.whole), ("logarithmic", span.log)) if holds]
+        rows.append([span.key, f"{span.low} to {span.high}" + (f" ({', '.join(kinds)})" if kinds else "")])
+    show(table(["setting", "tried"], rows))
+    if not quiet:
+        before = f", {ended} of them ended" if ended else ""
+        say(
+            f"{trials} trials{before}, of {runs[0].config.train.steps} updates, about {duration(trial)} each, in "
+            f"{folder}; {slots} side by side with the launcher {launcher}: about {duration(trial * rounds)} at most "
+            "(trials that lag behind are stopped) " + _CAVEAT
+        )
+
+
+def _estimate(
+    runs: Sequence[PlannedRun], done: Sequence[int], launcher: str, launching: Mapping[str, Any], *, quiet: bool
+) -> tuple[int, tuple[float, ...], float]:
+    """The launcher's slots, the seconds of each run and of all."""
+    from cxrkit.ablation.calibrate import estimate
+    from cxrkit.plugins import registry
+
+    worker = registry().get("launcher", launcher).build(**launching)
+    try:
+        slots, threads = worker.slots, worker.threads
+    finally:
+        worker.close()
+    with progress(quiet=quiet) as observer:
+        guess = estimate(runs, registry(), observer, threads=threads, done=done)
+    return slots, guess.seconds, guess.total(slots)

@@ -1,0 +1,178 @@
+"""From the flags of `cxrkit ablate` to a plan, and what may be said when an ablation goes on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxrkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    import typer
+
+    from cxrkit.ablation.plan import Plan
+
+_NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+"  # YAML 1.1 takes 1e-3 for text
+
+
+def parse_levels(text: str, flag: str) -> list[Any]:
+    """`unet,attn-unet` or `0,0.2` as values; commas within brackets don't separate.
+
+    Raises:
+        ConfigError: nothing is named, or it can't be read.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(f"[{text}]")
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{flag} {text!r} can't be read.", "Write values with commas between them.") from error
+    if not isinstance(values, list) or not values or any(value in (None, "") for value in values):
+        raise ConfigError(f"{flag} {text!r} names no values.", "Write values with commas between them.")
+    return [float(value) if isinstance(value, str) and re.fullmatch(_NUMBER, value) else value for value in values]
+
+
+def parse_seeds_flag(text: str) -> tuple[int, ...]:
+    """`--seeds 3` or `--seeds 0,4,7` as seeds.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    from cxrkit.ablation.plan import parse_seeds
+
+    values = parse_levels(text, "--seeds")
+    return parse_seeds(values[0] if len(values) == 1 else values)
+
+
+def given_flags(context: typer.Context) -> dict[str, str]:
+    """The parameters that the command line sets, by name, with the flag that a user knows each by."""
+    given: dict[str, str] = {}
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name) if parameter.name else None
+        # By its name: newer versions of Typer have a click, and so a ParameterSource, of their own.
+        if parameter.name and source is not None and source.name in ("COMMANDLINE", "ENVIRONMENT"):
+            flag = parameter.opts[0]
+            given[parameter.name] = flag if flag.startswith("-") else "a plan's file"
+    return given
+
+
+def check_resuming(given: Mapping[str, str], allowed: Collection[str], settings: Collection[str]) -> None:
+    """Refuse flags that `--resume` doesn't heed.
+
+    Args:
+        given: as `given_flags` says.
+        allowed: the parameters that may be given.
+        settings: what `--set` sets, the launcher's own left out.
+
+    Raises:
+        ConfigError: others are given; names them.
+    """
+    refused = [flag for name, flag in given.items() if name not in allowed]
+    refused += [f"--set {key}" for key in settings]
+    if refused:
+        raise ConfigError(
+            f"--resume goes on by the plan that the folder holds; {', '.join(refused)} can't change it.",
+            "Leave the other flags out (--seeds may add seeds), or begin another ablation: --out.",
+        )
+
+
+def launcher_settings(assignments: Sequence[str], workers: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`--set` and `--workers`, apart into what is the launcher's and what is the runs'."""
+    from cxrkit.overrides import parse_set
+
+    everything = parse_set(assignments)
+    start = "launcher."
+    launching = {key.removeprefix(start): value for key, value in everything.items() if key.startswith(start)}
+    if workers is not None:
+        launching["workers"] = workers
+    return launching, {key: value for key, value in everything.items() if not key.startswith(start)}
+
+
+def plan_from_flags(
+    file: Path | None,
+    config: Path | None,
+    listed: Mapping[str, str | None],
+    vary: Sequence[str],
+    exclude: Sequence[str],
+    seeds: str | None,
+    over: Mapping[str, Any],
+) -> Plan:
+    """A plan's file with flags over it.
+
+    Args:
+        file: the plan, if any.
+        config: `--config`.
+        listed: flags that take several values, by their shorthand.
+        vary, exclude, seeds: these flags.
+        over: what all runs share.
+
+    Raises:
+        ConfigError: see `cxrkit.ablation.plan.make_plan`.
+    """
+    from cxrkit.ablation.plan import make_plan, read_content, read_shared
+    from cxrkit.overrides import merge
+
+    content: dict[str, Any] = read_content(file) if file is not None else {"name": "ablation"}
+    if config is not None:
+        content.pop("config", None)
+        # As for `cxrkit train --config`, places in it are relative to the working directory.
+        content["base"] = merge(read_shared(config, beside=Path.cwd()), content.get("base") or {})
+    fixed = dict(over)
+    content["factors"] = dict(content.get("factors") or {})
+    for key, flag, text in _factors(listed, vary):
+        levels = parse_levels(text, flag)
+        several = len(levels) > 1 or flag.startswith("--vary")
+        _take_out(content["factors"], key, whole=not several)
+        if several:
+            content["factors"][key] = levels
+        else:
+            fixed[key] = levels[0]
+    content["exclude"] = [*(content.get("exclude") or []), *map(_rule, exclude)]
+    if seeds is not None:
+        content["seeds"] = parse_seeds_flag(seeds)
+    try:
+        return make_plan(content, over=fixed)
+    except ConfigError as error:
+        raise (ConfigError(f"{file}: {error.what}", error.remedy) if file is not None else error) from error
+
+
+def _factors(listed: Mapping[str, str | None], vary: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Setting, flag and values of every flag that was given."""
+    given = [(key, f"--{key.replace('_', '-')}", text) for key, text in listed.items() if text is not None]
+    for assignment in vary:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--vary {assignment!r} is not KEY=A,B.", "Write --vary model.depth=3,4.")
+        given.append((key.strip(), f"--vary {key.strip()}", text))
+    return given
+
+
+def _take_out(factors: dict[str, Any], key: str, *, whole: bool) -> None:
+    """Let a flag win over the file's factor of its setting, by either name; a factor of that very name keeps its place
+    among the others unless `whole` is taken out.
+    """
+    from cxrkit.ablation.places import full_name
+
+    for name in [name for name in factors if (whole or name != key) and full_name(str(name)) == full_name(key)]:
+        del factors[name]
+
+
+def _rule(text: str) -> dict[str, Any]:
+    rule: dict[str, Any] = {}
+    for part in text.split(","):
+        key, equals, value = part.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--exclude {text!r} is not KEY=LEVEL.", "Write --exclude model=unet,loss=dice.")
+        rule[key.strip()] = parse_levels(value, f"--exclude {key.strip()}=")[0]
+    return rule
+
+
+def new_folder(name: str) -> Path:
+    """A folder below `ablations/` that isn't there yet."""
+    folder, number = Path("ablations") / name, 1
+    while folder.exists():
+        number += 1
+        folder = Path("ablations") / f"{name}-{number}"
+    return folder
