@@ -81,26 +81,26 @@ def draw_overlay(
 def to_grey(film: np.ndarray, masks: Iterable[np.ndarray] = ()) -> np.ndarray:
     """Grey values of any type to uint8, stretched between the 0.5 % and 99.5 % quantiles of what is to be seen.
 
-    That is the box around the masks, bool `(H, W)`, lest a side marker far brighter than the film make it black; the
-    whole film where there are none, or where they are too small to tell of the film.
+    That is what the masks, bool `(H, W)`, span in each row, lest a side marker far brighter than the film make it
+    black; the whole film where there are none, or where they are too small to tell of the film.
     """
     values = film.astype(np.float32)
-    low, high = np.percentile(values[_box(film.shape, masks)], (0.5, 99.5))
+    low, high = np.percentile(values[_spanned(film.shape, masks)], (0.5, 99.5))
     if high <= low:
         low, high = float(values.min()), float(values.max())
     scaled = (values - low) / max(float(high - low), 1e-12)
     return np.asarray(np.rint(np.clip(scaled, 0, 1) * 255), dtype=np.uint8)
 
 
-def _box(shape: Sequence[int], masks: Iterable[np.ndarray]) -> tuple[slice, slice]:
-    """Rows and columns that the masks span, or all."""
+def _spanned(shape: Sequence[int], masks: Iterable[np.ndarray]) -> np.ndarray:
+    """What lies in a row between the first and the last pixel of any mask, or everything: bool `(H, W)`."""
     seen = np.zeros(tuple(shape), dtype=bool)
     for mask in masks:
         seen |= mask.astype(bool)
-    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
-    if len(rows) and len(rows) * len(columns) >= LEAST_SEEN * seen.size:
-        return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
-    return slice(0, shape[0]), slice(0, shape[1])
+    spanned = np.logical_or.accumulate(seen, axis=1) & np.logical_or.accumulate(seen[:, ::-1], axis=1)[:, ::-1]
+    if spanned.sum() >= LEAST_SEEN * seen.size:
+        return np.asarray(spanned)
+    return np.ones_like(seen)
 
 
 def line_width(shape: Sequence[int]) -> int:

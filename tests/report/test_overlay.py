@@ -124,9 +124,8 @@ def test_grey_values_are_stretched_and_a_flat_film_stays_finite() -> None:
 def test_a_saturated_marker_does_not_make_the_film_black(chest) -> None:
     dark = (np.linspace(0, 4095, 256)[:, None] * np.ones(256)).astype(np.uint16)
     marked = dark.copy()
-    marked[:20, :40] = 65535  # over 1 % of the film, outside the chest
+    marked[30:60, 20:50] = 65535  # over 1 % of the film, beside the chest but within the box around it
     masks = chest(256)
-    assert to_grey(marked).max(initial=0, where=np.ones_like(marked, bool)) == 255
     inside = np.zeros((256, 256), bool)
     inside[100:160, 60:180] = True
     assert to_grey(marked)[inside].mean() < 20, "the whole film's quantiles see the marker"
