@@ -29,12 +29,13 @@ from cxrkit.engine.run import RunDirectory, default_folder
 from cxrkit.engine.scores import Evaluation
 from cxrkit.engine.train import TrainingInterruptedError
 from cxrkit.engine.train import train as run_training
-from cxrkit.errors import ConfigError, CxrkitError, DataError, StorageError, nearest
+from cxrkit.engine.weights import about_weights
+from cxrkit.engine.weights import find_weights as find_weights
+from cxrkit.errors import ConfigError, CxrkitError, DataError, StorageError
 from cxrkit.files import home_path, write_text
 from cxrkit.overrides import read_yaml
 from cxrkit.plugins import registry
 from cxrkit.processes import RUN_VARIABLE, is_first_process
-from cxrkit.registry import Registry
 from cxrkit.report import choose_panels, write_report
 from cxrkit.report.ablation import Numbers, write_ablation_report
 from cxrkit.report.predictions import Predictions, find_films, predict_films
@@ -302,48 +303,24 @@ def evaluate(
     return evaluation
 
 
-def load(weights: Path | str | None = None, *, device: str = "auto", keep_spots: bool = False) -> Segmenter:
+def load(
+    weights: Path | str | None = None, *, device: str = "auto", keep_spots: bool = False, keep_borders: bool = False
+) -> Segmenter:
     """A network, ready to segment films.
 
     Args:
         weights: a run's folder, a weights file, the name of weights that a package brings (`cxrkit list weights`), or
             None for the default ones.
         device: as in training.
-        keep_spots: whether masks keep small parts that lie apart from the structure.
+        keep_spots: whether masks keep parts that lie apart from the structure, and holes.
+        keep_borders: whether a black or white frame around a film is shown to the network too.
 
     Raises:
         CxrkitError: there are no usable weights, or their plugin isn't installed.
     """
     components = registry()
-    return load_segmenter(find_weights(weights, components)[0], components, device=device, keep_spots=keep_spots)
-
-
-def find_weights(weights: Path | str | None, components: Registry) -> tuple[Path, str | None]:
-    """Where weights are, and their name if a package brings them.
-
-    A place on disk wins over a name. The default weights are the first by name whose package offers them as such.
-
-    Raises:
-        ConfigError: there is neither such a place nor such a name, or no package brings default weights.
-    """
-    brought = components.components("weights")
-    if weights is None:
-        for component in sorted(brought, key=lambda component: component.name):
-            if getattr(component.target, "default", False):
-                return component.build().file, component.name
-        raise ConfigError(
-            "--weights is missing, and no installed package brings default weights.",
-            "Give a run (--weights runs/NAME) or a weights file; `cxrkit train` makes a run.",
-        )
-    names = [component.name for component in brought]
-    if not Path(weights).exists() and str(weights) in names:
-        return components.get("weights", str(weights)).build().file, str(weights)
-    if not Path(weights).exists() and Path(weights).suffix == "" and Path(weights).parent == Path():
-        raise ConfigError(
-            f"--weights {weights}: there is no such place, and no weights of that name.",
-            f"{nearest(str(weights), names)}Weights that packages bring: {', '.join(names) or 'none'}.",
-        )
-    return Path(weights), None
+    file, name = find_weights(weights, components)
+    return load_segmenter(file, components, device=device, keep_spots=keep_spots, keep_borders=keep_borders, name=name)
 
 
 def predict(
@@ -353,6 +330,7 @@ def predict(
     *,
     probabilities: bool = False,
     keep_spots: bool = False,
+    keep_borders: bool = False,
     device: str = "auto",
     observer: Observer | None = None,
 ) -> Predictions:
@@ -360,24 +338,28 @@ def predict(
 
     Each film gets a folder `out/<name>` with a PNG a structure and `overlay.png`; `predictions.csv` and
     `predictions.json` list all, or those that were done when something stopped the work. A film that can't be used
-    doesn't stop the others.
+    doesn't stop the others; it stands in the table with its error. The table is of the last call only. What earlier
+    calls wrote of the same films is replaced, and removed where a film fails.
 
     Args:
         films: files, and folders whose films are all taken, but for those below `out`.
         weights: as in `load`.
         out: where to write.
         probabilities: also write each structure's probability as a 16-bit PNG (65535 is 1).
-        keep_spots: as in `load`.
+        keep_spots, keep_borders: as in `load`.
         device: as in training.
-        observer: hears of the progress.
+        observer: hears of the progress, and which weights are used.
 
     Raises:
         CxrkitError: no such weights, no films at all, or an unwritable place.
     """
+    listener = observer or Silent()
     # The films first: a wrong path is told before a network is loaded.
-    chosen = find_films(films, Path(out))
-    segmenter = load(weights, device=device, keep_spots=keep_spots)
-    return predict_films(chosen, segmenter, Path(out), probabilities=probabilities, observer=observer or Silent())
+    chosen, missing = find_films(films, Path(out))
+    segmenter = load(weights, device=device, keep_spots=keep_spots, keep_borders=keep_borders)
+    if segmenter.source is not None and segmenter.source.name is not None:
+        listener.say(about_weights(segmenter.source.name, registry()))
+    return predict_films(chosen, segmenter, Path(out), probabilities=probabilities, missing=missing, observer=listener)
 
 
 def export(
@@ -386,17 +368,22 @@ def export(
     """Write a run's network as one safetensors file to hand on, which `load` and `predict` take.
 
     Args:
-        run: the run's folder, or a weights file.
+        run: the run's folder, a weights file, or the name of weights that a package brings.
         file: the new file.
-        checkpoint: `best`, `last`, or `auto`: best where there is one.
-        half: store 16-bit floats: half the size.
+        checkpoint: of a run: `best`, `last`, or `auto`: best where there is one.
+        half: store 16-bit floats: half the size; single pixels of masks can change.
 
     Raises:
-        CxrkitError: no such weights, or an unwritable place.
+        CxrkitError: no such weights, a checkpoint of what isn't a run, 32-bit floats of 16-bit ones, or an unwritable
+            place.
     """
-    source, target = Path(run), Path(file)
+    (source, _), target = find_weights(run, registry()), Path(file)
     if source.is_dir():
         source = RunDirectory.open(source).weights(checkpoint)
+    elif checkpoint != "auto":
+        raise ConfigError(
+            f"--checkpoint {checkpoint}: {run} is no run's folder, which alone has several.", "Leave it out."
+        )
     if target.suffix != ".safetensors":
         raise ConfigError(f"{target}: is not called .safetensors.", "Give the file that suffix.")
     if target.exists():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cxrkit import ConfigError, api
+from cxrkit.cli.export import _size
 from cxrkit.engine.checkpoint import load_network, save_network
 from cxrkit.plugins import registry
 
@@ -31,3 +32,24 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").touch()
     with pytest.raises(ConfigError, match="is there already"):
         api.export(source, tmp_path / "x.safetensors")
+
+
+def test_weights_of_a_package_are_exported_by_their_name(tmp_path: Path) -> None:
+    written = api.export("lungs-heart", tmp_path / "x.safetensors")
+    assert load_network(written, registry())[1].channels[:3] == ("left_lung", "right_lung", "heart")
+
+
+def test_what_was_rounded_does_not_pass_for_full(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="16-bit floats"):
+        api.export("lungs-heart", tmp_path / "x.safetensors", half=False)
+    assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_a_file_has_no_choice_of_checkpoints(tmp_path: Path) -> None:
+    source = registry().get("weights", "lungs-heart").build().file
+    with pytest.raises(ConfigError, match="--checkpoint best"):
+        api.export(source, tmp_path / "x.safetensors", checkpoint="best")
+
+
+def test_small_files_are_not_told_as_nothing() -> None:
+    assert (_size(21_300), _size(7_412_000)) == ("21 kB", "7.4 MB")

@@ -72,7 +72,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Begin with: cxrkit train (no data needed), then cxrkit predict FILM.png --weights runs/NAME",
+    epilog="Begin with: cxrkit predict FILM.png (no training needed), or cxrkit train (no data needed)",
 )
 
 

@@ -10,19 +10,29 @@ import typer
 
 def export(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Folder of a trained run, or a weights file.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="RUN|FILE|NAME",
+            help="Folder of a trained run, a weights file, or weights that a package brings: cxrkit list weights.",
+            show_default=False,
+        ),
     ],
     file: Annotated[
         Path, typer.Argument(metavar="FILE.safetensors", help="Where the network goes.", show_default=False)
     ],
     checkpoint: Annotated[
-        Literal["auto", "best", "last"], typer.Option(help="Weights: the chosen ones where there are any, or the last.")
+        Literal["auto", "best", "last"],
+        typer.Option(help="Weights of a run: the chosen ones where there are any, or the last."),
     ] = "auto",
-    full: Annotated[bool, typer.Option("--full", help="Keep 32-bit floats: twice the size.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Keep 32-bit floats: twice the size, and the same masks to the pixel.")
+    ] = False,
 ) -> None:
     """Write a run's network as one small file to hand on.
 
     The file knows its network, channels and preprocessing: cxrkit predict FILM.png --weights FILE.safetensors
+
+    Its numbers are rounded to 16 bits, which can change single pixels at a mask's border; --full keeps them.
     """
     from cxrkit.cli.console import say
     from cxrkit.cli.loading import load_plugins
@@ -31,4 +41,13 @@ def export(
     from cxrkit import api
 
     written = api.export(run, file, checkpoint=checkpoint, half=not full)
-    say(f"{written}: {written.stat().st_size / 1e6:.1f} MB")
+    say(f"{written}: {_size(written.stat().st_size)}")
+
+
+def _size(count: int) -> str:
+    """Bytes as people read them.
+
+    >>> _size(21_300), _size(7_412_000)
+    ('21 kB', '7.4 MB')
+    """
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"

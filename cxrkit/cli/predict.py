@@ -11,6 +11,7 @@ from cxrkit.cli.helping import told
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
     from cxrkit.report.predictions import Predictions
 
@@ -44,7 +45,11 @@ def predict(
         bool, typer.Option("--probabilities", help="Also write probabilities, as 16-bit PNG.")
     ] = False,
     keep_spots: Annotated[
-        bool, typer.Option("--keep-spots", help="Keep small parts of a mask that lie apart from the structure.")
+        bool, typer.Option("--keep-spots", help="Keep parts of a mask that lie apart from the structure, and holes.")
+    ] = False,
+    keep_borders: Annotated[
+        bool,
+        typer.Option("--keep-borders", help="Show the network a black or white frame around the film too."),
     ] = False,
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="What computes.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
@@ -52,26 +57,25 @@ def predict(
 ) -> None:
     """Segment films: masks at the film's own size, overlays, the cardiothoracic ratio.
 
-    A film that can't be used is told and left out; the exit code is then 3. For research, not for diagnosis.
+    A film that can't be used is told and left out; the exit code is then 3. Films whose masks don't look like an
+    upright frontal chest film's get warnings. For research, not for diagnosis.
     """
     from cxrkit.cli.loading import load_plugins
     from cxrkit.cli.progress import progress
 
-    plugins = load_plugins()
+    load_plugins()
     from cxrkit import api
-    from cxrkit.cli.console import say
-
-    name = api.find_weights(weights, plugins.registry)[1]
-    if name is not None and not quiet:
-        component = plugins.registry.get("weights", name)
-        say(
-            f"Weights: {name} of {component.distribution} {component.version}, {component.summary}. For research, not "
-            f"for diagnosis; what they were trained on and how good they are: cxrkit show weights {name}"
-        )
 
     with progress(quiet=quiet) as observer:
         predictions = api.predict(
-            films, weights, out, probabilities=probabilities, keep_spots=keep_spots, device=device, observer=observer
+            films,
+            weights,
+            out,
+            probabilities=probabilities,
+            keep_spots=keep_spots,
+            keep_borders=keep_borders,
+            device=device,
+            observer=observer,
         )
     _tell(predictions, out, as_json=as_json, quiet=quiet)
     if predictions.failures:
@@ -79,30 +83,38 @@ def predict(
 
 
 def _tell(predictions: Predictions, out: Path, *, as_json: bool, quiet: bool) -> None:
-    from dataclasses import asdict
-
     from cxrkit.cli.console import print_error, say, show, show_json
     from cxrkit.errors import DataError
 
     if as_json:
-        show_json(
-            {"films": [asdict(row) for row in predictions.rows], "failures": [asdict(f) for f in predictions.failures]}
-        )
+        show_json(predictions.as_json())
     elif predictions.rows:
         show(_table(predictions))
     for failure in predictions.failures:
         print_error(DataError(failure.what, failure.remedy))
     if not quiet:
-        done, failed = len(predictions.rows), len(predictions.failures)
-        left_out = f"; {failed} could not be used" if failed else ""
-        say(f"{done} film{'' if done == 1 else 's'} segmented{left_out}. Table: {out / 'predictions.csv'}")
+        say(f"{_count(predictions)}. Table: {out / 'predictions.csv'}")
+
+
+def _count(predictions: Predictions) -> str:
+    done, failed = len(predictions.rows), len(predictions.failures)
+    doubtful = sum(bool(row.warnings) for row in predictions.rows)
+    parts = [f"{done} film{'' if done == 1 else 's'} segmented"]
+    if doubtful:
+        parts.append(f"{doubtful} with warnings, to be looked at before they are trusted")
+    if failed:
+        parts.append(f"{failed} could not be used")
+    return "; ".join(parts)
 
 
 def _table(predictions: Predictions) -> Table:
-    from cxrkit.cli.console import table
+    from cxrkit.cli.console import styled, table
 
-    rows = [
-        (row.film, "–" if row.cardiothoracic_ratio is None else f"{row.cardiothoracic_ratio:.3f}", row.folder)
-        for row in predictions.rows
-    ]
-    return table(("film", "cardiothoracic ratio", "written to"), rows, right="cardiothoracic ratio")
+    doubtful = any(row.warnings for row in predictions.rows)
+    rows: list[list[str | Text]] = []
+    for row in predictions.rows:
+        ratio = "–" if row.cardiothoracic_ratio is None else f"{row.cardiothoracic_ratio:.3f}"
+        warnings = [styled("\n".join(row.warnings), "yellow")] if doubtful else []
+        rows.append([row.film, ratio, *warnings, row.folder])
+    headings = ("film", "cardiothoracic ratio", *(["warnings"] if doubtful else []), "written to")
+    return table(headings, rows, right="cardiothoracic ratio")

@@ -5,21 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cxrkit.data.images import FILM_SUFFIXES, read_film
+from cxrkit.data.images import FILM_SUFFIXES, is_dicom, read_film
 from cxrkit.errors import DataError
 from cxrkit.interfaces import Dataset, Entry, Sample
 
+#: The table of contents of a disk of DICOM files, which is one itself.
+_DICOM_INDEX = "DICOMDIR"
+
 
 def films_below(folder: Path) -> list[Path]:
-    """The files in a folder and its subfolders whose names say that they are films, sorted."""
+    """The films in a folder and its subfolders, sorted: files that are called so, and DICOM files without a suffix."""
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in FILM_SUFFIXES
-        and not path.name.startswith(".")
-        # A link to nowhere is told as a film that can't be read.
-        and (path.is_file() or path.is_symlink())
+        if not path.name.startswith(".")
+        and (
+            # A link to nowhere is told as a film that can't be read.
+            (path.suffix.lower() in FILM_SUFFIXES and (path.is_file() or path.is_symlink())) or _is_nameless_dicom(path)
+        )
     )
+
+
+def _is_nameless_dicom(path: Path) -> bool:
+    """Whether a file is DICOM by its content and its name has no suffix; the last number of a UID is none."""
+    if not (path.suffix == "" or path.suffix[1:].isdigit()) or path.name.upper() == _DICOM_INDEX:
+        return False
+    try:
+        return path.is_file() and is_dicom(path)
+    except OSError:
+        return False
 
 
 class UnlabelledFolder(Dataset):

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cxrkit.config import ComponentConfig, PreprocessConfig
-from cxrkit.errors import DataError, PluginError
+from cxrkit.errors import ConfigError, DataError, PluginError
 from cxrkit.files import atomic_path
 from cxrkit.interfaces import STRUCTURE_NAME, Model
 from cxrkit.registry import Registry
@@ -105,7 +105,8 @@ def export_network(source: Path, target: Path, *, half: bool) -> None:
     Tensors that 16 bits can't hold stay as they are; loading makes 32-bit floats of all.
 
     Raises:
-        DataError: the source is no weights file of cxrkit's. StorageError: the target can't be written to.
+        DataError: the source is no weights file of cxrkit's. ConfigError: 32-bit floats of one that holds 16-bit ones.
+        StorageError: the target can't be written to.
     """
     tensors, text = _load(source)
     try:
@@ -114,6 +115,11 @@ def export_network(source: Path, target: Path, *, half: bool) -> None:
         raise DataError(
             f"{source}: isn't a network's weights.", "Give a run, or its best or last.safetensors."
         ) from error
+    if not half and any(value.dtype == torch.float16 for value in tensors.values()):
+        raise ConfigError(
+            f"{source}: holds 16-bit floats; --full can't bring back what was rounded.",
+            "Leave out --full: whoever loads the file gets 32-bit floats of the same values.",
+        )
     largest = torch.finfo(torch.float16).max
     if half:
         tensors = {

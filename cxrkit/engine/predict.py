@@ -9,16 +9,19 @@ from typing import Any
 import numpy as np
 import torch
 
+from cxrkit.data.borders import Region, film_region
 from cxrkit.data.images import Film, read_film
 from cxrkit.data.preprocess import preprocess_film, to_input
 from cxrkit.engine.checkpoint import NetworkCard, load_network
 from cxrkit.engine.forward import probabilities
 from cxrkit.engine.hardware import autocast, choose_device, choose_precision
 from cxrkit.engine.run import RunDirectory
+from cxrkit.engine.weights import WeightsSource, weights_source
 from cxrkit.errors import DataError
 from cxrkit.interfaces import BACKGROUND, Model
 from cxrkit.metrics.cardiothoracic import CardiothoracicRatio, cardiothoracic_ratio
-from cxrkit.metrics.masks import without_spots
+from cxrkit.metrics.masks import one_piece, without_spots
+from cxrkit.metrics.plausibility import ONE_PIECE, Findings, warnings_of
 from cxrkit.registry import Registry
 
 
@@ -28,17 +31,19 @@ class Segmentation:
 
     Attributes:
         film: the film as it was read.
-        masks: structure to bool `(H, W)`, at the film's own size; without the small parts that lie apart from the
-            structure, unless the segmenter keeps them.
-        probabilities: structure to float32 `(H, W)` in [0, 1].
+        masks: structure to bool `(H, W)`, at the film's own size; without the parts that lie apart from the structure
+            and without holes, unless the segmenter keeps them.
+        probabilities: structure to float32 `(H, W)` in [0, 1]; 0 in a frame around the film.
         cardiothoracic_ratio: with the extents it was measured between; None where the network doesn't know
             heart and lungs, or found one of them nowhere.
+        warnings: signs that the masks can't be trusted, a short sentence each; see `cxrkit.metrics.plausibility`.
     """
 
     film: Film
     masks: dict[str, np.ndarray]
     probabilities: dict[str, np.ndarray]
     cardiothoracic_ratio: CardiothoracicRatio | None
+    warnings: tuple[str, ...] = ()
 
 
 class Segmenter:
@@ -49,8 +54,11 @@ class Segmenter:
         card: what its weights file says of it.
         device: `auto`, `cpu`, `cuda` or `mps`.
         threshold: probability above which a pixel belongs to a structure.
-        keep_spots: whether masks keep parts smaller than a tenth of their largest. Scores of `cxrkit evaluate` are
-            always of whole masks.
+        keep_spots: whether masks stay as the threshold makes them. Otherwise each lung and the heart is its largest
+            part, without small holes, and other structures lose parts smaller than a tenth of their largest. Scores
+            of `cxrkit evaluate` are always of whole masks.
+        keep_borders: whether a black or white frame around the film is shown to the network too.
+        source: where the weights come from, where known.
     """
 
     def __init__(
@@ -61,12 +69,16 @@ class Segmenter:
         device: str = "auto",
         threshold: float = 0.5,
         keep_spots: bool = False,
+        keep_borders: bool = False,
+        source: WeightsSource | None = None,
     ) -> None:
         self.device = choose_device(device)
         self.model: Model = model.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.card = card
         self.threshold = threshold
         self.keep_spots = keep_spots
+        self.keep_borders = keep_borders
+        self.source = source
 
     @property
     def structures(self) -> tuple[str, ...]:
@@ -88,7 +100,23 @@ class Segmenter:
             DataError: the file can't be read, or the array isn't a grey film.
         """
         read = _as_film(film)
-        stored, placement = preprocess_film(read.pixels, self.card.preprocess, spacing=read.spacing)
+        height, width = read.pixels.shape
+        region = (slice(0, height), slice(0, width)) if self.keep_borders else film_region(read.pixels)
+        inside = self._probabilities(read, region)
+        masks = {name: probability > self.threshold for name, probability in inside.items()}
+        warnings = warnings_of(Findings(masks, inside, read.pixels[region].shape))
+        if not self.keep_spots:
+            masks = {
+                name: one_piece(mask) if name in ONE_PIECE else without_spots(mask) for name, mask in masks.items()
+            }
+        masks, found = (
+            {name: _paste(values, region, (height, width)) for name, values in maps.items()} for maps in (masks, inside)
+        )
+        return Segmentation(read, masks, found, _ratio(masks), warnings)
+
+    def _probabilities(self, film: Film, region: Region) -> dict[str, np.ndarray]:
+        """Structure to probabilities, float32 of the region's size, of the film within a region."""
+        stored, placement = preprocess_film(film.pixels[region], self.card.preprocess, spacing=film.spacing)
         inputs = to_input(stored, standardise=self.card.preprocess.standardise, placement=placement)
         images = torch.from_numpy(inputs)[None].to(self.device)
         with self.arithmetic():
@@ -99,22 +127,42 @@ class Segmenter:
                 "They may come from a training that diverged: use others, such as last or best.safetensors of its run.",
             )
         restored = placement.restore(predicted)
-        found = {name: restored[index] for index, name in enumerate(self.card.channels) if name != BACKGROUND}
-        masks = {name: probability > self.threshold for name, probability in found.items()}
-        if not self.keep_spots:
-            masks = {name: without_spots(mask) for name, mask in masks.items()}
-        return Segmentation(read, masks, found, _ratio(masks))
+        return {name: restored[index] for index, name in enumerate(self.card.channels) if name != BACKGROUND}
 
 
-def load_segmenter(path: Path, registry: Registry, *, device: str = "auto", keep_spots: bool = False) -> Segmenter:
+def load_segmenter(
+    path: Path,
+    registry: Registry,
+    *,
+    device: str = "auto",
+    keep_spots: bool = False,
+    keep_borders: bool = False,
+    name: str | None = None,
+) -> Segmenter:
     """The network of a run's folder (its best weights, else its last), or of a weights file.
+
+    Args:
+        path: the folder or file.
+        registry: the components.
+        device, keep_spots, keep_borders: as in `Segmenter`.
+        name: of the weights, where a package brings them.
 
     Raises:
         DataError: there are no usable weights. PluginError: the network's package isn't installed.
     """
     file = RunDirectory.open(path).weights() if path.is_dir() else path
     model, card = load_network(file, registry)
-    return Segmenter(model, card, device=device, keep_spots=keep_spots)
+    source = weights_source(file, card, registry, name)
+    return Segmenter(model, card, device=device, keep_spots=keep_spots, keep_borders=keep_borders, source=source)
+
+
+def _paste(values: np.ndarray, region: Region, shape: tuple[int, int]) -> np.ndarray:
+    """A map of a region in one of the whole film's size, 0 or False around it."""
+    if values.shape == shape:
+        return values
+    whole = np.zeros(shape, dtype=values.dtype)
+    whole[region] = values
+    return whole
 
 
 def _as_film(film: Path | str | np.ndarray | Film) -> Film:

@@ -49,7 +49,7 @@ class CardiothoracicRatio:
 
 
 def cardiothoracic_ratio(
-    heart: ArrayLike, left_lung: ArrayLike, right_lung: ArrayLike, *, minimum_part: float = 0.1
+    heart: ArrayLike, left_lung: ArrayLike, right_lung: ArrayLike, *, minimum_part: float = 1.0
 ) -> CardiothoracicRatio | None:
     """The heart's horizontal extent over that of both lungs (Danzer 1919, on masks).
 
@@ -62,8 +62,9 @@ def cardiothoracic_ratio(
         heart: bool `(H, W)`.
         left_lung: bool `(H, W)`.
         right_lung: bool `(H, W)`.
-        minimum_part: parts of a mask smaller than this share of its largest part are ignored, lest a stray spot
-            decide the width; 0 ignores nothing.
+        minimum_part: parts of a mask smaller than this share of its largest part are ignored: by default all but the
+            largest, for a heart and a lung are one piece each, and a stray part would decide the width; 0 ignores
+            nothing.
 
     Returns:
         The ratio with its lines, or None if one of the masks is empty: there is nothing to measure then.

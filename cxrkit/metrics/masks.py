@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 
 from cxrkit.errors import DataError
 
@@ -60,10 +60,65 @@ def without_spots(mask: ArrayLike, minimum_part: float = 0.1) -> Mask:
            [0, 1, 1, 1, 1]])
     """
     whole = as_mask(mask)
-    labels, count = ndimage.label(whole, structure=np.ones((3, 3), dtype=bool))
-    if count <= 1:
+    box = _box(whole)
+    labels, sizes = _parts(whole[box], 8)
+    if len(sizes) <= 1:
         return whole
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    kept: Mask = (sizes >= max(1.0, minimum_part * float(sizes.max())))[labels]
+    large = sizes >= max(1.0, minimum_part * float(sizes.max()))
+    kept = np.zeros_like(whole)
+    kept[box] = np.concatenate([[False], large])[labels]
     return kept
+
+
+def one_piece(mask: ArrayLike, largest_hole: float = 0.1) -> Mask:
+    """A mask's largest part without small holes: what a lung or a heart is.
+
+    Reference masks say so: of the 200 films of wingspan, each lung is one part without a hole, and so are all hearts
+    but one, which has a few pixels apart and a hole of 0.005 %.
+
+    Args:
+        mask: bool `(H, W)`.
+        largest_hole: holes, enclosed on all sides, of up to this share of the part are filled.
+
+    >>> mask = np.array([[1, 1, 1, 1, 0, 0], [1, 0, 1, 1, 0, 1], [1, 1, 1, 1, 0, 0]])
+    >>> one_piece(mask).astype(int)
+    array([[1, 1, 1, 1, 0, 0],
+           [1, 1, 1, 1, 0, 0],
+           [1, 1, 1, 1, 0, 0]])
+    """
+    part = without_spots(mask, 1.0)
+    box = _box(part)
+    # The margin joins all that isn't enclosed; it has the label of its corner.
+    labels, sizes = _parts(~np.pad(part[box], 1), 4)
+    if len(sizes) <= 1:
+        return part
+    small = np.concatenate([[False], sizes <= largest_hole * float(part.sum())])
+    small[labels[0, 0]] = False
+    filled = part.copy()
+    filled[box] |= small[labels[1:-1, 1:-1]]
+    return filled
+
+
+def second_part(mask: ArrayLike) -> float:
+    """The size of a mask's second part, in shares of its largest: from 0, where there is none, to 1."""
+    whole = as_mask(mask)
+    _, sizes = _parts(whole[_box(whole)], 8)
+    if len(sizes) <= 1:
+        return 0.0
+    second, largest = np.sort(sizes)[-2:]
+    return float(second / largest)
+
+
+def _box(mask: Mask) -> tuple[slice, slice]:
+    """Rows and columns that a mask spans: on a film of 36 million pixels, labelling all takes a second."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if len(rows) == 0:
+        return slice(0, 1), slice(0, 1)
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _parts(mask: Mask, connectivity: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels `(H, W)` of a mask's connected parts, from 1, and their sizes in pixels `(N,)`."""
+    # OpenCV is several times as fast as SciPy.
+    _, labels, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=connectivity)
+    return labels, statistics[1:, cv2.CC_STAT_AREA]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -19,10 +19,16 @@ EDGE = 0.4
 #: Films with a shorter side below this get neither legend nor numbers: text would hide what they show.
 SMALLEST_WITH_TEXT = 192
 
+#: Share of the film that masks must span for its grey values to be stretched to what is seen there.
+LEAST_SEEN = 0.05
+#: Warnings that are written out.
+_MOST_WARNINGS = 5
+
 _Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 
 _WHITE: RGB = (255, 255, 255)
 _BLACK: RGB = (0, 0, 0)
+_ORANGE: RGB = (255, 176, 0)
 
 
 def draw_overlay(
@@ -32,6 +38,7 @@ def draw_overlay(
     truth: Mapping[str, np.ndarray] | None = None,
     ratio: CardiothoracicRatio | None = None,
     legend: bool = True,
+    warnings: Sequence[str] = (),
 ) -> np.ndarray:
     """Draw structures on a film.
 
@@ -41,6 +48,7 @@ def draw_overlay(
         truth: structure to bool `(H, W)`: a thin dashed white outline each.
         ratio: its two widths are drawn as lines, with the number.
         legend: name the structures; left out on films too small for text.
+        warnings: written at the top, within an orange frame, which small films have too.
 
     Returns:
         RGB uint8 `(H, W, 3)`.
@@ -50,7 +58,7 @@ def draw_overlay(
     """
     _check_shapes(film, masks, truth or {})
     colours = structure_colours(masks)
-    canvas = np.repeat(to_grey(film)[..., None], 3, axis=2)
+    canvas = np.repeat(to_grey(film, masks.values())[..., None], 3, axis=2)
     for name, mask in masks.items():
         _lay_veil(canvas, mask, colours[name])
     width = line_width(film.shape)
@@ -64,17 +72,35 @@ def draw_overlay(
         _draw_ratio(canvas, ratio, width)
     if room_for_text and (legend or ratio is not None):
         canvas = _write_texts(canvas, masks, colours if legend else {}, bool(truth) and legend, ratio)
+    if warnings:
+        _frame(canvas, 2 * width)
+        canvas = _write_warnings(canvas, warnings) if room_for_text else canvas
     return canvas
 
 
-def to_grey(film: np.ndarray) -> np.ndarray:
-    """Grey values of any type to uint8, stretched between their 0.5 % and 99.5 % quantiles."""
+def to_grey(film: np.ndarray, masks: Iterable[np.ndarray] = ()) -> np.ndarray:
+    """Grey values of any type to uint8, stretched between the 0.5 % and 99.5 % quantiles of what is to be seen.
+
+    That is what the masks, bool `(H, W)`, span in each row, lest a side marker far brighter than the film make it
+    black; the whole film where there are none, or where they are too small to tell of the film.
+    """
     values = film.astype(np.float32)
-    low, high = np.percentile(values, (0.5, 99.5))
+    low, high = np.percentile(values[_spanned(film.shape, masks)], (0.5, 99.5))
     if high <= low:
         low, high = float(values.min()), float(values.max())
     scaled = (values - low) / max(float(high - low), 1e-12)
     return np.asarray(np.rint(np.clip(scaled, 0, 1) * 255), dtype=np.uint8)
+
+
+def _spanned(shape: Sequence[int], masks: Iterable[np.ndarray]) -> np.ndarray:
+    """What lies in a row between the first and the last pixel of any mask, or everything: bool `(H, W)`."""
+    seen = np.zeros(tuple(shape), dtype=bool)
+    for mask in masks:
+        seen |= mask.astype(bool)
+    spanned = np.logical_or.accumulate(seen, axis=1) & np.logical_or.accumulate(seen[:, ::-1], axis=1)[:, ::-1]
+    if spanned.sum() >= LEAST_SEEN * seen.size:
+        return np.asarray(spanned)
+    return np.ones_like(seen)
 
 
 def line_width(shape: Sequence[int]) -> int:
@@ -227,6 +253,39 @@ def _write_ratio(pen: ImageDraw.ImageDraw, ratio: CardiothoracicRatio, row: int,
     half_width, half_height = round(pen.textlength(text, font=font) / 2 + size * 0.5), round(size * 0.75)
     _draw_plate(pen, (centre - half_width, row - half_height, centre + half_width, row + half_height), size)
     pen.text((centre, row), text, font=font, anchor="mm", fill=(255, 255, 255, 255))
+
+
+def _frame(canvas: np.ndarray, thick: int) -> None:
+    for edge in (canvas[:thick], canvas[-thick:], canvas[:, :thick], canvas[:, -thick:]):
+        edge[:] = _ORANGE
+
+
+def _write_warnings(canvas: np.ndarray, warnings: Sequence[str]) -> np.ndarray:
+    """A line a warning from the upper left corner; what has no room is counted or cut."""
+    picture = Image.fromarray(canvas)
+    pen = ImageDraw.Draw(picture, "RGBA")
+    height, width = canvas.shape[:2]
+    size = max(12, round(min(height, width) / 40))
+    font = ImageFont.load_default(size)
+    more = len(warnings) - _MOST_WARNINGS
+    lines = [f"! {text}" for text in warnings[:_MOST_WARNINGS]] + ([f"! and {more} more"] if more > 0 else [])
+    pad, leading = round(size * 0.6), round(size * 1.35)
+    room = width - 4 * pad
+    lines = [_cut(line, room, pen, font) for line in lines]
+    widest = round(max(pen.textlength(line, font=font) for line in lines))
+    _draw_plate(pen, (pad, pad, 3 * pad + widest, 2 * pad + leading * len(lines)), size)
+    for number, line in enumerate(lines):
+        middle = 1.5 * pad + leading * (number + 0.5)
+        pen.text((2 * pad, middle), line, font=font, anchor="lm", fill=(*_ORANGE, 255))
+    return np.asarray(picture).copy()
+
+
+def _cut(line: str, room: float, pen: ImageDraw.ImageDraw, font: _Font) -> str:
+    if pen.textlength(line, font=font) <= room:
+        return line
+    while line and pen.textlength(line + "…", font=font) > room:
+        line = line[:-1]
+    return line.rstrip() + "…"
 
 
 def _draw_plate(pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], size: int) -> None:

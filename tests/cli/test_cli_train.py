@@ -171,6 +171,21 @@ def test_predict_without_weights_uses_those_that_come_with_cxrkit_and_says_so(cx
     assert (tmp_path / "found" / "predictions.csv").is_file()
 
 
+def test_a_wrong_path_is_told_before_anything_else(cxrkit, tmp_path) -> None:
+    outcome = cxrkit("predict", tmp_path / "gone.png", "--out", tmp_path / "out")
+    assert outcome.code == 3
+    assert outcome.err.startswith(f"Error: {tmp_path / 'gone.png'}: there is no such file")
+
+
+def test_doubtful_films_are_counted_and_their_warnings_shown(cxrkit, film, tmp_path) -> None:
+    outcome = cxrkit("predict", film, "--out", tmp_path / "out")
+    assert "the film is small: 80 × 60 pixels" in outcome.out
+    assert "1 film segmented; 1 with warnings" in outcome.err
+    outcome = cxrkit("predict", film, "--out", tmp_path / "out", "--json", "-q")
+    assert json.loads(outcome.out)["weights"]["name"] == "lungs-heart"
+    assert json.loads(outcome.out)["films"][0]["warnings"]
+
+
 def test_predict_with_unknown_weights_names_those_there_are(cxrkit, film) -> None:
     outcome = cxrkit("predict", film, "--weights", "lungs-hart")
     assert outcome.code == 2

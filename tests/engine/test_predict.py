@@ -23,14 +23,15 @@ class Bright(Model):
         self.gain = torch.nn.Parameter(torch.tensor(8.0))
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.gain * images
+        return self.gain * (images - 0.5)
 
 
-@pytest.mark.parametrize(("keep", "pixels"), [(False, 20 * 20), (True, 20 * 20 + 4 * 4)])
-def test_spots_are_dropped_unless_kept(keep: bool, pixels: int) -> None:
+@pytest.mark.parametrize(("keep", "pixels"), [(False, 20 * 20), (True, 20 * 20 - 6 * 6 + 10 * 10)])
+def test_a_heart_is_one_piece_without_holes_unless_all_is_kept(keep: bool, pixels: int) -> None:
     film = np.zeros((64, 64), np.uint8)
     film[10:30, 10:30] = 255
-    film[50:54, 50:54] = 255
+    film[16:22, 16:22] = 0
+    film[46:56, 46:56] = 255
     card = NetworkCard(
         cxrkit="0",
         model=ComponentConfig(name="bright"),
@@ -42,4 +43,5 @@ def test_spots_are_dropped_unless_kept(keep: bool, pixels: int) -> None:
     )
     found = Segmenter(Bright(("heart",)), card, device="cpu", keep_spots=keep)(film)
     assert int(found.masks["heart"].sum()) == pixels
+    assert "heart: found in two places" in found.warnings
     assert found.probabilities["heart"][52, 52] > 0.9, "probabilities are those of the network"

@@ -90,10 +90,18 @@ def test_a_stray_spot_does_not_decide_the_width() -> None:
     assert with_spots.value == 39 / 60
 
 
-def test_a_lung_in_two_large_parts_counts_as_a_whole() -> None:
+def test_a_large_part_beside_the_heart_does_not_widen_it() -> None:
+    heart, left_lung, right_lung = chest()
+    heart[2:8, 50:58] = True  # a sixth of the heart
+    assert measured(heart, left_lung, right_lung).value == 20 / 50
+
+
+def test_a_lung_in_two_large_parts_may_count_as_a_whole() -> None:
     heart, left_lung, right_lung = chest()
     right_lung[:, 12:14] = False
-    assert measured(heart, left_lung, right_lung).value == 20 / 50
+    ratio = cardiothoracic_ratio(heart, left_lung, right_lung, minimum_part=0.1)
+    assert ratio is not None
+    assert ratio.value == 20 / 50
 
 
 @pytest.mark.parametrize("missing", [0, 1, 2])

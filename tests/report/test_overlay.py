@@ -121,6 +121,30 @@ def test_grey_values_are_stretched_and_a_flat_film_stays_finite() -> None:
     assert to_grey(np.full((8, 8), 7, np.uint16)).max() == 0
 
 
+def test_a_saturated_marker_does_not_make_the_film_black(chest) -> None:
+    dark = (np.linspace(0, 4095, 256)[:, None] * np.ones(256)).astype(np.uint16)
+    marked = dark.copy()
+    marked[30:60, 20:50] = 65535  # over 1 % of the film, beside the chest but within the box around it
+    masks = chest(256)
+    inside = np.zeros((256, 256), bool)
+    inside[100:160, 60:180] = True
+    assert to_grey(marked)[inside].mean() < 20, "the whole film's quantiles see the marker"
+    assert to_grey(marked, masks.values())[inside].mean() > 80
+    tiny = np.zeros((256, 256), bool)
+    tiny[3:5, 3:5] = True
+    assert np.array_equal(to_grey(dark, [tiny]), to_grey(dark)), "a speck tells nothing of the film"
+
+
+@pytest.mark.parametrize("size", [100, 400])
+def test_warnings_are_framed_and_written_where_there_is_room(chest, size: int) -> None:
+    plain = draw_overlay(film(size), chest(size))
+    drawn = draw_overlay(film(size), chest(size), warnings=["heart: not found, " * 20] * 8)
+    assert (drawn[0] == drawn[0, 0]).all(), "a frame"
+    assert len(set(drawn[0, 0].tolist())) == 3, "of a colour"
+    inner = (plain != drawn)[10:-10, 10:-10].any()
+    assert inner == (size >= SMALLEST_WITH_TEXT)
+
+
 @given(st.lists(st.sampled_from([*KNOWN, "aorta", "trachea", "spine"]), unique=True, min_size=1, max_size=7))
 @settings(deadline=None, max_examples=50)
 def test_known_structures_always_have_the_same_colour_and_no_two_share_one(names: list[str]) -> None:

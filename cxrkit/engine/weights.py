@@ -1,0 +1,82 @@
+"""Where the weights of a prediction come from: a run, a file, or a package."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from cxrkit.engine.checkpoint import NetworkCard
+from cxrkit.errors import ConfigError, nearest
+from cxrkit.registry import Registry
+
+
+@dataclass(frozen=True)
+class WeightsSource:
+    """Which weights a segmenter has, so that its results can be made again.
+
+    Attributes:
+        name: of weights that a package brings, or None.
+        package: that package and its version, or None.
+        file: the weights file.
+        sha256: its checksum.
+        step: updates that the network was trained for.
+        cxrkit: version of the cxrkit that applies it.
+    """
+
+    name: str | None
+    package: str | None
+    file: str
+    sha256: str
+    step: int
+    cxrkit: str
+
+
+def weights_source(file: Path, card: NetworkCard, registry: Registry, name: str | None) -> WeightsSource:
+    """What is to be recorded of a weights file, which `name` is of weights that a package brings."""
+    from cxrkit import __version__
+
+    package = None
+    if name is not None:
+        component = registry.get("weights", name)
+        package = f"{component.distribution} {component.version}"
+    with file.open("rb") as opened:
+        checksum = hashlib.file_digest(opened, "sha256").hexdigest()
+    return WeightsSource(name, package, str(file), checksum, card.step, __version__)
+
+
+def find_weights(weights: Path | str | None, components: Registry) -> tuple[Path, str | None]:
+    """Where weights are, and their name if a package brings them.
+
+    A place on disk wins over a name. The default weights are the first by name whose package offers them as such.
+
+    Raises:
+        ConfigError: there is neither such a place nor such a name, or no package brings default weights.
+    """
+    brought = components.components("weights")
+    if weights is None:
+        for component in sorted(brought, key=lambda component: component.name):
+            if getattr(component.target, "default", False):
+                return component.build().file, component.name
+        raise ConfigError(
+            "--weights is missing, and no installed package brings default weights.",
+            "Give a run (--weights runs/NAME) or a weights file; `cxrkit train` makes a run.",
+        )
+    names = [component.name for component in brought]
+    if not Path(weights).exists() and str(weights) in names:
+        return components.get("weights", str(weights)).build().file, str(weights)
+    if not Path(weights).exists() and Path(weights).suffix == "" and Path(weights).parent == Path():
+        raise ConfigError(
+            f"{weights}: there is no such run or file, and no weights of that name.",
+            f"{nearest(str(weights), names)}Weights that packages bring: {', '.join(names) or 'none'}.",
+        )
+    return Path(weights), None
+
+
+def about_weights(name: str, components: Registry) -> str:
+    """A line that tells which weights of a package are used, and where their card is."""
+    component = components.get("weights", name)
+    return (
+        f"Weights: {name} of {component.distribution} {component.version}, {component.summary}. For research, not "
+        f"for diagnosis; what they were trained on and how good they are: cxrkit show weights {name}"
+    )

@@ -1,0 +1,173 @@
+"""Signs that masks can't be those of an upright frontal chest film: what a reader should look at before trusting them.
+
+The checks know nothing of the network or its training. Their limits were set where all but a few of the 200 films of
+wingspan pass, segmented by the weights that come with cxrkit: each limit's comment tells what those films show.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from cxrkit.metrics.cardiothoracic import cardiothoracic_ratio
+from cxrkit.metrics.masks import Mask, second_part, without_spots
+
+HEART, LEFT_LUNG, RIGHT_LUNG = "heart", "left_lung", "right_lung"
+#: Structures that are one piece each, and lie within a film that shows the whole chest.
+ONE_PIECE = (LEFT_LUNG, RIGHT_LUNG, HEART)
+
+#: A mask that fills this share of a side of the film touches it: cut off. wingspan: one lung with 0.11, others < 0.002.
+TOUCHING = 0.01
+#: A second part of this share of the largest. wingspan: 0.02 at most.
+SECOND_PART = 0.05
+#: The larger lung's area over the smaller one's. wingspan: 2.1 at most, the left one being smaller.
+LUNG_AREAS = 2.5
+#: Area of both lungs over the film's. wingspan: 0.13 to 0.40; a chest in a wide frame has less.
+LEAST_LUNGS = 0.08
+#: Degrees by which the line through both lungs' centres may be off the horizontal. wingspan: 12 at most.
+TILT = 15.0
+#: The lungs' lower third over their upper third, in area. wingspan: 0.9 at most, since diaphragm and heart take room
+#: below; in an upside-down film it is turned round.
+UPSIDE_DOWN = 1.2
+#: Where the heart's centre lies between the lungs' top (0) and bottom (1). wingspan: 0.63 to 0.85.
+HEART_ROW = (0.45, 1.0)
+#: The cardiothoracic ratio. wingspan: 0.36 to 0.85, with one above 0.8; grossly enlarged hearts reach some 0.75.
+RATIO = (0.3, 0.8)
+#: Mean of |p − 0.5| over a mask's pixels; 0.5 is certain. wingspan: 0.478 at least.
+LEAST_CERTAINTY = 0.45
+#: Pixels of the film's shorter side; below, a pixel is a percent of the ratio.
+SMALLEST_SIDE = 128
+#: The longer side over the shorter one; films are below 1.3.
+ELONGATED = 2.5
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found within a film's frame.
+
+    Attributes:
+        masks: structure to bool `(H, W)`, as thresholded, stray parts and all.
+        probabilities: structure to float `(H, W)` in [0, 1].
+        shape: (height, width) within the frame.
+    """
+
+    masks: Mapping[str, Mask]
+    probabilities: Mapping[str, np.ndarray]
+    shape: tuple[int, int]
+
+
+def warnings_of(findings: Findings) -> tuple[str, ...]:
+    """What speaks against the masks, one short sentence each; empty where nothing does.
+
+    Each check looks only at structures that the network knows. Where one structure is found nowhere, those that need
+    it are silent.
+    """
+    whole = {name: without_spots(mask, 1.0) for name, mask in findings.masks.items() if name in ONE_PIECE}
+    found = {name: mask for name, mask in whole.items() if mask.any()}
+    return (*_of_film(findings.shape), *_of_masks(findings, found), *_of_chest(found))
+
+
+def _of_film(shape: tuple[int, int]) -> Iterator[str]:
+    height, width = shape
+    if min(shape) < SMALLEST_SIDE:
+        yield f"the film is small: {width} × {height} pixels"
+    if max(shape) > ELONGATED * min(shape):
+        yield f"the film is long and narrow: {width} × {height} pixels"
+
+
+def _of_masks(findings: Findings, found: Mapping[str, Mask]) -> Iterator[str]:
+    for name, mask in findings.masks.items():
+        called = name.replace("_", " ")
+        if not mask.any():
+            yield f"{called}: not found"
+            continue
+        if name in found and touches_edge(found[name]):
+            yield f"{called}: cut off by the film's edge; the ratio is unreliable"
+        if name in found and second_part(mask) > SECOND_PART:
+            yield f"{called}: found in two places"
+        if certainty(findings.probabilities[name], mask) < LEAST_CERTAINTY:
+            yield f"{called}: the network is not certain"
+
+
+def touches_edge(mask: Mask) -> bool:
+    """Whether a mask fills a hundredth of one of the picture's sides, and more than one pixel of it."""
+    sides = (mask[0], mask[-1], mask[:, 0], mask[:, -1])
+    return any(side.sum() > 1 and side.mean() >= TOUCHING for side in sides)
+
+
+def certainty(probability: np.ndarray, mask: Mask) -> float:
+    """Mean of |p − 0.5| within a mask that isn't empty: 0.5 is certain, 0 is a guess.
+
+    >>> certainty(np.array([[0.9, 0.7, 0.1]]), np.array([[True, True, False]]))
+    0.3
+    """
+    return round(float(np.abs(probability[mask].astype(np.float64) - 0.5).mean()), 6)
+
+
+def _of_chest(found: Mapping[str, Mask]) -> Iterator[str]:
+    if LEFT_LUNG not in found or RIGHT_LUNG not in found:
+        return
+    yield from _of_lungs(found[LEFT_LUNG], found[RIGHT_LUNG])
+    if HEART not in found:
+        return
+    yield from _of_heart(found[HEART], found[LEFT_LUNG], found[RIGHT_LUNG])
+    ratio = cardiothoracic_ratio(found[HEART], found[LEFT_LUNG], found[RIGHT_LUNG])
+    if ratio is not None and not RATIO[0] <= ratio.value <= RATIO[1]:
+        yield f"the cardiothoracic ratio of {ratio.value:.2f} is outside {RATIO[0]} to {RATIO[1]}"
+
+
+def _of_lungs(left: Mask, right: Mask) -> Iterator[str]:
+    smaller, larger = sorted((int(left.sum()), int(right.sum())))
+    if larger > LUNG_AREAS * smaller:
+        yield f"one lung is {larger / smaller:.1f} times as large as the other"
+    if smaller + larger < LEAST_LUNGS * left.size:
+        yield f"the lungs cover only {100 * (smaller + larger) / left.size:.1f} % of the film"
+    tilt = lung_tilt(left, right)
+    if abs(tilt) > 90:
+        yield "the left lung is not on the right of the picture: mirrored or turned?"
+    elif abs(tilt) > TILT:
+        yield f"the lungs are tilted by {abs(tilt):.0f}°: is the film turned?"
+    if _lower_over_upper(left | right) > UPSIDE_DOWN:
+        yield "the lungs are wider below than above: is the film upside down?"
+
+
+def lung_tilt(left: Mask, right: Mask) -> float:
+    """Degrees from −180 to 180 from the horizontal to the line from the right lung's centre to the left one's.
+
+    0 where the left lung is on the right of the picture, as it is seen on films; positive where it lies lower.
+    """
+    (left_row, left_column), (right_row, right_column) = _centre(left), _centre(right)
+    return math.degrees(math.atan2(left_row - right_row, left_column - right_column))
+
+
+def _lower_over_upper(lungs: Mask) -> float:
+    rows = lungs.sum(axis=1)
+    top, bottom = _span(lungs)
+    third = (bottom - top + 1) // 3
+    upper, lower = rows[top : top + third].sum(), rows[bottom + 1 - third : bottom + 1].sum()
+    return float(lower / upper) if upper else 0.0
+
+
+def _of_heart(heart: Mask, left: Mask, right: Mask) -> Iterator[str]:
+    row, column = _centre(heart)
+    first, last = sorted((_centre(left)[1], _centre(right)[1]))
+    if not first <= column <= last:
+        yield "the heart is not between the lungs: is the film turned?"
+    top, bottom = _span(left | right)
+    if not HEART_ROW[0] <= (row - top) / max(1, bottom - top) <= HEART_ROW[1]:
+        yield "the heart is not beside the lungs' lower half: is the film turned?"
+
+
+def _centre(mask: Mask) -> tuple[float, float]:
+    """Row and column of the centre of gravity."""
+    rows, columns = mask.sum(axis=1), mask.sum(axis=0)
+    total = int(rows.sum())
+    return float(rows @ np.arange(len(rows)) / total), float(columns @ np.arange(len(columns)) / total)
+
+
+def _span(mask: Mask) -> tuple[int, int]:
+    rows = np.flatnonzero(mask.any(axis=1))
+    return int(rows[0]), int(rows[-1])

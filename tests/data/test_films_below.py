@@ -1,0 +1,19 @@
+"""Which files in a folder are films."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cxrkit.data.unlabelled import films_below
+
+DICOM = b"\0" * 128 + b"DICM"
+
+
+def test_dicom_files_without_a_suffix_are_films(tmp_path: Path) -> None:
+    for name in ("IM0001", "1.2.840.10008.5", "DICOMDIR", ".hidden", "note.txt", "sub/IM2"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(DICOM)
+    (tmp_path / "README").write_text("no film")
+    (tmp_path / "film.PNG").touch()
+    found = [path.relative_to(tmp_path).as_posix() for path in films_below(tmp_path)]
+    assert found == ["1.2.840.10008.5", "IM0001", "film.PNG", "sub/IM2"]
