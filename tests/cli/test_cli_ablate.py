@@ -84,6 +84,10 @@ def test_what_is_finished_is_not_run_again_and_more_seeds_add_runs(cxrkit, tmp_p
     assert [event["run"] for event in read_events(out)] == ["runs/baseline/seed-0", "runs/baseline/seed-1"]
     assert weights.stat().st_mtime_ns == stamp
     assert load_results(out).count("finished") == 2
+    outcome = cxrkit("ablate", "--resume", out, "--seeds", "3", *SMALL[-4:], "--dry-run", "--json")
+    runs = json.loads(outcome.out)["runs"]
+    assert [run["state"] for run in runs] == ["finished", "finished", "new"]
+    assert [run["seconds"] > 0 for run in runs] == [False, False, True]
 
 
 def test_other_settings_in_the_same_folder_are_refused(finished, cxrkit) -> None:

@@ -68,8 +68,7 @@ def test_a_dry_run_of_a_search_lists_what_is_searched_and_runs_nothing(cxrkit, t
     assert not (tmp_path / "x").exists()
 
 
-def test_a_dry_run_counts_finished_runs_for_nothing_and_speaks_json(cxrkit, ablation: Path) -> None:
-    # Scores count as an end, a failure doesn't.
+def test_a_dry_run_speaks_json_and_takes_runs_without_scores_for_unfinished(cxrkit, ablation: Path) -> None:
     log_event(ablation, {"run": "runs/dice/seed-0", "status": 0, "seconds": 1.0})
     outcome = cxrkit("ablate", "--resume", ablation, *HERE, "--dry-run", "--json", "--quiet")
     assert outcome.code == 0, outcome.err

@@ -60,7 +60,7 @@ class LocalLauncher(Launcher):
 class _LocalJob(RunningJob):
     def __init__(self, job: Job, environment: dict[str, str]) -> None:
         try:
-            self.process = Process(job.command, job.log, environment)
+            self.process = Process(job.command, job.log, environment, stop_with_parent=True)
         except OSError as error:
             raise StorageError(f"{job.name}: can't be started: {error}.", "Check the disk and the memory.") from error
 

@@ -30,15 +30,14 @@ def thread_environment(threads: int) -> dict[str, str]:
 class Process:
     """A command in a session of its own, for Ctrl-C on a terminal is the coordinator's to hand on.
 
-    On Linux it is asked to stop when the process that began it dies, by kill -9 too. Otherwise it would train on, while
-    the next coordinator goes on with the same run.
-
     Args:
         command: program and arguments.
         log: what its output is appended to.
         environment: all its variables.
         folder: its working directory; by default this process's.
         stop_signal: what asks it to stop.
+        stop_with_parent: on Linux, also ask it to stop when the process that began it dies, by kill -9 too. Otherwise
+            it trains on, and the next coordinator can't go on with its run.
 
     Raises:
         OSError: it can't be begun, or the log can't be written.
@@ -52,6 +51,7 @@ class Process:
         *,
         folder: str | None = None,
         stop_signal: signal.Signals = signal.SIGINT,
+        stop_with_parent: bool = False,
     ) -> None:
         self.stop_signal = stop_signal
         with log.open("ab") as stream:
@@ -63,7 +63,7 @@ class Process:
                 stderr=subprocess.STDOUT,
                 env=dict(environment),
                 start_new_session=True,
-                preexec_fn=_stop_with_parent(stop_signal),
+                preexec_fn=_stop_with_parent(stop_signal) if stop_with_parent else None,
             )
 
     def poll(self) -> int | None:

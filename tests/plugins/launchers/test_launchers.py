@@ -166,35 +166,6 @@ def test_a_cluster_that_is_too_small_says_which_settings_to_lower(tmp_path: Path
     assert "set-launcher" not in str(caught.value)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
-def test_ray_jobs_stop_when_their_coordinator_is_killed(tmp_path: Path) -> None:
-    pytest.importorskip("ray")
-    work = f"""
-import pathlib, signal, time
-here = pathlib.Path({str(tmp_path)!r})
-signal.signal(signal.SIGTERM, lambda *_: (here / 'stopped').touch())
-(here / 'on').touch()
-for _ in range(600):
-    time.sleep(0.1)
-    if (here / 'stopped').exists(): break
-"""
-    coordinator = f"""
-import os, pathlib, signal, sys, time
-from cxrkit import Job
-from cxrkit_plugins.launchers.ray import RayLauncher
-here = pathlib.Path({str(tmp_path)!r})
-running = RayLauncher(workers=1).start(Job('x', (sys.executable, '-c', {work!r}), here / 'log'))
-while not (here / 'on').exists(): time.sleep(0.05)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-    killed = subprocess.run([sys.executable, "-c", coordinator], check=False, timeout=120)
-    assert killed.returncode == -9
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "stopped").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert (tmp_path / "stopped").exists()
-
-
 def test_a_real_local_ray_runs_two_jobs_side_by_side(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     launcher = component("ray").build(workers=2)
