@@ -10,7 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cxrkit.api import TrainedRun, ablate, evaluate, load, predict, train
+    from cxrkit.api import TrainedRun, evaluate, load, predict, train
+    from cxrkit.comparisons import ablate
     from cxrkit.config import RunConfig
     from cxrkit.engine.predict import Segmentation, Segmenter
     from cxrkit.errors import ConfigError, CxrkitError, DataError
@@ -57,7 +58,7 @@ _HOMES = {
     "Segmenter": "engine.predict",
     "SideOutputs": "interfaces",
     "TrainedRun": "api",
-    "ablate": "api",
+    "ablate": "comparisons",
     "evaluate": "api",
     "hookimpl": "hookspecs",
     "load": "api",

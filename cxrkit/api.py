@@ -1,4 +1,4 @@
-"""cxrkit from Python: `train`, `evaluate`, `load`, and what the command line's other verbs do."""
+"""cxrkit from Python: `train`, `evaluate`, `load`, and what the other verbs do; ablations are in `cxrkit.comparisons`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cxrkit.ablation.coordinate import Listener, owned, prepare_runs, run_plan
-from cxrkit.ablation.growth import check_growth
-from cxrkit.ablation.plan import Plan, make_plan, read_plan, save_plan
-from cxrkit.ablation.ranges import Range, Space
-from cxrkit.ablation.results import PLAN_FILE, Results, load_results
-from cxrkit.ablation.search import Found, SearchListener
-from cxrkit.ablation.search import search as run_search
 from cxrkit.config import DataConfig, RunConfig, anchored, demo_settings, make_config, resolve
 from cxrkit.data.check import Finding, check_dataset
 from cxrkit.data.sources import parse_source
@@ -37,7 +30,6 @@ from cxrkit.overrides import read_yaml
 from cxrkit.plugins import registry
 from cxrkit.processes import RUN_VARIABLE, is_first_process
 from cxrkit.report import choose_panels, write_report
-from cxrkit.report.ablation import Numbers, write_ablation_report
 from cxrkit.report.predictions import Predictions, find_films, predict_films
 
 
@@ -153,113 +145,6 @@ def _run_of_the_first_process(out: Path | str | None) -> RunDirectory:
     while not (Path(told) / "config.yaml").is_file() and time.monotonic() < deadline:
         time.sleep(0.1)
     return RunDirectory.open(Path(told))
-
-
-def ablate(
-    plan: Plan | Mapping[str, Any] | Path | str,
-    out: Path | str,
-    *,
-    launcher: str = "local",
-    launcher_settings: Mapping[str, Any] | None = None,
-    listener: Listener | None = None,
-    observer: Observer | None = None,
-) -> Results:
-    """Run every arm of a plan with every seed, and write the report of all.
-
-    Runs that `out` holds already are kept: finished ones are left alone, others go on. A run that fails doesn't stop
-    the rest; its state in the result says so. The plan may add levels and seeds to those of an earlier call, not leave
-    any out that were begun.
-
-    Args:
-        plan: a plan, its content, or a YAML file.
-        out: the ablation's folder.
-        launcher: where the runs are computed; `launcher_settings` are its parameters.
-        listener: hears of the runs' progress; `observer` of what comes before them.
-
-    Raises:
-        CxrkitError: a plan, films, launcher or disk that can't be used; runs in `out` that were made otherwise.
-        TrainingInterruptedError: Ctrl-C; everything is saved.
-    """
-    return run_ablation(plan, out, launcher, launcher_settings, listener, observer)[0]
-
-
-def run_ablation(
-    plan: Plan | Mapping[str, Any] | Path | str,
-    out: Path | str,
-    launcher: str,
-    launcher_settings: Mapping[str, Any] | None = None,
-    listener: Listener | None = None,
-    observer: Observer | None = None,
-) -> tuple[Results, Numbers | None]:
-    """As `ablate`, with the report's numbers too; None where no run is finished."""
-    components, path = registry(), Path(out)
-    if not isinstance(plan, Plan):
-        plan = read_plan(Path(plan)) if isinstance(plan, str | Path) else make_plan(plan)
-    runs = plan.runs(components)
-    for planned in runs:
-        if planned.config.split.test_size == 0 and planned.config.split.test_fold is None:
-            raise ConfigError("An ablation compares scores on test films, and there are none.", "Set --test-size.")
-    with owned(path):
-        check_growth(path, plan, runs)
-        save_plan(plan, path / PLAN_FILE)
-        prepare_runs(runs, components, observer)
-        worker = components.get("launcher", launcher).build(**dict(launcher_settings or {}))
-        try:
-            run_plan(path, runs, worker, launcher, listener=listener)
-        finally:
-            worker.close()
-        results = load_results(path)
-        return results, write_ablation_report(results, observer) if results.count("finished") else None
-
-
-def search(
-    plan: Plan | Mapping[str, Any] | Path | str,
-    ranges: Sequence[Range],
-    trials: int,
-    out: Path | str,
-    *,
-    launcher: str = "local",
-    launcher_settings: Mapping[str, Any] | None = None,
-    listener: SearchListener | None = None,
-    observer: Observer | None = None,
-) -> tuple[Found, Evaluation | None]:
-    """Search ranges of settings on validation films, and score the best trial's network on the test films, once.
-
-    Args:
-        plan: what all trials share; its factors are choices of the search.
-        ranges: further settings that are searched.
-        trials: how many in all, those of earlier calls on this `out` counted.
-        out: the search's folder; a second call on it must search the same.
-        launcher, launcher_settings, observer: as in `ablate`.
-        listener: hears of the trials.
-
-    Raises:
-        CxrkitError: see `cxrkit.ablation.search.search`.
-    """
-    components, path = registry(), Path(out)
-    if not isinstance(plan, Plan):
-        plan = read_plan(Path(plan)) if isinstance(plan, str | Path) else make_plan(plan)
-    space = Space(plan, tuple(ranges))
-    with owned(path):
-        worker = components.get("launcher", launcher).build(**dict(launcher_settings or {}))
-        try:
-            found = run_search(space, trials, path, worker, components, listener)
-        finally:
-            worker.close()
-        run = RunDirectory.open(found.best)
-        scored = run.config().split.test_size or run.config().split.test_fold
-        return found, evaluate(found.best, observer=observer) if scored else None
-
-
-def report(path: Path | str, *, observer: Observer | None = None) -> Numbers:
-    """Write an ablation's report again: `report/report.html`, Markdown, CSV, LaTeX and figures.
-
-    Returns what it shows; `.results` are the runs.
-
-    Raises:
-        DataError: there is no ablation in that place, or none of its runs is finished.
-    """
-    return write_ablation_report(load_results(Path(path)), observer)
 
 
 def evaluate(

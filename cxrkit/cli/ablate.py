@@ -195,16 +195,16 @@ def report(
     The page (report/report.html) needs no other file. Per arm it has mean ± std over seeds and, apart, the spread over
     films; every pair of arms is compared by a paired test.
     """
-    from cxrkit import api
+    from cxrkit import comparisons
     from cxrkit.cli.progress import progress
 
     with progress(quiet=quiet) as observer:
-        numbers = api.report(ablation, observer=observer)
+        numbers = comparisons.report(ablation, observer=observer)
     _show(numbers.results, numbers, as_json=as_json, quiet=quiet)
 
 
 def _run(plan: Plan, folder: Path, launcher: str, launching: dict[str, Any], *, quiet: bool, as_json: bool) -> None:
-    from cxrkit import api
+    from cxrkit import comparisons
     from cxrkit.cli.ablation_progress import ablation_progress
     from cxrkit.cli.console import say
     from cxrkit.cli.progress import progress
@@ -215,7 +215,7 @@ def _run(plan: Plan, folder: Path, launcher: str, launching: dict[str, Any], *, 
         if dict(plan.base).get("data", {}).get("name") == "phantom":
             say("The films are synthetic: scores say nothing about real ones.")
     with progress(quiet=quiet) as observer, ablation_progress(folder, quiet=quiet) as listener:
-        results, numbers = api.run_ablation(plan, folder, launcher, launching, listener, observer)
+        results, numbers = comparisons.run_ablation(plan, folder, launcher, launching, listener, observer)
     _show(results, numbers, as_json=as_json, quiet=quiet)
     if failed := [run for run in results.runs if run.state == "failed"]:
         lines = [f"{run.arm.label}, seed {run.seed}: {run.error} (all it said: {run.log})" for run in failed]

@@ -41,13 +41,13 @@ def run_search(
     as_json: bool,
 ) -> None:
     """Search, score the best trial's network on the test films, and show both."""
-    from cxrkit import api
+    from cxrkit import comparisons
     from cxrkit.cli.console import say, show, show_json
     from cxrkit.cli.progress import progress
     from cxrkit.cli.results import show_scores
 
     with progress(quiet=quiet) as observer:
-        found, evaluation = api.search(
+        found, evaluation = comparisons.search(
             space.plan,
             space.ranges,
             trials,

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cxrkit import api
+from cxrkit import comparisons
 from cxrkit.report.ablation import summarise_ablation
 from cxrkit.report.ablation.curves import draw_curves, read_curves
 from cxrkit.report.ablation.figures import draw_all_figures
@@ -51,7 +51,7 @@ def fake(tmp_path_factory: pytest.TempPathFactory) -> Fake:
 
 @pytest.fixture(scope="module")
 def report(fake: Fake) -> Path:
-    api.report(fake.path)
+    comparisons.report(fake.path)
     return fake.path / "report"
 
 
@@ -68,7 +68,7 @@ def test_pictures_of_an_earlier_report_go(fake: Fake, report: Path) -> None:
     stale, own = report / "figures" / "films-gone.jpg", report / "figures" / "mine.png"
     stale.touch()
     own.touch()
-    api.report(fake.path)
+    comparisons.report(fake.path)
     assert not stale.exists()
     assert own.exists()
 
@@ -141,7 +141,7 @@ def test_a_report_computes_its_tests_once(fake: Fake, monkeypatch: pytest.Monkey
         return original(*arguments, **settings)  # type: ignore[arg-type]
 
     monkeypatch.setattr(pairs, "compare", counted)
-    numbers = api.report(fake.path)
+    numbers = comparisons.report(fake.path)
     headline(numbers)
     rich_arms(numbers)
     assert calls == 3 * len(numbers.measures)
