@@ -1,4 +1,4 @@
-"""cxrkit from Python: `train`, `evaluate`, `load`, and what the other verbs do; ablations are in `cxrkit.comparisons`."""
+"""cxrkit from Python: `train`, `evaluate`, `load` and what other verbs do; ablations are in `cxrkit.comparisons`."""
 
 from __future__ import annotations
 
