@@ -30,7 +30,7 @@ def fake(tmp_path_factory: pytest.TempPathFactory) -> Fake:
         tmp_path_factory.mktemp("report") / "mine",
         {"loss": ["dice", "bce", "tversky", "focal-tversky"]},
         seeds=2,
-        name="10 % of_films",
+        name="10.of_films",
     )
     random = np.random.default_rng(0)
     for slug in ("dice", "bce", "tversky"):
@@ -75,10 +75,10 @@ def test_pictures_of_an_earlier_report_go(fake: Fake, report: Path) -> None:
 
 def test_the_latex_table_tells_what_is_missing_and_has_a_plain_label(report: Path) -> None:
     text = (report / "table.tex").read_text()
-    assert r"\label{tab:10-of-films}" in text
+    assert r"\label{tab:10.of-films}" in text
     caption = next(line for line in text.splitlines() if r"\caption" in line)
     assert "Without 3 of 8 runs: tversky, seed 1 (failed); focal-tversky, seed 0 (not begun)" in caption
-    assert r"10 \% of\_films." in caption
+    assert r"10.of\_films." in caption
 
 
 def test_labels_and_text_for_latex() -> None:

@@ -79,7 +79,7 @@ def _proof(numbers: Numbers, ground: Ground) -> str:
     if not parts:
         return _no_difference(numbers, measure, verdicts)
     if rest := len(verdicts) - len(beaten) - len(contrary):
-        parts.append(f"no significant difference from the other {rest}" if rest > 1 else "none from the other one")
+        parts.append(f"no significant difference from the other {'one' if rest == 1 else rest}")
     return "; ".join(parts)
 
 
