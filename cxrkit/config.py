@@ -105,10 +105,10 @@ class SplitConfig(_Part):
 class UnlabelledConfig(_Part):
     """Self-training: films without masks train as well, on masks that the averaged network draws while it trains."""
 
-    films: Literal["rest"] | Path = Field(
-        "rest",
-        description="a folder of films, or 'rest': films of the data that neither train nor test, whose masks are "
-        "not looked at",
+    films: Literal["none", "rest"] | Path = Field(
+        "none",
+        description="'none', a folder of films, or 'rest': films of the data that neither train nor test, whose masks "
+        "are not looked at",
     )
     share: float = Field(0.5, gt=0, lt=1, description="of the films that a step draws, how many are without masks")
     start: float = Field(0.3, ge=0, lt=1, description="share of the steps after which they join")
@@ -160,7 +160,7 @@ class RunConfig(_Part):
     background: bool = Field(True, description="a last channel for what belongs to no structure, as in the paper")
     preprocess: PreprocessConfig = Field(default_factory=PreprocessConfig)
     split: SplitConfig = Field(default_factory=SplitConfig)
-    unlabelled: UnlabelledConfig | None = Field(None, description="null: only films with masks train")
+    unlabelled: UnlabelledConfig = Field(default_factory=UnlabelledConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
     seed: int = Field(0, ge=0, lt=2**31, description="of the split, the initial weights and all randomness")
 
@@ -285,7 +285,7 @@ def anchored(config: RunConfig) -> RunConfig:
     data = config.data.model_copy(update={"root": home_path(root).resolve() if root else None})
     split = config.split.model_copy(update={"file": home_path(file).resolve() if file else None})
     unlabelled = config.unlabelled
-    if unlabelled is not None and isinstance(unlabelled.films, Path):
+    if isinstance(unlabelled.films, Path):
         unlabelled = unlabelled.model_copy(update={"films": home_path(unlabelled.films).resolve()})
     return config.model_copy(update={"data": data, "split": split, "unlabelled": unlabelled})
 

@@ -61,8 +61,6 @@ def apply_settings(config: dict[str, Any], values: Mapping[str, Any], settings: 
             assign(config, "model", value, settings)
         elif key == "train_size":
             assign(config, PATHS[key], None if value == "all" else value, settings)
-        elif key == "unlabelled" and value in (None, "none"):
-            config["unlabelled"] = None
         elif key in PATHS:
             assign(config, PATHS[key], value, settings)
         elif key == "loss" and isinstance(value, str):

@@ -123,9 +123,7 @@ def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError("--steps and --epochs were both given.", "Give one: both say how long to train.")
     flags: dict[str, Any] = {}
     for name, value in values.items():
-        if name == "unlabelled" and value == "none":
-            flags["unlabelled"] = None
-        elif value is not None:
+        if value is not None:
             *parts, key = PATHS[name].split(".")
             place = flags
             for part in parts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -91,6 +92,14 @@ class Store:
                 f"{self.path}: the store can't be read any more: {error}.", "Run the same line again; it is made anew."
             ) from error
         return planes
+
+    def image_hashes(self, indices: Sequence[int]) -> list[str]:
+        """SHA-256 of each preprocessed film, by which two stores of one preprocessing know the same film.
+
+        Raises:
+            StorageError: see `load`.
+        """
+        return [hashlib.sha256(self._planes("images", [index]).tobytes()).hexdigest() for index in indices]
 
     def input_images(self, indices: Sequence[int], *, standardise: bool) -> Tensor:
         """What the network sees: float32 `(n, 1, S, S)`.

@@ -51,7 +51,7 @@ def find_unlabelled(config: RunConfig, films: Films, observer: Observer) -> Unla
         DataError: the folder isn't there, has no films, or one can't be read.
     """
     settings = config.unlabelled
-    if settings is None:
+    if settings.films == "none":
         return None
     if settings.films == "rest":
         taken = {*films.split.train, *films.split.test, *films.split.left_out}
@@ -59,13 +59,22 @@ def find_unlabelled(config: RunConfig, films: Films, observer: Observer) -> Unla
         store, indices = films.store, tuple(films.indices(rest))
     else:
         store = _prepare(UnlabelledFolder(home_path(settings.films).resolve()), config, observer)
-        indices = tuple(range(len(store)))
+        indices = _untested(store, films, observer)
     if not indices:
         observer.say("All films train or test: none is left that could train without its masks.")
         return None
     # Else a handful of films would be seen more often than those with masks.
     even = len(indices) / (len(indices) + len(films.split.train))
     return Unlabelled(store, indices, settings.films != "rest", min(settings.share, even), settings)
+
+
+def _untested(store: Store, films: Films, observer: Observer) -> tuple[int, ...]:
+    """The films of a folder but those that the run is tested on, whatever their files are called."""
+    tested = set(films.store.image_hashes(films.indices(films.split.test)))
+    kept = tuple(i for i, found in enumerate(store.image_hashes(range(len(store)))) if found not in tested)
+    if found := len(store) - len(kept):
+        observer.say(f"{found} of the {len(store)} films without masks are test films: they are left out.")
+    return kept
 
 
 def _prepare(dataset: UnlabelledFolder, config: RunConfig, observer: Observer) -> Store:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxrkit.config import RunConfig
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.scores import Evaluation
 from cxrkit.files import atomic_path, write_text
@@ -59,17 +58,10 @@ def _heading(run: RunDirectory, evaluation: Evaluation) -> str:
         "model": config.model.name,
         "loss": losses,
         "augmentation": ", ".join(augment.name for augment in config.augment) or "none",
-        "films without masks": _without_masks(config),
+        "films without masks": str(config.unlabelled.films),
         "data": config.data.name if config.data.root is None else f"{config.data.name} ({config.data.root})",
         "input": f"{config.preprocess.size} × {config.preprocess.size}",
         "seed": str(config.seed),
     }
     lines = [f"# {run.path.resolve().name}", "", *(f"- {name}: {value}" for name, value in facts.items()), ""]
     return "\n".join(lines) + f"\n## Scores on {evaluation.part}\n\n"
-
-
-def _without_masks(config: RunConfig) -> str:
-    if config.unlabelled is None:
-        return "none"
-    rest = "those of the data that neither train nor test"
-    return rest if config.unlabelled.films == "rest" else str(config.unlabelled.films)

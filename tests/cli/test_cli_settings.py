@@ -22,7 +22,6 @@ RULES = {
     "train_size": ("all that aren't test films", None),
     "split": ("drawn by --seed", None),
     "epochs": ("--steps holds", None),
-    "unlabelled": ("none", None),
 }
 
 
@@ -34,9 +33,7 @@ def test_told_defaults_are_the_configurations() -> None:
     config = RunConfig()
     assert DEFAULTS.keys() == PATHS.keys()
     for name, default in DEFAULTS.items():
-        value = reduce(
-            lambda part, key: getattr(part, key) if part is not None else None, PATHS[name].split("."), config
-        )
+        value = reduce(getattr, PATHS[name].split("."), config)
         told, expected = RULES.get(name, (str(value), value))
         assert (default, value) == (told, expected), name
 
@@ -136,10 +133,8 @@ def test_text_values_are_read(tmp_path: Path) -> None:
     split = choose({"validation": "rest", "test_size": 38.0, "train_size": 10}).split
     assert (split.validation, split.test_size, split.train_size) == ("rest", 38, 10)
     assert choose({"validation": "0.2"}).split.validation == 0.2
-    wild = choose({"unlabelled": "rest"}).unlabelled
-    assert wild is not None
-    assert wild.films == "rest"
-    assert choose({"unlabelled": "none"}).unlabelled is None
+    assert choose({"unlabelled": "rest"}).unlabelled.films == "rest"
+    assert choose({"unlabelled": "none"}, preset="small-data").unlabelled.films == "none"
     with pytest.raises(CxrkitError, match="validation"):
         choose({"validation": "some"})
 

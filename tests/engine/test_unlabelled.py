@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cxrkit.config import anchored
+from cxrkit.config import RunConfig, anchored
 from cxrkit.data.store import Store
 from cxrkit.engine import batches
 from cxrkit.engine.evaluate import evaluate_run
@@ -78,6 +79,28 @@ def test_a_folder_of_films_trains(new_run: NewRun, components: Registry, folder:
     with pytest.raises(DataError, match="films without masks have changed"):
         train(run, components)
     assert evaluate_run(run, components)[0].films  # scoring doesn't need them
+
+
+def test_test_films_in_the_folder_are_known_by_their_pixels_and_left_out(
+    tiny: Callable[..., RunConfig], components: Registry, folder: Path
+) -> None:
+    data = folder.parent / "data"
+    (data / "images").mkdir(parents=True)
+    (data / "masks" / "heart").mkdir(parents=True)
+    mask = np.zeros((40, 48), dtype=np.uint8)
+    mask[10:20, 10:20] = 255
+    for number, film in enumerate(sorted(folder.rglob("*.png"))):
+        shutil.copy(film, data / "images" / f"other-{number}.png")
+        Image.fromarray(mask).save(data / "masks" / "heart" / f"other-{number}.png")
+    config = tiny(data={"name": "folder", "root": str(data)}, unlabelled__films=str(folder), split__test_size=2)
+    films = prepare_films(config, components, Silent())
+    observer = StopAt(-1, lambda: None)
+    found = find_unlabelled(config, films, observer)
+    assert found is not None
+    assert len(found.indices) == 5
+    assert any("2 of the 7 films without masks are test films" in message for message in observer.said)
+    tested = set(films.store.image_hashes(films.indices(films.split.test)))
+    assert tested.isdisjoint(found.store.image_hashes(found.indices))
 
 
 @pytest.mark.parametrize("killed_after", [2, 4])
@@ -175,5 +198,4 @@ def test_a_film_that_cannot_be_read_is_named(new_run: NewRun, components: Regist
 def test_the_folder_is_found_from_anywhere(new_run: NewRun, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder.parent)
     config = anchored(new_run("run", unlabelled__films="wild").config())
-    assert config.unlabelled is not None
     assert config.unlabelled.films == folder
