@@ -1,6 +1,6 @@
 """Dice and cardiothoracic ratio of the 38 test films of lungs-heart within black and white borders.
 
-    python examples/lungs-heart-borders.py ../shared/data/wingspan
+    python examples/lungs-heart-borders.py FOLDER   # wingspan, as docs/explanation/results.md describes it
 
 Prints a line a border, once as `cxrkit predict` does it and once with the border kept.
 """

@@ -59,7 +59,7 @@ def find_unlabelled(config: RunConfig, films: Films, observer: Observer) -> Unla
         store, indices = films.store, tuple(films.indices(rest))
     else:
         store = _prepare(UnlabelledFolder(home_path(settings.films).resolve()), config, observer)
-        indices = _untested(store, films, observer)
+        indices = _others(store, films, observer)
     if not indices:
         observer.say("All films train or test: none is left that could train without its masks.")
         return None
@@ -68,12 +68,12 @@ def find_unlabelled(config: RunConfig, films: Films, observer: Observer) -> Unla
     return Unlabelled(store, indices, settings.films != "rest", min(settings.share, even), settings)
 
 
-def _untested(store: Store, films: Films, observer: Observer) -> tuple[int, ...]:
-    """The films of a folder but those that the run is tested on, whatever their files are called."""
-    tested = set(films.store.image_hashes(films.indices(films.split.test)))
-    kept = tuple(i for i, found in enumerate(store.image_hashes(range(len(store)))) if found not in tested)
-    if found := len(store) - len(kept):
-        observer.say(f"{found} of the {len(store)} films without masks are test films: they are left out.")
+def _others(store: Store, films: Films, observer: Observer) -> tuple[int, ...]:
+    """The films of a folder that neither train with their masks nor test, whatever their files are called."""
+    taken = set(films.store.image_hashes(films.indices((*films.split.train, *films.split.test))))
+    kept = tuple(i for i, found in enumerate(store.image_hashes(range(len(store)))) if found not in taken)
+    if left_out := len(store) - len(kept):
+        observer.say(f"{left_out} of the {len(store)} films without masks train or test already: they are left out.")
     return kept
 
 
