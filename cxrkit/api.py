@@ -20,11 +20,10 @@ from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.predict import Segmenter, load_segmenter
 from cxrkit.engine.run import RunDirectory, default_folder
 from cxrkit.engine.scores import Evaluation
-from cxrkit.engine.train import TrainingInterruptedError
 from cxrkit.engine.train import train as run_training
 from cxrkit.engine.weights import about_weights
 from cxrkit.engine.weights import find_weights as find_weights
-from cxrkit.errors import ConfigError, CxrkitError, DataError, StorageError
+from cxrkit.errors import ConfigError, CxrkitError, DataError, StorageError, TrainingInterruptedError
 from cxrkit.files import home_path, write_text
 from cxrkit.overrides import read_yaml
 from cxrkit.plugins import registry

@@ -54,6 +54,12 @@ class TrainingError(CxrkitError):
     exit_code = 5
 
 
+class TrainingInterruptedError(CxrkitError):
+    """Training was asked to stop (Ctrl-C); everything is saved."""
+
+    exit_code = 130
+
+
 class StorageError(CxrkitError):
     """A place that can't be written to or read from: full, read-only, missing."""
 

@@ -17,8 +17,7 @@ import cxrkit
 from cxrkit import api
 from cxrkit.config import DataConfig, make_config
 from cxrkit.engine.observer import Silent
-from cxrkit.engine.train import TrainingInterruptedError
-from cxrkit.errors import ConfigError, CxrkitError, DataError, StorageError
+from cxrkit.errors import ConfigError, CxrkitError, DataError, StorageError, TrainingInterruptedError
 from cxrkit.overrides import read_yaml
 
 SETTINGS = {

@@ -21,8 +21,7 @@ from cxrkit.engine.films import prepare_store
 from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.stopping import stop_requests
-from cxrkit.engine.train import TrainingInterruptedError
-from cxrkit.errors import ConfigError, CxrkitError
+from cxrkit.errors import ConfigError, CxrkitError, TrainingInterruptedError
 from cxrkit.files import locked, storage_error
 from cxrkit.interfaces import Job, Launcher, RunningJob
 from cxrkit.registry import Registry

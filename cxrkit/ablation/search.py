@@ -23,8 +23,7 @@ from cxrkit.ablation.results import PLAN_FILE, check_folders
 from cxrkit.config import save_config
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.stopping import stop_requests
-from cxrkit.engine.train import TrainingInterruptedError
-from cxrkit.errors import ConfigError, DataError, TrainingError
+from cxrkit.errors import ConfigError, DataError, TrainingError, TrainingInterruptedError
 from cxrkit.files import storage_error, write_bytes, write_text
 from cxrkit.interfaces import Launcher, RunningJob
 from cxrkit.registry import Registry

@@ -23,8 +23,8 @@ from cxrkit.engine.evaluate import evaluate_run
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.schedule import learning_rate
 from cxrkit.engine.stopping import stop_requests
-from cxrkit.engine.train import TrainingInterruptedError, train
-from cxrkit.errors import ConfigError, DataError, PluginError, TrainingError
+from cxrkit.engine.train import train
+from cxrkit.errors import ConfigError, DataError, PluginError, TrainingError, TrainingInterruptedError
 from cxrkit.interfaces import Batch, Loss
 from cxrkit.registry import Registry
 from tests.engine.breaking import Killed, StopAt, die, same_result

@@ -22,9 +22,9 @@ from cxrkit.engine.films import prepare_films
 from cxrkit.engine.observer import Silent
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.sampling import generator
-from cxrkit.engine.train import TrainingInterruptedError, train
+from cxrkit.engine.train import train
 from cxrkit.engine.unlabelled import PseudoLabels, find_unlabelled, pseudo_labels
-from cxrkit.errors import DataError
+from cxrkit.errors import DataError, TrainingInterruptedError
 from cxrkit.interfaces import Batch, Model
 from cxrkit.registry import Registry
 from tests.engine.breaking import StopAt, same_result
