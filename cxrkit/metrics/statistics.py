@@ -17,6 +17,8 @@ from cxrkit.errors import DataError
 #: Resamplings of a bootstrap; its randomness is fixed, so that a report doesn't change when it is written again.
 RESAMPLINGS = 2000
 _SEED = 20210120
+#: A p below it is called significant.
+ALPHA = 0.05
 #: Smaller differences are rounding errors of floats: 0.1 + 0.2 isn't more than 0.3.
 EQUAL = 1e-9
 

@@ -10,7 +10,7 @@ import pytest
 
 from cxrkit.report.ablation import headline, summarise_ablation
 from cxrkit.report.ablation.numbers import Numbers
-from cxrkit.report.ablation.tables import effects_table, pairs_table, seeds_table
+from cxrkit.report.ablation.tables import effects_table, levels_table, pairs_table, seeds_table
 from tests.ablation.faking import Fake, evaluation, film
 
 
@@ -214,6 +214,47 @@ class TestMainEffects:
         fake.score("bce", {"a": 0.8})
         means = {e.level: e.mean for e in numbers(fake).effects if e.measure == "lungs_dice"}
         assert means == pytest.approx({"dice": 0.9, "bce": 0.8})
+
+
+class TestLevelsOverRuns:
+    def test_a_small_difference_in_every_pair_of_runs_is_told(self, tmp_path: Path) -> None:
+        fake = Fake(tmp_path, {"loss": ["dice", "bce"], "train_size": [4, 6]}, seeds=4)
+        for size, level in ((4, 0.70), (6, 0.90)):
+            for seed in range(4):
+                films = noise(10 * size + seed, 8, mean=level)
+                fake.score(f"dice_train-size-{size}", films, seed)
+                fake.score(f"bce_train-size-{size}", films - 0.01 - 0.001 * seed, seed)
+        found = numbers(fake)
+        loss, size = [p for p in found.level_pairs if p.measure == "lungs_dice"]
+        assert (loss.first, loss.second, loss.test.items, loss.test.above) == ("dice", "bce", 8, 8)
+        assert loss.test.difference == pytest.approx(0.0115)
+        assert loss.std == pytest.approx(np.std([0, 1e-3, 2e-3, 3e-3] * 2, ddof=1))
+        assert loss.test.p == pytest.approx(2 / 2**8)
+        assert size.test.above == 0, "six films train better than four"
+        row = levels_table(found).rows[0]
+        assert row[:6] == ("lungs Dice %", "loss", "dice", "bce", "+1.15 ± 0.12", "8 of 8")
+
+    def test_p_is_corrected_over_the_factors_pairs(self, tmp_path: Path) -> None:
+        fake = Fake(tmp_path, {"loss": ["dice", "bce", "tversky"]}, seeds=7)
+        for place, slug in enumerate(("dice", "bce", "tversky")):
+            for seed in range(7):
+                fake.score(slug, noise(seed, 8, mean=0.9 + 0.02 * place), seed)
+        pairs = [p for p in numbers(fake).level_pairs if p.measure == "heart_dice"]
+        assert [p.test.p for p in pairs] == pytest.approx([2 / 2**7] * 3)
+        assert [p.corrected for p in pairs] == pytest.approx([3 * 2 / 2**7] * 3)
+
+    def test_too_few_runs_are_said(self, tmp_path: Path) -> None:
+        fake = Fake(tmp_path, {"loss": ["dice", "bce"]}, seeds=2)
+        for seed in range(2):
+            fake.score("dice", [0.9] * 8, seed)
+            fake.score("bce", [0.8] * 8, seed)
+        assert "too few runs for any corrected p below 0.05 in loss." in levels_table(numbers(fake)).caption
+
+    def test_a_single_run_of_each_level_is_no_comparison(self, tmp_path: Path) -> None:
+        fake = Fake(tmp_path, {"loss": ["dice", "bce"]})
+        fake.score("dice", [0.9] * 8)
+        fake.score("bce", [0.8] * 8)
+        assert numbers(fake).level_pairs == ()
 
 
 def test_the_papers_protocol_shows_both_selections(two: Fake) -> None:

@@ -67,6 +67,20 @@ def comparisons_csv(numbers: Numbers) -> str:
     return _csv(["measure", "a", "b", *numbers_of], rows)
 
 
+def effects_csv(numbers: Numbers) -> str:
+    """A line for every pair of a factor's levels in every primary measure, compared over runs.
+
+    `std` is that of the differences over runs; `p_holm` is corrected within factor and measure.
+    """
+    rows: list[Sequence[object]] = []
+    for p in numbers.level_pairs:
+        about = [p.measure, p.factor, p.first, p.second, p.test.items, p.test.differing, p.test.above]
+        std = "" if p.std is None else p.std
+        rows.append([*about, p.test.difference, std, p.test.effect, p.test.p, p.corrected])
+    numbers_of = ["runs", "differing", "a_larger", "difference", "std", "effect", "p", "p_holm"]
+    return _csv(["measure", "factor", "a", "b", *numbers_of], rows)
+
+
 def _weights(evaluation: Evaluation | None) -> list[object]:
     return ["", "", ""] if evaluation is None else [evaluation.weights, evaluation.step, evaluation.selected_on]
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cxrkit.metrics.statistics import PairedTest, smallest_p
+from cxrkit.metrics.statistics import ALPHA, PairedTest, smallest_p
 from cxrkit.report.ablation.cells import ArmNumbers
 from cxrkit.report.ablation.comparability import Ground
 from cxrkit.report.ablation.measures import Measure
 from cxrkit.report.ablation.numbers import Numbers
 
-ALPHA = 0.05
 TESTS_HOLD = (
     "The tests are over films: they hold for these trained networks. How much other seeds would change, the spread "
     "over seeds tells."

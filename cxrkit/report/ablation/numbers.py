@@ -16,7 +16,7 @@ from cxrkit.config import RunConfig
 from cxrkit.report.ablation.caveats import all_caveats
 from cxrkit.report.ablation.cells import ArmNumbers, arm_numbers
 from cxrkit.report.ablation.comparability import Ground, common_ground
-from cxrkit.report.ablation.effects import Effect, FactorEffects, factor_effects
+from cxrkit.report.ablation.effects import Effect, FactorEffects, LevelPair, compare_levels, factor_effects
 from cxrkit.report.ablation.facts import all_facts
 from cxrkit.report.ablation.measures import Measure, measures_of, readable_configs
 from cxrkit.report.ablation.pairs import Comparison, compare_arms
@@ -74,6 +74,11 @@ class Numbers:
     def effects(self) -> tuple[Effect, ...]:
         """Their levels, where an effect can be told."""
         return tuple(effect for found in self.factor_effects for effect in found.levels)
+
+    @cached_property
+    def level_pairs(self) -> tuple[LevelPair, ...]:
+        """Every pair of each factor's levels, over runs, in the primary measures."""
+        return tuple(pair for found in self.factor_effects for pair in compare_levels(found))
 
     @cached_property
     def configs(self) -> tuple[RunConfig, ...]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from cxrkit.metrics.statistics import ALPHA, smallest_p
 from cxrkit.report.ablation.cells import ArmNumbers
+from cxrkit.report.ablation.effects import LevelPair
 from cxrkit.report.ablation.formats import Table
 from cxrkit.report.ablation.measures import Measure
 from cxrkit.report.ablation.numbers import Numbers
@@ -34,6 +36,14 @@ PAIRS_SAID = (
     "Paired over the films and seeds that both arms have: Wilcoxon's signed-rank test, corrected by Holm over all "
     "pairs of arms in that measure; the effect is the matched-pairs rank-biserial correlation. The tests are over "
     "films: they hold for these trained networks, not for others that other seeds would give."
+)
+
+LEVELS_SAID = (
+    "Levels of a factor, compared over runs: a run counts once, with its mean over films, and is paired with the run "
+    "that differs from it in this factor alone (same seed, same other levels). A − B is the mean ± standard deviation "
+    "over these pairs; Wilcoxon's signed-rank test, corrected by Holm over the factor's pairs. {few}Unlike the tests "
+    "over films this tells whether a difference outlasts another training. Runs of one seed share their films, so few "
+    "seeds tell less than the number of pairs suggests."
 )
 
 
@@ -166,6 +176,39 @@ def effects_table(numbers: Numbers) -> Table:
         "that every level has, and on the films that all of these were tested on."
     )
     return Table(caption, ("factor", "level", "runs", *(m.label for m in numbers.primary)), tuple(rows))
+
+
+def levels_table(numbers: Numbers) -> Table:
+    """Every pair of each factor's levels, over runs."""
+    rows = []
+    for pair in numbers.level_pairs:
+        measure, test = numbers.measure(pair.measure), pair.test
+        spread = "" if pair.std is None else f" ± {measure.scale * pair.std:.{measure.digits + 1}f}"
+        rows.append(
+            (
+                measure.label,
+                pair.factor,
+                pair.first,
+                pair.second,
+                f"{measure.scale * test.difference:+.{measure.digits + 1}f}{spread}",
+                f"{test.above} of {test.items}",
+                f"{test.effect:+.2f}",
+                p_text(test.p),
+                p_text(pair.corrected),
+            )
+        )
+    few = _too_few(numbers.level_pairs)
+    said = f"There are too few runs for any corrected p below {ALPHA} in {', '.join(few)}. " if few else ""
+    headings = ("measure", "factor", "level A", "level B", "A − B", "A higher", "effect", "p", "p (Holm)")
+    return Table(LEVELS_SAID.format(few=said), headings, tuple(rows))
+
+
+def _too_few(pairs: Sequence[LevelPair]) -> list[str]:
+    """The factors none of whose pairs can be significant, whatever the runs' scores are."""
+    tests: dict[tuple[str, str], list[int]] = {}
+    for pair in pairs:
+        tests.setdefault((pair.factor, pair.measure), []).append(pair.test.items)
+    return list(dict.fromkeys(f for (f, _), items in tests.items() if smallest_p(max(items)) * len(items) >= ALPHA))
 
 
 def p_text(p: float) -> str:

@@ -41,6 +41,7 @@ def write_ablation_report(results: Results, observer: Observer | None = None) ->
     write_text(folder / "scores.csv", csvs.scores_csv(numbers))
     write_text(folder / "runs.csv", csvs.runs_csv(numbers))
     write_text(folder / "comparisons.csv", csvs.comparisons_csv(numbers))
+    write_text(folder / "effects.csv", csvs.effects_csv(numbers))
     write_text(folder / "table.tex", _latex(numbers))
     listener.advance(1)
     pictures = [_picture(drawn) for drawn in draw_all_figures(numbers)]
@@ -101,6 +102,8 @@ def _markdown(numbers: Numbers, pictures: Sequence[Picture], films: Sequence[Pic
         parts += ["All pairs in all measures: `comparisons.csv`.", ""]
     if numbers.effects:
         parts += ["## Main effects", "", markdown(tables.effects_table(numbers))]
+    if numbers.level_pairs:
+        parts += [markdown(tables.levels_table(numbers)), "The same, unrounded: `effects.csv`.", ""]
     parts += ["## Figures", ""]
     for picture in pictures:
         parts += [f"![{picture.title}](figures/{picture.file})", "", picture.caption, ""]
@@ -136,6 +139,7 @@ def _page(numbers: Numbers, pictures: Sequence[Picture], films: Sequence[Picture
         told=tables.pairs_table(numbers, told) if told else None,
         rest=tables.pairs_table(numbers, rest) if rest else None,
         effects=tables.effects_table(numbers) if numbers.effects else None,
+        levels=tables.levels_table(numbers) if numbers.level_pairs else None,
         pictures=pictures,
         films=films,
         facts=numbers.facts,
