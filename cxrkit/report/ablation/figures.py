@@ -53,8 +53,9 @@ def draw_all_figures(numbers: Numbers) -> Iterator[Drawn]:
         yield Drawn("distances", "Films: distances and ratio", _draw_distributions(numbers, errors), said)
     if numbers.effects:
         said = (
-            "Each dot is a run (its mean over films), the bar the mean over runs; as in the table, only of those "
-            "combinations of the other factors and a seed that every level has."
+            "Each dot is a run (its mean over films), the bar the mean over runs; a thin line joins runs that differ in "
+            "this factor alone. As in the table, only those combinations of the other factors and a seed that every "
+            "level has."
         )
         yield Drawn("effects", "Main effects", _draw_effects(numbers), said)
 
@@ -138,6 +139,8 @@ def _draw_effects(numbers: Numbers) -> Figure:
 
 
 def _draw_levels(axes: Axes, found: FactorEffects, measure: Measure) -> None:
+    for block in zip(*(effect.values for effect in found.levels), strict=True):
+        axes.plot([measure.scale * value for value in block], color=INK, linewidth=0.6, alpha=0.3)
     for place, effect in enumerate(found.levels):
         means = [measure.scale * value for value in effect.values]
         axes.plot([place] * len(means), means, ".", color=VALID, markersize=5, alpha=0.6)
