@@ -53,8 +53,8 @@ def draw_all_figures(numbers: Numbers) -> Iterator[Drawn]:
         yield Drawn("distances", "Films: distances and ratio", _draw_distributions(numbers, errors), said)
     if numbers.effects:
         said = (
-            "Each dot is a run (its mean over films), the bar the mean over runs; a thin line joins runs that differ in "
-            "this factor alone. As in the table, only those combinations of the other factors and a seed that every "
+            "Each dot is a run (its mean over films), the bar the mean over runs; a thin line joins runs that differ "
+            "in this factor alone. As in the table, only those combinations of the other factors and a seed that every "
             "level has."
         )
         yield Drawn("effects", "Main effects", _draw_effects(numbers), said)
