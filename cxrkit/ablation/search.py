@@ -7,35 +7,38 @@ folder, so that a search that was stopped or killed goes on.
 
 from __future__ import annotations
 
-import csv
-import io
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from cxrkit.ablation.coordinate import last_error, training_job
 from cxrkit.ablation.plan import Arm, PlannedRun
-from cxrkit.ablation.ranges import Space, check_same, read_space, save_space
+from cxrkit.ablation.ranges import Space, check_same, save_space
 from cxrkit.ablation.results import PLAN_FILE, check_folders
+from cxrkit.ablation.study import (
+    STARTUP_TRIALS,
+    count_ended,
+    distributions,
+    guarded_record,
+    import_optuna,
+    open_study,
+    trials_csv,
+)
 from cxrkit.config import save_config
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.stopping import stop_requests
-from cxrkit.errors import ConfigError, DataError, TrainingError, TrainingInterruptedError
-from cxrkit.files import storage_error, write_bytes, write_text
+from cxrkit.errors import ConfigError, TrainingError, TrainingInterruptedError
+from cxrkit.files import write_text
 from cxrkit.interfaces import Launcher, RunningJob
 from cxrkit.registry import Registry
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial, Trial
 
-_JOURNAL = "search.journal"
 _POLL_SECONDS = 0.5
-_STARTUP_TRIALS = 5  # neither pruning nor anything but random choices before so many trials
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ def search(
     check_search(space, path, registry)
     save_space(space, trials, path)
     work = _Search(space, path, registry)
-    study = _study(space, path)
+    study = open_study(space, path)
     _Trials(work, study, trials, launcher, listener).go()
     return _result(work, study)
 
@@ -103,7 +106,7 @@ def check_search(space: Space, path: Path, registry: Registry) -> None:
     Raises:
         ConfigError, PluginError: as `search`.
     """
-    _import_optuna()
+    import_optuna()
     if not space.ranges and not any(len(factor.levels) > 1 for factor in space.plan.factors):
         raise ConfigError("--search: nothing is searched.", "Give --range KEY=LOW..HIGH, or flags of several values.")
     for planned in _ends(space, registry):
@@ -127,17 +130,6 @@ def samples(space: Space, registry: Registry) -> tuple[PlannedRun, ...]:
     return tuple(planned_trial(space, number, first | other, registry) for number, other in enumerate([{}, *others]))
 
 
-def ended_trials(path: Path) -> int:
-    """How many trials of a folder's search have ended.
-
-    Raises:
-        DataError: the search's record is damaged.
-    """
-    if not (path / _JOURNAL).is_file():
-        return 0
-    return _ended(_study(read_space(path)[0], path))
-
-
 def planned_trial(space: Space, number: int, chosen: Mapping[str, Any], registry: Registry) -> PlannedRun:
     """The run of a trial with these choices."""
     plan = space.plan
@@ -157,65 +149,6 @@ def _choose(space: Space, pick: Literal[0, -1]) -> dict[str, Any]:
 
 def _ends(space: Space, registry: Registry) -> tuple[PlannedRun, ...]:
     return tuple(planned_trial(space, 0, _choose(space, pick), registry) for pick in (0, -1))
-
-
-def _distributions(space: Space) -> dict[str, BaseDistribution]:
-    kinds = _import_optuna().distributions
-    made: dict[str, BaseDistribution] = {}
-    for factor in space.plan.factors:
-        made[factor.name] = kinds.CategoricalDistribution([level.label for level in factor.levels])
-    for span in space.ranges:
-        kind = kinds.IntDistribution if span.whole else kinds.FloatDistribution
-        made[span.key] = kind(span.low, span.high, log=span.log)
-    return made
-
-
-def _study(space: Space, path: Path) -> Study:
-    optuna = _import_optuna()
-    journal = path / _JOURNAL
-    _forget_cut_line(journal)
-    with _record(path):
-        study: Study = optuna.create_study(
-            study_name=space.plan.name,
-            storage=optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal))),
-            sampler=optuna.samplers.TPESampler(
-                seed=space.plan.seeds[0], n_startup_trials=_STARTUP_TRIALS, constant_liar=True
-            ),
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=_STARTUP_TRIALS),
-            direction="maximize",
-            load_if_exists=True,
-        )
-        study.get_trials(deepcopy=False)
-    return study
-
-
-def _forget_cut_line(journal: Path) -> None:
-    """Take away a last line that a kill has cut: what is appended to it would be lost with it."""
-    try:
-        content = journal.read_bytes() if journal.is_file() else b""
-        if content and not content.endswith(b"\n"):
-            write_bytes(journal, content[: content.rfind(b"\n") + 1])
-    except OSError as error:
-        raise storage_error(journal, error) from error
-
-
-@contextmanager
-def _record(path: Path) -> Iterator[None]:
-    """Tell what Optuna says of a damaged or unfitting record as an error of ours."""
-    try:
-        yield
-    except OSError as error:
-        raise storage_error(path / _JOURNAL, error) from error
-    # It reads what it wrote unchecked: by what was damaged it may fail in any way.
-    except Exception as error:
-        raise DataError(
-            f"{path / _JOURNAL}: the record is damaged, or of another search ({type(error).__name__}: {error}).",
-            f"Search in another folder (--out); the runs made so far are kept in {path / 'runs'}.",
-        ) from error
-
-
-def _ended(study: Study) -> int:
-    return sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
 
 
 @dataclass(frozen=True)
@@ -267,14 +200,14 @@ class _Trials:
 
     def _fill(self, waiting: list[FrozenTrial]) -> None:
         """Start trials while there is room: first those of a process that died."""
-        optuna = _import_optuna()
+        optuna = import_optuna()
         while len(self.active) < self.launcher.slots:
             if waiting:
                 frozen = waiting.pop(0)
                 self._start(optuna.trial.Trial(self.study, frozen._trial_id), frozen.params, "goes on")
-            elif _ended(self.study) + len(self.active) < self.wanted:
-                with _record(self.work.path):
-                    trial = self.study.ask(_distributions(self.work.space))
+            elif count_ended(self.study) + len(self.active) < self.wanted:
+                with guarded_record(self.work.path):
+                    trial = self.study.ask(distributions(self.work.space))
                 self._start(trial, trial.params, "begins")
             else:
                 break
@@ -288,7 +221,7 @@ class _Trials:
 
     def _look(self) -> None:
         """Report new validations, stop trials that lag behind, and note which have ended."""
-        optuna = _import_optuna()
+        optuna = import_optuna()
         for one in list(self.active):
             readings = validations(RunDirectory(self.work.path / one.planned.folder))
             for step, reading in readings.items():
@@ -322,7 +255,7 @@ class _Trials:
             time.sleep(_POLL_SECONDS)
         self.active.clear()
         raise TrainingInterruptedError(
-            f"Stopped after {_ended(self.study)} of {self.wanted} trials; everything is saved.",
+            f"Stopped after {count_ended(self.study)} of {self.wanted} trials; everything is saved.",
             f"Go on with: cxrkit ablate --resume {self.work.path}",
         )
 
@@ -341,7 +274,7 @@ def validations(run: RunDirectory) -> dict[int, float]:
 
 
 def _result(work: _Search, study: Study) -> Found:
-    optuna = _import_optuna()
+    optuna = import_optuna()
     trials = study.get_trials(deepcopy=False)
     states = [trial.state for trial in trials]
     if optuna.trial.TrialState.COMPLETE not in states:
@@ -354,9 +287,9 @@ def _result(work: _Search, study: Study) -> Found:
     planned = work.planned(best.number, best.params)
     # What that run was trained with, whatever the defaults have become since.
     save_config(RunDirectory(work.path / planned.folder).config(), work.path / "best.yaml")
-    write_text(work.path / "search.csv", _csv(trials))
+    write_text(work.path / "search.csv", trials_csv(trials))
     importances: dict[str, float] = {}
-    if states.count(optuna.trial.TrialState.COMPLETE) > _STARTUP_TRIALS and len(best.params) > 1:
+    if states.count(optuna.trial.TrialState.COMPLETE) > STARTUP_TRIALS and len(best.params) > 1:
         evaluator = optuna.importance.PedAnovaImportanceEvaluator()
         importances = dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
     return Found(
@@ -370,28 +303,3 @@ def _result(work: _Search, study: Study) -> Found:
         config_file=work.path / "best.yaml",
         table=work.path / "search.csv",
     )
-
-
-def _csv(trials: Sequence[FrozenTrial]) -> str:
-    keys = list(dict.fromkeys(key for trial in trials for key in trial.params))
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["trial", "state", "validation_dice", *keys, "error"])
-    for trial in trials:
-        last = max(trial.intermediate_values.values(), default=None)
-        value = trial.value if trial.value is not None else last
-        row = [trial.number, trial.state.name.lower(), "" if value is None else value]
-        writer.writerow([*row, *(trial.params.get(key, "") for key in keys), trial.user_attrs.get("error", "")])
-    return stream.getvalue()
-
-
-def _import_optuna() -> Any:
-    try:
-        import optuna
-    except ImportError as error:
-        raise ConfigError("--search: Optuna isn't installed.", "Run: pip install 'cxrkit[search]'") from error
-    import warnings
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    return optuna

@@ -78,7 +78,8 @@ def show_search(
     as_json: bool,
 ) -> None:
     """List what a search tries, with an estimate of its time from trials at the ends of each range."""
-    from cxrkit.ablation.search import check_search, ended_trials, samples
+    from cxrkit.ablation.search import check_search, samples
+    from cxrkit.ablation.study import ended_trials
     from cxrkit.plugins import registry
 
     check_search(space, folder, registry())

@@ -1,0 +1,131 @@
+"""A search's record: Optuna's study in a journal, which lives through kills, and what is asked of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxrkit.ablation.ranges import Space, read_space
+from cxrkit.errors import ConfigError, DataError
+from cxrkit.files import storage_error, write_bytes
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+_JOURNAL = "search.journal"
+#: Neither pruning nor anything but random choices before so many trials.
+STARTUP_TRIALS = 5
+
+
+def import_optuna() -> Any:
+    """Optuna, silenced.
+
+    Raises:
+        ConfigError: it isn't installed.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        raise ConfigError("--search: Optuna isn't installed.", "Run: pip install 'cxrkit[search]'") from error
+    import warnings
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    return optuna
+
+
+def distributions(space: Space) -> dict[str, BaseDistribution]:
+    """What each setting is drawn from."""
+    kinds = import_optuna().distributions
+    made: dict[str, BaseDistribution] = {}
+    for factor in space.plan.factors:
+        made[factor.name] = kinds.CategoricalDistribution([level.label for level in factor.levels])
+    for span in space.ranges:
+        kind = kinds.IntDistribution if span.whole else kinds.FloatDistribution
+        made[span.key] = kind(span.low, span.high, log=span.log)
+    return made
+
+
+def open_study(space: Space, path: Path) -> Study:
+    """The study in a search's folder, begun if there is none.
+
+    Raises:
+        DataError: its record is damaged. StorageError: the place can't be read or written to.
+    """
+    optuna = import_optuna()
+    journal = path / _JOURNAL
+    _forget_cut_line(journal)
+    with guarded_record(path):
+        study: Study = optuna.create_study(
+            study_name=space.plan.name,
+            storage=optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal))),
+            sampler=optuna.samplers.TPESampler(
+                seed=space.plan.seeds[0], n_startup_trials=STARTUP_TRIALS, constant_liar=True
+            ),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS),
+            direction="maximize",
+            load_if_exists=True,
+        )
+        study.get_trials(deepcopy=False)
+    return study
+
+
+def _forget_cut_line(journal: Path) -> None:
+    """Take away a last line that a kill has cut: what is appended to it would be lost with it."""
+    try:
+        content = journal.read_bytes() if journal.is_file() else b""
+        if content and not content.endswith(b"\n"):
+            write_bytes(journal, content[: content.rfind(b"\n") + 1])
+    except OSError as error:
+        raise storage_error(journal, error) from error
+
+
+@contextmanager
+def guarded_record(path: Path) -> Iterator[None]:
+    """Tell what Optuna says of a damaged or unfitting record as an error of ours."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(path / _JOURNAL, error) from error
+    # It reads what it wrote unchecked: by what was damaged it may fail in any way.
+    except Exception as error:
+        raise DataError(
+            f"{path / _JOURNAL}: the record is damaged, or of another search ({type(error).__name__}: {error}).",
+            f"Search in another folder (--out); the runs made so far are kept in {path / 'runs'}.",
+        ) from error
+
+
+def count_ended(study: Study) -> int:
+    """How many of its trials have ended, in whatever way."""
+    return sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+
+
+def ended_trials(path: Path) -> int:
+    """How many trials of a folder's search have ended.
+
+    Raises:
+        DataError: the search's record is damaged.
+    """
+    if not (path / _JOURNAL).is_file():
+        return 0
+    return count_ended(open_study(read_space(path)[0], path))
+
+
+def trials_csv(trials: Sequence[FrozenTrial]) -> str:
+    """A line a trial: its state, score (of a pruned one the last), settings and error."""
+    keys = list(dict.fromkeys(key for trial in trials for key in trial.params))
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["trial", "state", "validation_dice", *keys, "error"])
+    for trial in trials:
+        last = max(trial.intermediate_values.values(), default=None)
+        value = trial.value if trial.value is not None else last
+        row = [trial.number, trial.state.name.lower(), "" if value is None else value]
+        writer.writerow([*row, *(trial.params.get(key, "") for key in keys), trial.user_attrs.get("error", "")])
+    return stream.getvalue()
