@@ -29,6 +29,9 @@ def generator(seed: int, purpose: str, *numbers: int) -> torch.Generator:
 class Sampler:
     """Disjoint batches of a fresh permutation of the films each epoch; what doesn't fill a batch is left out.
 
+    Where mixing needs more films a step than there are, a step begins the permutation again from its start: a film
+    then takes part in several mixtures, but never in one with itself.
+
     Attributes:
         films: how many there are to train on.
         batch_size: films that the network sees a step, over all processes.
@@ -38,7 +41,7 @@ class Sampler:
         world_size: processes that share a batch.
 
     Raises:
-        DataError: there are fewer films than a step draws, or the processes can't share a batch evenly.
+        DataError: there are too few films for a batch, or for a partner, or the processes can't share a batch evenly.
     """
 
     films: int
@@ -53,18 +56,20 @@ class Sampler:
                 f"A batch of {self.batch_size} can't be shared evenly by {self.world_size} devices.",
                 f"Choose a --batch-size that {self.world_size} divides.",
             )
-        if self.steps_per_epoch < 1:
-            pairs = f" (batch size {self.batch_size} × {self.draws} for mixing pairs)" if self.draws > 1 else ""
-            largest = self.films // self.draws
+        if not _enough(self.films, self.batch_size, self.draws):
+            mixed = " that are mixed with others" if self.draws > 1 else ""
+            largest = next((n for n in range(self.films, 0, -1) if _enough(self.films, n, self.draws)), 0)
             remedy = f"Use --batch-size {largest} or less, or more training films." if largest else "Use more films."
             raise DataError(
-                f"A step draws {self.draws * self.batch_size} films{pairs}, but {self.films} train.", remedy
+                f"{self.films} training film{'s are' if self.films > 1 else ' is'} too few for batches of "
+                f"{self.batch_size}{mixed}.",
+                remedy,
             )
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches in one pass over the films."""
-        return self.films // (self.draws * self.batch_size)
+        """Whole batches in one pass over the films, at least one."""
+        return max(1, self.films // (self.draws * self.batch_size))
 
     def indices(self, step: int, rank: int = 0) -> torch.Tensor:
         """Indices, int64 `(draws · batch_size / world_size,)`, of the films of one step for one process.
@@ -74,5 +79,10 @@ class Sampler:
         epoch, within = divmod(step, self.steps_per_epoch)
         permutation = torch.randperm(self.films, generator=generator(self.seed, "permutation", epoch))
         drawn = self.draws * self.batch_size
-        batch = permutation[within * drawn : (within + 1) * drawn]
+        batch = permutation[torch.arange(within * drawn, (within + 1) * drawn) % self.films]
         return batch.view(self.draws, self.world_size, -1)[:, rank].reshape(-1)
+
+
+def _enough(films: int, batch_size: int, draws: int) -> bool:
+    """Whether a batch has no film twice, and none is mixed with itself."""
+    return films >= batch_size and all(k * batch_size % films for k in range(1, draws))

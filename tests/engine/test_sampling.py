@@ -46,11 +46,35 @@ def test_steps_depend_on_seed_and_step_alone() -> None:
     assert not torch.equal(*epochs)
 
 
+@given(st.integers(1, 8), st.integers(2, 3), st.integers(1, 24), st.integers(0, 1000))
+def test_few_films_are_mixed_several_times_but_never_with_themselves(
+    batch: int, draws: int, films: int, seed: int
+) -> None:
+    try:
+        sampler = Sampler(films, batch, draws, seed)
+    except DataError:
+        assert films <= batch * (draws - 1), "there are partners for all"
+        return
+    for step in range(3):
+        mixed = sampler.indices(step).view(draws, batch)
+        assert all(len(set(row)) == batch for row in mixed.tolist()), "no film twice in a batch"
+        assert all(len(set(column)) == draws for column in mixed.T.tolist()), "no film with itself"
+
+
+def test_all_of_few_films_take_part() -> None:
+    sampler = Sampler(7, 5, 2, 0)
+    assert sampler.steps_per_epoch == 1
+    assert set(sampler.indices(3).tolist()) == set(range(7))
+
+
 def test_too_few_films_says_how_small_the_batch_must_be() -> None:
-    with pytest.raises(DataError, match=r"draws 10 films .* but 7 train") as caught:
-        Sampler(7, 5, 2, 0)
-    assert "--batch-size 3" in caught.value.remedy
-    with pytest.raises(DataError, match=r"draws 2 films .* but 1 train") as caught:
+    with pytest.raises(DataError, match=r"4 training films are too few for batches of 5\.") as caught:
+        Sampler(4, 5, 1, 0)
+    assert "--batch-size 4" in caught.value.remedy
+    with pytest.raises(DataError, match=r"5 training films are too few for batches of 5 that are mixed") as caught:
+        Sampler(5, 5, 2, 0)
+    assert "--batch-size 4" in caught.value.remedy
+    with pytest.raises(DataError, match=r"1 training film is too few for batches of 1 that are mixed") as caught:
         Sampler(1, 1, 2, 0)
     assert "more films" in caught.value.remedy
 
