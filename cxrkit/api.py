@@ -18,7 +18,7 @@ from cxrkit.engine.checkpoint import export_network
 from cxrkit.engine.films import build_dataset, prepare_store
 from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.predict import Segmenter, load_segmenter
-from cxrkit.engine.run import RunDirectory, default_folder
+from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.scores import Evaluation
 from cxrkit.engine.train import train as run_training
 from cxrkit.engine.weights import about_weights
@@ -69,7 +69,7 @@ def train(
         _must_have_films(run)
     elif is_first_process():
         chosen = anchored(resolve(_as_config(config), components))
-        run = RunDirectory.create(Path(out) if out else default_folder(chosen), chosen)
+        run = RunDirectory.create(Path(out), chosen) if out else RunDirectory.create_named(chosen)
         os.environ[RUN_VARIABLE] = str(run.path.resolve())
     else:
         run = _run_of_the_first_process(out)

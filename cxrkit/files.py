@@ -39,7 +39,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
                 raise storage_error(path, error) from error
             raise
         try:
-            with temporary.open("rb") as written:
+            with temporary.open("r+b") as written:  # Windows syncs only what is open for writing
                 os.fsync(written.fileno())
             temporary.chmod(mode)  # safetensors puts a private file of its own in place of ours
             temporary.replace(path)
@@ -69,6 +69,26 @@ def write_text(path: Path | str, text: str) -> None:
     """Write UTF-8 text atomically; names of files in it that aren't UTF-8 come out as the bytes that they are."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
+
+
+def write_new_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically to a file that isn't there yet; of several processes at once, one succeeds.
+
+    Raises:
+        FileExistsError: it is there. StorageError: as `atomic_path`.
+    """
+    temporary = path.parent / f".{path.stem}-{secrets.token_hex(8)}{path.suffix}"
+    write_text(temporary, text)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a disk without hard links
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:

@@ -15,14 +15,15 @@ import json
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from cxrkit.config import RunConfig, make_config, save_config
+from cxrkit.config import RunConfig, make_config, to_yaml
 from cxrkit.errors import ConfigError, DataError
-from cxrkit.files import storage_error, write_text
+from cxrkit.files import storage_error, write_new_text, write_text
 from cxrkit.overrides import read_yaml
 
 
@@ -71,21 +72,38 @@ class RunDirectory:
         Raises:
             ConfigError: the folder holds something. StorageError: it can't be written.
         """
+        run = cls(path)
         try:
             there = path.exists() and (not path.is_dir() or any(path.iterdir()))
+            if not there:
+                write_new_text(run.config_file, to_yaml(config))
+                return run
+        except FileExistsError:
+            pass  # another process began one since we looked
         except OSError as error:
             raise storage_error(path, error) from error
-        if there:
-            is_run = (path / "config.yaml").is_file()
-            raise ConfigError(
-                f"--out {path}: there is {'a run' if is_run else 'something'} in that place already.",
-                f"Go on with it by `cxrkit train --resume {path}`, or choose another folder."
-                if is_run
-                else "Choose another folder.",
-            )
-        run = cls(path)
-        save_config(config, run.config_file)
-        return run
+        is_run = run.config_file.is_file()
+        raise ConfigError(
+            f"--out {path}: there is {'a run' if is_run else 'something'} in that place already.",
+            f"Go on with it by `cxrkit train --resume {path}`, or choose another folder."
+            if is_run
+            else "Choose another folder.",
+        )
+
+    @classmethod
+    def create_named(cls, config: RunConfig, parent: Path = Path("runs")) -> Self:
+        """Begin a run in a new folder named after what it trains: `runs/attn-bcdu-focal-tversky-1`.
+
+        Raises:
+            StorageError: it can't be written.
+        """
+        stem = "-".join([config.model.name, *(loss.name for loss in config.loss), *(a.name for a in config.augment)])
+        for number in count(1):
+            path = parent / f"{stem}-{number}"
+            with suppress(ConfigError):  # taken since we looked
+                if not path.exists():
+                    return cls.create(path, config)
+        raise AssertionError
 
     def discard(self) -> None:
         """Take back a run that came to nothing: what was written before its first checkpoint, and nothing else."""
@@ -200,12 +218,3 @@ class RunDirectory:
         kept = [record for record in self.metrics() if record["step"] <= step]
         if kept or (self.path / "metrics.jsonl").exists():
             write_text(self.path / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
-
-
-def default_folder(config: RunConfig, parent: Path = Path("runs")) -> Path:
-    """A new folder named after what the run trains: `runs/attn-bcdu-focal-tversky-1`."""
-    stem = "-".join([config.model.name, *(loss.name for loss in config.loss), *(a.name for a in config.augment)])
-    number = 1
-    while (parent / f"{stem}-{number}").exists():
-        number += 1
-    return parent / f"{stem}-{number}"

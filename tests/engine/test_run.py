@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cxrkit.config import RunConfig
-from cxrkit.engine.run import RunDirectory, default_folder
+from cxrkit.engine.run import RunDirectory
 from cxrkit.errors import ConfigError, DataError, StorageError
 
 
@@ -88,7 +89,28 @@ def test_damaged_readings_and_records_are_no_defect(tmp_path: Path, damage: byte
 
 
 def test_folders_are_numbered(tmp_path: Path, tiny: Callable[..., RunConfig]) -> None:
-    first = default_folder(tiny(augment=["mixup"]), tmp_path)
-    assert first.name == "unet-dice-mixup-1"
-    first.mkdir()
-    assert default_folder(tiny(augment=["mixup"]), tmp_path).name == "unet-dice-mixup-2"
+    made = [RunDirectory.create_named(tiny(augment=["mixup"]), tmp_path).path.name for _ in range(2)]
+    assert made == ["unet-dice-mixup-1", "unet-dice-mixup-2"]
+
+
+def test_runs_that_begin_at_once_have_their_own_folders(
+    tmp_path: Path, tiny: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "exists", lambda _: False)  # as if each had looked before any wrote
+    runs = [RunDirectory.create_named(tiny(seed=seed), tmp_path) for seed in range(3)]
+    assert [run.config().seed for run in runs] == [0, 1, 2]
+    with pytest.raises(ConfigError, match="a run in that place"):
+        RunDirectory.create(runs[0].path, tiny(seed=7))
+    assert runs[0].config().seed == 0
+
+
+def test_a_disk_without_hard_links_will_do(
+    tmp_path: Path, tiny: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    run = RunDirectory.create(tmp_path / "run", tiny(seed=3))
+    assert run.config().seed == 3
+    assert [item.name for item in run.path.iterdir()] == ["config.yaml"]
