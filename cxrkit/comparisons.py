@@ -14,6 +14,7 @@ from cxrkit.ablation.results import PLAN_FILE, Results, load_results
 from cxrkit.ablation.search import Found, SearchListener
 from cxrkit.ablation.search import search as run_search
 from cxrkit.api import evaluate
+from cxrkit.data.splits import has_tests
 from cxrkit.engine.observer import Observer
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.scores import Evaluation
@@ -63,7 +64,7 @@ def run_ablation(
     plan = _as_plan(plan)
     runs = plan.runs(components)
     for planned in runs:
-        if planned.config.split.test_size == 0 and planned.config.split.test_fold is None:
+        if not has_tests(planned.config.split):
             raise ConfigError("An ablation compares scores on test films, and there are none.", "Set --test-size.")
     with owned(path):
         check_growth(path, plan, runs)
@@ -112,7 +113,7 @@ def search(
         finally:
             worker.close()
         run = RunDirectory.open(found.best)
-        scored = run.config().split.test_size or run.config().split.test_fold
+        scored = has_tests(run.config().split)
         return found, evaluate(found.best, observer=observer) if scored else None
 
 

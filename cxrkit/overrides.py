@@ -35,6 +35,21 @@ class _UniqueKeys(yaml.SafeLoader):
         return node
 
 
+# YAML 1.1 takes 1e-3 for text; we read it as the number that everybody means.
+_UniqueKeys.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+$"), list("+-.0123456789")
+)
+
+
+def read_value(text: str) -> Any:
+    """A value as it stands in a configuration file.
+
+    Raises:
+        yaml.YAMLError: it can't be read.
+    """
+    return yaml.load(text, Loader=_UniqueKeys)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """A configuration file as a mapping.
 
@@ -70,17 +85,10 @@ def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
         if not equals or not key.strip():
             raise ConfigError(f"--set {assignment!r} is not an assignment.", "Write --set key=value (model.depth=3).")
         try:
-            overrides[key.strip()] = _number(yaml.safe_load(value))
+            overrides[key.strip()] = read_value(value)
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {assignment!r}: the value can't be read.", "Quote it, or mend it.") from error
     return overrides
-
-
-def _number(value: Any) -> Any:
-    """YAML 1.1 reads `1e-3` as text; we read it as the number that everybody means."""
-    if isinstance(value, str) and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+", value):
-        return float(value)
-    return value
 
 
 def parse_losses(text: str) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from cxrkit.ablation.energy import EnergyMeter
 from cxrkit.ablation.plan import PlannedRun
 from cxrkit.ablation.results import log_event, read_events, read_scores
 from cxrkit.config import save_config
+from cxrkit.data.splits import has_tests
 from cxrkit.engine.films import prepare_store
 from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.run import RunDirectory
@@ -252,7 +253,7 @@ class _Coordinator:
 
 def is_done(path: Path, planned: PlannedRun, *, score: bool = True) -> bool:
     """Whether a run of the ablation in `path` is at its end, its scores included if it ends with them."""
-    if score and planned.config.split.test_size:
+    if score and has_tests(planned.config.split):
         return read_scores(RunDirectory(path / planned.folder))[0] is not None
     return any(event.get("run") == planned.folder and event.get("status") == 0 for event in read_events(path))
 

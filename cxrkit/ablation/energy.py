@@ -65,6 +65,8 @@ class EnergyMeter:
                 continue  # a part of a package, counted with it
             with suppress(OSError, ValueError):
                 name = (zone / "name").read_text().strip()
+                if not name.startswith("package"):
+                    continue  # psys is the whole machine, its packages included
                 joules = int((zone / "energy_uj").read_text()) / 1e6
                 yield name, _Counter(joules, int((zone / "max_energy_range_uj").read_text()) / 1e6)
         for name, handle in self._gpus.items():

@@ -336,14 +336,17 @@ def _factor(name: str, levels: Any) -> Factor:
                 "Give a shorthand (model, loss, mixup, train_size, ...) or a dotted setting, or name each level "
                 "and what it sets: {label: {setting: value}}.",
             )
-        made = [Level(_label(value), {name: value}) for value in levels]
+        made = [Level(_label(value, name), {name: value}) for value in levels]
     else:
         for label, settings in levels.items():
             if not isinstance(settings, Mapping):
                 raise ConfigError(
                     f"{name}: the level '{label}' sets nothing ({settings!r}).", "Write {setting: value}."
                 )
-        made = [Level(str(label), dict(settings)) for label, settings in levels.items()]
+        made = [
+            Level(_label(label) if isinstance(label, float) else str(label), dict(settings))
+            for label, settings in levels.items()
+        ]
     if any("seed" in level.settings for level in made):
         raise ConfigError(f"{name}: the seed can't be a factor.", "Say it under `seeds:`.")
     labels = [level.label for level in made]
@@ -365,9 +368,9 @@ def _rule(rule: Mapping[Any, Any], factors: Sequence[Factor]) -> dict[str, str]:
     return made
 
 
-def _label(value: Any) -> str:
+def _label(value: Any, name: str = "") -> str:
     if value is None:
-        return "all"
+        return "all" if full_name(name) == "split.train_size" else "none"
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list | tuple | Mapping):

@@ -223,6 +223,7 @@ class _Trials:
         """Report new validations, stop trials that lag behind, and note which have ended."""
         optuna = import_optuna()
         for one in list(self.active):
+            status = one.job.poll()  # first: what it wrote before its end is then read
             readings = validations(RunDirectory(self.work.path / one.planned.folder))
             for step, reading in readings.items():
                 if step > one.told:
@@ -231,7 +232,6 @@ class _Trials:
                     if not one.pruned and one.trial.should_prune():
                         one.pruned = True
                         one.job.stop()
-            status = one.job.poll()
             if status is None:
                 continue
             self.active.remove(one)

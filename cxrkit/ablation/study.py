@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxrkit.ablation.ranges import Space, read_space
+from cxrkit.engine.sampling import derive_seed
 from cxrkit.errors import ConfigError, DataError
 from cxrkit.files import storage_error, write_bytes
 
@@ -65,14 +66,15 @@ def open_study(space: Space, path: Path) -> Study:
         study: Study = optuna.create_study(
             study_name=space.plan.name,
             storage=optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal))),
-            sampler=optuna.samplers.TPESampler(
-                seed=space.plan.seeds[0], n_startup_trials=STARTUP_TRIALS, constant_liar=True
-            ),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS),
             direction="maximize",
             load_if_exists=True,
         )
-        study.get_trials(deepcopy=False)
+        # A search that goes on must not choose again what it has chosen.
+        seed = derive_seed(space.plan.seeds[0], "search", len(study.get_trials(deepcopy=False)))
+        study.sampler = optuna.samplers.TPESampler(
+            seed=seed % 2**32, n_startup_trials=STARTUP_TRIALS, constant_liar=True
+        )
     return study
 
 

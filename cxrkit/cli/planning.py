@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +13,6 @@ if TYPE_CHECKING:
 
     from cxrkit.ablation.plan import Plan
 
-_NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+"  # YAML 1.1 takes 1e-3 for text
-
 
 def parse_levels(text: str, flag: str) -> list[Any]:
     """`unet,attn-unet` or `0,0.2` as values; commas within brackets don't separate.
@@ -25,13 +22,15 @@ def parse_levels(text: str, flag: str) -> list[Any]:
     """
     import yaml
 
+    from cxrkit.overrides import read_value
+
     try:
-        values = yaml.safe_load(f"[{text}]")
+        values = read_value(f"[{text}]")
     except yaml.YAMLError as error:
         raise ConfigError(f"{flag} {text!r} can't be read.", "Write values with commas between them.") from error
     if not isinstance(values, list) or not values or any(value in (None, "") for value in values):
         raise ConfigError(f"{flag} {text!r} names no values.", "Write values with commas between them.")
-    return [float(value) if isinstance(value, str) and re.fullmatch(_NUMBER, value) else value for value in values]
+    return values
 
 
 def parse_seeds_flag(text: str) -> tuple[int, ...]:

@@ -111,7 +111,9 @@ def make_split(
         DataError: too few films, an unknown fold, or a split file that doesn't fit the films.
     """
     if config.file is not None:
-        return _from_file(entries, config.file)
+        split = _from_file(entries, config.file)
+        _check_tests(split.test, protocol)
+        return split
     order = _shuffled(entries, seed)
     if config.test_fold is not None:
         test, pool, left_out = _by_fold(entries, config.test_fold, order)
@@ -124,12 +126,27 @@ def make_split(
             )
         taken = _take(order[::-1], count)
         test, pool, left_out = taken.films, taken.rest[::-1], taken.cut
+    _check_tests(test, protocol)
+    return _split_pool(pool, config, seed, test, left_out, validates=protocol != "paper")
+
+
+def has_tests(config: SplitConfig) -> bool:
+    """Whether a split by this configuration has test films.
+
+    Raises:
+        DataError: its file can't be read.
+    """
+    if config.file is not None:
+        return bool(Split.load(config.file).test)
+    return config.test_fold is not None or bool(config.test_size)
+
+
+def _check_tests(test: Sequence[str], protocol: str) -> None:
     if protocol == "paper" and not test:
         raise DataError(
             "The paper's protocol selects on the test films, and there are none.",
             "Set split.test_size, or train.protocol=honest.",
         )
-    return _split_pool(pool, config, seed, test, left_out, validates=protocol != "paper")
 
 
 def _split_pool(
@@ -237,6 +254,16 @@ def _from_file(entries: Sequence[Entry], path: Path) -> Split:
             f"{path}: {len(strangers)} of its films are not in the dataset: {shown}.",
             "Use the dataset that the split was made for, or another split file.",
         )
+    parts: dict[str, str] = {}
+    groups = {entry.id: entry.group for entry in entries}
+    for part in _PARTS:
+        for film in getattr(split, part):
+            if parts.setdefault(groups[film], part) != part:
+                raise DataError(
+                    f"{path}: films of patient '{groups[film]}' are in {parts[groups[film]]} and in {part} "
+                    f"(film '{film}').",
+                    "Move or leave out some of them: what a network knows from training isn't tested.",
+                )
     return split
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -198,8 +199,7 @@ class TrainingLoop:
     def _validate(self) -> None:
         if self.fabric.is_global_zero:
             images, targets = self.batches.whole(self.films.indices(self.judges))
-            self._settle()
-            model = self._kept().eval()
+            model = self._settled().eval()
             with self.fabric.autocast():
                 scores = quick_scores(model, images, targets, self.config.train.batch_size)
             self._log(
@@ -208,14 +208,14 @@ class TrainingLoop:
             score = scores.dsc if self._paper else scores.dice
             if self.best is None or score > self.best[0]:
                 self.best = (score, self.step)
-                self._save_network("best")
+                self._save_network("best", model)
         self.fabric.barrier()
 
     @property
     def _paper(self) -> bool:
         return self.config.train.protocol == "paper"
 
-    def _save_network(self, name: str) -> None:
+    def _save_network(self, name: str, network: Model) -> None:
         from cxrkit import __version__
 
         card = ckpt.NetworkCard(
@@ -228,21 +228,25 @@ class TrainingLoop:
             step=self.step,
         )
         path = self.run.path / "checkpoints" / f"{name}.safetensors"
-        ckpt.save_network(path, self._kept().state_dict(), card)
+        ckpt.save_network(path, network.state_dict(), card)
 
-    def _settle(self) -> None:
-        """Give the kept network the batch statistics of the training films as they are, if that is asked for."""
+    def _settled(self) -> Model:
+        """The kept network, with the batch statistics of the training films as they are if that is asked for.
+
+        Then it is a copy: the training goes on as if nobody had looked.
+        """
         if not self.config.train.recompute_statistics:
-            return
+            return self._kept()
+        settled = deepcopy(self._kept())
         places = torch.arange(len(self.films.split.train)).split(self.config.train.batch_size)
         images = (pad_to_multiple(self.batches.take(p).images, self.network.size_multiple) for p in places)
         with self.fabric.autocast():
-            update_bn((batch.contiguous(memory_format=torch.channels_last) for batch in images), self._kept())
+            update_bn((batch.contiguous(memory_format=torch.channels_last) for batch in images), settled)
+        return settled
 
     def _save(self) -> None:
         if self.fabric.is_global_zero:
-            self._settle()
-            self._save_network("last")
+            self._save_network("last", self._settled())
             tensors = ckpt.module_tensors("network", self.network) | ckpt.module_tensors("average", self.average)
             tensors |= ckpt.module_tensors("loss", self.loss) | ckpt.optimizer_tensors("optimizer", self.optimizer)
             if self.own_optimizer is not None:

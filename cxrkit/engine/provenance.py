@@ -19,6 +19,7 @@ from cxrkit.errors import DataError, PluginError
 from cxrkit.registry import Registry
 
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "lightning-fabric", "kornia", "segmentation-models-pytorch")
+_SAID = {"name": "processor"}
 
 
 def collect_provenance(
@@ -39,6 +40,19 @@ def collect_provenance(
         unlabelled=own_fingerprint(unlabelled),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def note_changes(run: RunDirectory, now: Provenance) -> list[str]:
+    """Add to a run's record what is different now that it goes on, and return it: `torch 2.11.0, was 2.13.0`."""
+    then = run.provenance()
+    pairs = [("cxrkit", now.cxrkit, then.cxrkit), ("Python", now.python, then.python)]
+    pairs += [("precision", now.precision, then.precision)]
+    for a, b in ((now.packages, then.packages), (now.plugins, then.plugins), (now.hardware, then.hardware)):
+        pairs += [(_SAID.get(k, k), str(a.get(k, "missing")), str(b.get(k, "missing"))) for k in {**b, **a}]
+    changed = list(dict.fromkeys(f"{name} {new}, was {old}" for name, new, old in pairs if new != old))
+    if added := [change for change in changed if change not in then.continued]:
+        run.save_provenance(then.model_copy(update={"continued": (*then.continued, *added)}))
+    return changed
 
 
 def check_plugins(

@@ -38,6 +38,7 @@ class Provenance(BaseModel):
         channels: the output channels.
         data: dataset's name; `fingerprint` is a hash of the preprocessed films and masks.
         unlabelled: a hash of the preprocessed films of a folder of films without masks; None where none train.
+        continued: what differed from all this when the run went on elsewhere: `torch 2.11.0, was 2.13.0`.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -53,6 +54,7 @@ class Provenance(BaseModel):
     fingerprint: str
     unlabelled: str | None = None
     started: str
+    continued: tuple[str, ...] = ()
 
 
 #: What a run writes before its first checkpoint.

@@ -12,7 +12,13 @@ from cxrkit.engine.films import Films, prepare_films
 from cxrkit.engine.hardware import make_fabric
 from cxrkit.engine.loop import TrainingLoop
 from cxrkit.engine.observer import Observer, Silent
-from cxrkit.engine.provenance import check_fingerprint, check_plugins, check_unlabelled, collect_provenance
+from cxrkit.engine.provenance import (
+    check_fingerprint,
+    check_plugins,
+    check_unlabelled,
+    collect_provenance,
+    note_changes,
+)
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.stopping import stop_requests
 from cxrkit.engine.unlabelled import Unlabelled, find_unlabelled
@@ -36,7 +42,7 @@ def train(run: RunDirectory, registry: Registry, observer: Observer | None = Non
     """
     config = run.config()
     check_plugins(run, config, registry)
-    fabric = make_fabric(config.train)
+    fabric = make_fabric(_as_begun(run, config).train)
     fabric.launch()
     busy = ConfigError(f"{run.path}: another process trains this run.", "Wait for it, or stop it first.")
     # The first process holds the run for all of them. Its configuration is the one file that is always there.
@@ -61,7 +67,7 @@ def _train(
         fabric.barrier()
         if not run.split_file.is_file():
             films.split.save(run.split_file)
-        _record(run, config, registry, films, unlabelled, fabric.device)
+        _record(run, config, registry, films, unlabelled, fabric.device, listener)
     try:
         with stop_requests() as stop:
             TrainingLoop(run, config, registry, films, unlabelled, fabric, listener).go(stop)
@@ -77,6 +83,15 @@ def _saved_split(run: RunDirectory, config: RunConfig) -> Any:
     return config.split.model_copy(update={"file": run.split_file}) if run.split_file.is_file() else config.split
 
 
+def _as_begun(run: RunDirectory, config: RunConfig) -> RunConfig:
+    """The configuration with the precision that `auto` meant where the run began."""
+    if config.train.precision != "auto" or not (run.path / "provenance.json").is_file():
+        return config
+    return config.model_copy(
+        update={"train": config.train.model_copy(update={"precision": run.provenance().precision})}
+    )
+
+
 def _record(
     run: RunDirectory,
     config: RunConfig,
@@ -84,9 +99,13 @@ def _record(
     films: Films,
     unlabelled: Unlabelled | None,
     device: torch.device,
+    listener: Observer,
 ) -> None:
+    record = collect_provenance(_as_begun(run, config), registry, films, unlabelled, device)
     if (run.path / "provenance.json").is_file():
         check_fingerprint(run, films)
         check_unlabelled(run, unlabelled)
+        if changed := note_changes(run, record):
+            listener.say(f"Goes on in other circumstances, which can change its numbers: {'; '.join(changed)}.")
     else:
-        run.save_provenance(collect_provenance(config, registry, films, unlabelled, device))
+        run.save_provenance(record)

@@ -60,12 +60,11 @@ class PairedTest:
         return PairedTest(self.items, self.differing, above, -self.difference, interval, -self.effect, self.p)
 
 
-def bootstrap_interval(values: ArrayLike, level: float = 0.95) -> Interval | None:
-    """A confidence interval of the mean, by the bias-corrected and accelerated bootstrap (Efron 1987).
+def bootstrap_interval(values: ArrayLike) -> Interval | None:
+    """A 95 % confidence interval of the mean, by the bias-corrected and accelerated bootstrap (Efron 1987).
 
     Args:
         values: `(n,)`, finite.
-        level: of confidence, in (0, 1).
 
     Returns:
         None for fewer than two values. Equal values give an interval of no width.
@@ -81,7 +80,6 @@ def bootstrap_interval(values: ArrayLike, level: float = 0.95) -> Interval | Non
     found = stats.bootstrap(
         (array,),
         np.mean,
-        confidence_level=level,
         n_resamples=RESAMPLINGS,
         method="BCa",
         rng=np.random.default_rng(_SEED),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -21,6 +22,7 @@ from cxrkit.engine.predict import Segmentation, Segmenter
 from cxrkit.engine.weights import WeightsSource
 from cxrkit.errors import ConfigError, CxrkitError, DataError
 from cxrkit.files import write_bytes, write_text
+from cxrkit.interfaces import STRUCTURE_NAME
 from cxrkit.metrics.cardiothoracic import CardiothoracicRatio
 from cxrkit.report.overlay import draw_overlay
 
@@ -176,10 +178,13 @@ def _exists(path: Path) -> bool:
 def film_name(path: Path) -> str:
     """A film's name: its file's without the suffix of a film. The last number of a DICOM UID is no suffix.
 
+    A name of dots alone, which would be a folder above, becomes `film`.
+
     >>> film_name(Path("a/scan.PNG")), film_name(Path("a/1.2.840.5")), film_name(Path("1.2.840.5.dcm"))
     ('scan', '1.2.840.5', '1.2.840.5')
     """
-    return path.stem if path.suffix.lower() in FILM_SUFFIXES else path.name
+    name = path.stem if path.suffix.lower() in FILM_SUFFIXES else path.name
+    return name if name.strip(".") else "film"
 
 
 def _films_below(folder: Path, out: Path) -> list[Path]:
@@ -200,7 +205,9 @@ def _films_below(folder: Path, out: Path) -> list[Path]:
 def _former_structures(listing: Path) -> set[str]:
     """The structures that an earlier call wrote masks of; none where there was none, or its list can't be read."""
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {name for row in json.loads(listing.read_text(encoding="utf-8"))["films"] for name in row["areas"]}
+        found = {name for row in json.loads(listing.read_text(encoding="utf-8"))["films"] for name in row["areas"]}
+        # The list may be anybody's, and what it names is removed.
+        return {name for name in found if re.fullmatch(STRUCTURE_NAME, name)}
     return set()
 
 

@@ -41,27 +41,43 @@ def test_without_it_they_are_moving_averages(new_run: NewRun, components: Regist
     assert torch.allclose(norm.running_var, torch.ones_like(norm.running_var), atol=0.2), "six steps of one hundredth"
 
 
+class StopAt:
+    """Breaks off before a step of the training, as a kill does: nothing more is saved."""
+
+    class Reached(BaseException):
+        pass
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def stage(self, name: str, total: int) -> None:
+        self.name = name
+
+    def advance(self, done: int, note: str = "") -> None:
+        if self.name == "Training" and done == self.step:
+            raise self.Reached
+
+    def say(self, message: str) -> None:
+        pass
+
+
 def test_it_resumes_bit_equal(new_run: NewRun, components: Registry) -> None:
     settings = {"train__recompute_statistics": True, "train__ema": 0.9, "train__checkpoint_every": 3}
     whole, cut = new_run("whole", **settings), new_run("cut", **settings)
     train(whole, components)
-
-    class Stop(BaseException):
-        pass
-
-    class Observer:
-        def stage(self, name: str, total: int) -> None:
-            self.name = name
-
-        def advance(self, done: int, note: str = "") -> None:
-            if self.name == "Training" and done == 5:
-                raise Stop
-
-        def say(self, message: str) -> None:
-            pass
-
-    with pytest.raises(Stop):
-        train(cut, components, Observer())
+    with pytest.raises(StopAt.Reached):
+        train(cut, components, StopAt(5))
     train(cut, components)
     for name in ("best", "last"):
         assert whole.weights(name).read_bytes() == cut.weights(name).read_bytes()
+
+
+def test_looking_at_the_network_does_not_change_it(new_run: NewRun, components: Registry) -> None:
+    # Self-training draws its masks with the average: its statistics must not depend on when somebody looked or saved.
+    settings = {"train__recompute_statistics": True, "train__ema": 0.9, "unlabelled__films": "rest"}
+    settings |= {"unlabelled__start": 0.0, "split__train_size": 6}
+    often = new_run("often", train__validate_every=1, train__checkpoint_every=1, **settings)
+    once = new_run("once", train__validate_every=6, train__checkpoint_every=6, **settings)
+    train(often, components)
+    train(once, components)
+    assert often.weights("last").read_bytes() == once.weights("last").read_bytes()
