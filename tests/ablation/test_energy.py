@@ -15,7 +15,12 @@ RANGE = 1_000_000_000
 
 @pytest.fixture
 def powercap(tmp_path: Path) -> Path:
-    for zone, name in (("intel-rapl:0", "package-0"), ("intel-rapl:0:0", "core"), ("intel-rapl:1", "package-1")):
+    for zone, name in (
+        ("intel-rapl:0", "package-0"),
+        ("intel-rapl:0:0", "core"),
+        ("intel-rapl:1", "package-1"),
+        ("intel-rapl:2", "psys"),
+    ):
         (tmp_path / zone).mkdir()
         (tmp_path / zone / "name").write_text(f"{name}\n")
         (tmp_path / zone / "max_energy_range_uj").write_text(f"{RANGE}\n")
@@ -40,6 +45,7 @@ def test_packages_are_added_and_their_parts_are_not_counted_twice(powercap: Path
     meter.look()
     count(powercap, 0, 4_000_000)
     count(powercap, 1, 500_000)
+    count(powercap, 2, 9_000_000)  # psys: the packages and the rest of the machine
     assert meter.take() == pytest.approx(4.5)
     assert meter.take() == 0
 

@@ -205,3 +205,17 @@ def test_a_count_of_seeds_begins_at_zero(count: int) -> None:
 def test_seeds_are_not_true_or_false() -> None:
     with pytest.raises(ConfigError):
         parse_seeds(True)
+
+
+def test_a_setting_that_is_switched_off_is_called_so() -> None:
+    plan = make_plan({"base": BASE, "factors": {"train.clip_norm": [None, 1.0], "train_size": [None, 6]}})
+    assert [level.label for factor in plan.factors for level in factor.levels] == ["none", "1", "all", "6"]
+
+
+def test_numbers_with_exponents_are_numbers_in_files(tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text(
+        "factors: {lr: [1e-3, 5E-4], mixup: [0, 1e-1], w: {1e+06: {train.weight_decay: 1e-2}}}"
+    )
+    levels = [level for factor in read_plan(tmp_path / "plan.yaml").factors for level in factor.levels]
+    assert [level.label for level in levels] == ["0.001", "0.0005", "0", "0.1", "1e+06"]
+    assert levels[3].settings == {"mixup": 0.1}

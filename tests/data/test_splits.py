@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxrkit.config import SplitConfig
-from cxrkit.data.splits import Split, make_split
+from cxrkit.data.splits import Split, has_tests, make_split
 from cxrkit.errors import DataError
 from cxrkit.interfaces import Entry
 
@@ -192,3 +192,26 @@ def test_split_files_that_do_not_fit(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
     refused(films(12), "can't be read", file=path)
     refused(films(12), "can't be read", file=tmp_path)
+
+
+def test_a_file_that_tests_patients_who_train_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "split.json"
+    Split(train=("f000", "f002"), validation=(), test=("f001",), seed=0).save(file)
+    refused(films(6, group_size=2), str(file), "patient 'p000'", "in train and in test", file=file)
+    assert split(films(6), file=file).test == ("f001",), "each film a patient of its own"
+
+
+def test_the_paper_protocol_needs_a_file_with_test_films(tmp_path: Path) -> None:
+    file = tmp_path / "split.json"
+    Split(train=("f000",), validation=("f001",), test=(), seed=0).save(file)
+    refused(films(3), "selects on the test films", protocol="paper", file=file)
+
+
+def test_whether_a_configuration_tests(tmp_path: Path) -> None:
+    Split(train=("f000",), validation=(), test=(), seed=0).save(tmp_path / "none.json")
+    Split(train=("f000",), validation=(), test=("f001",), seed=0).save(tmp_path / "one.json")
+    assert has_tests(SplitConfig())
+    assert not has_tests(SplitConfig(test_size=0))
+    assert has_tests(SplitConfig(test_size=0, test_fold="fold2"))
+    assert not has_tests(SplitConfig(file=tmp_path / "none.json"))
+    assert has_tests(SplitConfig(test_size=0, file=tmp_path / "one.json"))

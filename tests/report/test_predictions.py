@@ -159,3 +159,21 @@ def test_an_empty_folder_does_not_stop_the_others(tmp_path: Path) -> None:
     assert len(table(tmp_path / "out")) == 3
     with pytest.raises(DataError, match="no such file"):
         find_films([tmp_path / "gone.png"], tmp_path / "out")
+
+
+def test_nothing_outside_the_results_is_touched(tmp_path: Path) -> None:
+    out, own = tmp_path / "out", tmp_path / "victim.png"
+    own.write_bytes(b"mine")
+    dots = film(tmp_path / "films" / "...png")
+    films = [film(tmp_path / "films" / "a.png"), dots]
+    predict(films, out)
+    rows = json.loads((out / "predictions.json").read_text())
+    assert [Path(row["folder"]).name for row in rows["films"]] == ["a", "film"]
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["films", "out", "victim.png"]
+    for row in rows["films"]:
+        row["areas"]["../../victim"] = 1
+    (out / "predictions.json").write_text(json.dumps(rows))
+    films[0].write_bytes(b"no film")
+    predict(films, out)
+    assert not (out / "a").exists(), "its old masks are gone"
+    assert own.read_bytes() == b"mine"
