@@ -64,7 +64,9 @@ def score_films(
         images, targets = store.input_tensors(chunk, background=background, standardise=standardise)
         predicted = probabilities(model, images.to(device), batch_size).numpy()
         for index, p, t in zip(chunk, predicted, targets.numpy(), strict=True):
-            films.append(score_film(store.ids[index], model.channels, p, t, store.spacing(index)))
+            film, patient = store.ids[index], store.groups[index]
+            shared = None if patient == film else patient
+            films.append(score_film(film, model.channels, p, t, store.spacing(index), shared))
             observer.advance(len(films))
     return tuple(films)
 

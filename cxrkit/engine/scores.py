@@ -58,7 +58,7 @@ class FilmScores(_Record):
     """All scores of one film.
 
     Attributes:
-        id: the film.
+        id: the film; `patient` whose it is, where films can share one.
         dsc, iou: the paper's, in [0, 1].
         structures: honest scores by structure; `lungs` is the union of both.
         unit: of the distances, `mm` or `px`.
@@ -66,6 +66,7 @@ class FilmScores(_Record):
     """
 
     id: str
+    patient: str | None = None
     dsc: float
     iou: float
     structures: dict[str, StructureScores]
@@ -132,12 +133,14 @@ def score_film(
     predicted: np.ndarray,
     truth: np.ndarray,
     spacing: tuple[float, float] | None,
+    patient: str | None = None,
 ) -> FilmScores:
     """All scores of one film: probabilities and targets `(C, H, W)`, spacing (row, column) in mm if known."""
     masks = with_lungs({n: predicted[i] > 0.5 for i, n in enumerate(channels) if n != BACKGROUND})
     true_masks = with_lungs({n: truth[i] > 0.5 for i, n in enumerate(channels) if n != BACKGROUND})
     return FilmScores(
         id=film,
+        patient=patient,
         dsc=float(soft_dice_pooled(predicted, truth)),
         iou=float(soft_iou_per_channel(predicted, truth).mean()),
         structures={name: _score_structure(mask, true_masks[name], spacing) for name, mask in masks.items()},

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from cxrkit.ablation.places import full_name
 from cxrkit.ablation.results import RunResult, State
+from cxrkit.errors import CxrkitError
 from cxrkit.report.ablation.effects import FactorEffects
 from cxrkit.report.ablation.measures import Measure
 
@@ -31,6 +34,8 @@ def all_caveats(numbers: Numbers) -> tuple[str, ...]:
         *_few_seeds(numbers),
         *_selection(numbers),
         *_budgets(numbers),
+        *_splits(numbers),
+        *_circumstances(numbers),
         *_effects(numbers),
     )
 
@@ -151,6 +156,42 @@ def _budgets(numbers: Numbers) -> Iterator[str]:
     in_epochs = any(epochs for _, epochs in budgets)
     if len(budgets) > 1 or (in_epochs and len({config.split.train_size for config in numbers.configs}) > 1):
         yield "The arms differ in their number of updates."
+
+    if len({config.train.batch_size for config in numbers.configs}) > 1:
+        yield "The batches differ in size: with equal updates the arms see different numbers of films."
+
+
+def _splits(numbers: Numbers) -> Iterator[str]:
+    files = {config.split.file for config in numbers.configs if config.split.file is not None}
+    if files and len(numbers.results.plan.seeds) > 1:
+        yield (
+            f"The split comes from a file ({_listed([str(file) for file in sorted(files)])}): seeds differ in first "
+            "weights and in the order of films alone, not in which films train and test."
+        )
+
+
+def _circumstances(numbers: Numbers) -> Iterator[str]:
+    """What else differs between runs than what is compared."""
+    records = []
+    for run in numbers.results.runs:
+        if run.state == "finished":
+            with suppress(CxrkitError):
+                records.append(run.run.provenance())
+    if len(records) < 2:
+        return
+    varied = {full_name(key) for factor in numbers.results.plan.factors for lv in factor.levels for key in lv.settings}
+    films = {(record.data, record.fingerprint) for record in records}
+    if len(films) > 1 and not any(key.startswith(("data", "preprocess", "structures")) for key in varied):
+        yield "The films, their masks or their preprocessing changed between runs (see the runs' fingerprints)."
+    told = {
+        "precision": {r.precision for r in records} if "train.precision" not in varied else set(),
+        "device": {str(r.hardware.get("name")) for r in records},
+        "torch": {r.packages.get("torch", "unknown") for r in records},
+        "cxrkit": {r.cxrkit for r in records},
+    }
+    for name, found in told.items():
+        if len(found) > 1:
+            yield f"The runs differ in {name} ({', '.join(sorted(found))}), which can change their numbers a little."
 
 
 def _effects(numbers: Numbers) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -21,9 +21,11 @@ class Cell:
 
     Attributes:
         values: seed to film to value, None where it is lost; only seeds that the measure applies to.
+        patients: film to patient, where it isn't a patient of its own.
     """
 
     values: Mapping[int, Mapping[str, float | None]]
+    patients: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def seeds(self) -> dict[int, float]:
@@ -40,6 +42,14 @@ class Cell:
                 if value is not None:
                     found[film].append(value)
         return {film: float(np.mean(values)) for film, values in found.items()}
+
+    @cached_property
+    def by_patient(self) -> dict[str, float]:
+        """Patient to the mean of their films: films of one patient are alike, and no independent witnesses."""
+        found: dict[str, list[float]] = defaultdict(list)
+        for film, value in self.films.items():
+            found[self.patients.get(film, film)].append(value)
+        return {patient: float(np.mean(values)) for patient, values in found.items()}
 
     @property
     def lost(self) -> int:
@@ -68,8 +78,8 @@ class Cell:
 
     @cached_property
     def interval(self) -> Interval | None:
-        """Of the mean over films, 95 %, bootstrap."""
-        return bootstrap_interval(list(self.films.values())) if self.films else None
+        """Of the mean over films, 95 %, bootstrap over patients."""
+        return bootstrap_interval(list(self.by_patient.values())) if self.films else None
 
 
 @dataclass(frozen=True)
@@ -98,8 +108,10 @@ class ArmNumbers:
 
 def arm_numbers(arm: Arm, runs: Sequence[RunResult], measures: Sequence[Measure]) -> ArmNumbers:
     """An arm's cells, from its runs' scores."""
+    films = [film for run in runs for scores in (run.honest, run.paper) if scores is not None for film in scores.films]
+    patients = {film.id: film.patient for film in films if film.patient is not None}
     cells = {}
     for measure in measures:
         values = {run.seed: film_values(run, measure) for run in runs}
-        cells[measure.key] = Cell({seed: films for seed, films in values.items() if films})
+        cells[measure.key] = Cell({seed: found for seed, found in values.items() if found}, patients)
     return ArmNumbers(arm, cells, tuple(runs))

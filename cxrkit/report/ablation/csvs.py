@@ -52,18 +52,21 @@ def runs_csv(numbers: Numbers) -> str:
 def comparisons_csv(numbers: Numbers) -> str:
     """A line for every pair of arms in every measure; no numbers where two arms share no film.
 
-    `p_holm` is corrected within the measure. The differences' intervals are those of the primary measures.
+    `items` are the films, or patients where films share one. `p_holm` is corrected within the measure. The
+    differences' intervals are those of the primary measures.
     """
     rows: list[Sequence[object]] = []
     for c in numbers.comparisons:
         row: list[object] = [c.measure, c.first.label, c.second.label]
         if (test := c.test) is None:
-            rows.append([*row, 0, *[""] * 8])
+            rows.append([*row, 0, *[""] * 10])
             continue
         between = (test.interval.low, test.interval.high) if test.interval else ("", "")
+        seeds = [len(c.by_seed), c.seeds_above]
         row += [test.items, test.differing, test.above, test.difference, *between, test.effect, test.p, c.corrected]
-        rows.append(row)
-    numbers_of = ["films", "differing", "a_larger", "difference", "low", "high", "effect", "p", "p_holm"]
+        rows.append([*row, *seeds])
+    numbers_of = ["items", "differing", "a_larger", "difference", "low", "high", "effect", "p", "p_holm"]
+    numbers_of += ["seeds", "a_larger_seeds"]
     return _csv(["measure", "a", "b", *numbers_of], rows)
 
 

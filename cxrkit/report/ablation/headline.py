@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from cxrkit.metrics.statistics import ALPHA, PairedTest, smallest_p
 from cxrkit.report.ablation.cells import ArmNumbers
@@ -18,20 +19,23 @@ TESTS_HOLD = (
 
 @dataclass(frozen=True)
 class _Verdict:
-    """One rival of the best arm: the test with the best as the first, and its corrected p."""
+    """One rival of the best arm: the test with the best as the first, its corrected p, and each seed's difference."""
 
     rival: ArmNumbers
     test: PairedTest
     corrected: float
+    by_seed: tuple[float, ...]
 
-    def favours_best(self, measure: Measure) -> bool | None:
-        """What the test says: True where mean and ranks are both for the best arm, False where the ranks aren't."""
+    def says(self, measure: Measure) -> Literal["better", "not with every seed", "contrary", "nothing"]:
+        """`better` where mean, ranks and every seed are for the best arm, `contrary` where the ranks aren't."""
         sign = 1 if measure.higher_is_better else -1
         if self.corrected >= ALPHA:
-            return None
+            return "nothing"
         if sign * self.test.effect < 0:
-            return False
-        return True if sign * self.test.difference > 0 else None
+            return "contrary"
+        if sign * self.test.difference <= 0:
+            return "nothing"
+        return "better" if all(sign * difference > 0 for difference in self.by_seed) else "not with every seed"
 
 
 def headline(numbers: Numbers) -> list[str]:
@@ -64,8 +68,9 @@ def _proof(numbers: Numbers, ground: Ground) -> str:
     """What the tests of the best arm, or of the first of several, against all others say."""
     measure = ground.measure
     verdicts = _verdicts(numbers, ground)
-    beaten = [v for v in verdicts if v.favours_best(measure) is True]
-    contrary = [v for v in verdicts if v.favours_best(measure) is False]
+    beaten = [v for v in verdicts if v.says(measure) == "better"]
+    contrary = [v for v in verdicts if v.says(measure) == "contrary"]
+    mixed = [v for v in verdicts if v.says(measure) == "not with every seed"]
     tested = f"(p < {ALPHA}, Holm-corrected)"
     parts = []
     if len(beaten) == len(verdicts):
@@ -75,9 +80,12 @@ def _proof(numbers: Numbers, ground: Ground) -> str:
         parts.append(f"better than {len(beaten)} of the {len(verdicts)} other arms {tested}")
     if contrary:
         parts.append(f"a higher mean, but {_contrary(contrary, measure)} {tested}")
+    if mixed:
+        word = "higher" if measure.higher_is_better else "lower"
+        parts.append(f"{word} than {_named(mixed)}, but not with every seed {tested}")
     if not parts:
         return _no_difference(numbers, measure, verdicts)
-    if rest := len(verdicts) - len(beaten) - len(contrary):
+    if rest := len(verdicts) - len(beaten) - len(contrary) - len(mixed):
         parts.append(f"no significant difference from the other {'one' if rest == 1 else rest}")
     return "; ".join(parts)
 
@@ -90,9 +98,10 @@ def _verdicts(numbers: Numbers, ground: Ground) -> list[_Verdict]:
         if c.measure != ground.measure.key or c.test is None or c.corrected is None:
             continue
         if c.first == best[0].arm and c.second.slug in rivals:
-            found.append(_Verdict(rivals[c.second.slug], c.test, c.corrected))
+            found.append(_Verdict(rivals[c.second.slug], c.test, c.corrected, tuple(c.by_seed.values())))
         elif c.second == best[0].arm and c.first.slug in rivals:
-            found.append(_Verdict(rivals[c.first.slug], c.test.turned(), c.corrected))
+            turned = tuple(-difference for difference in c.by_seed.values())
+            found.append(_Verdict(rivals[c.first.slug], c.test.turned(), c.corrected, turned))
     return found
 
 
@@ -106,6 +115,10 @@ def _contrary(verdicts: list[_Verdict], measure: Measure) -> str:
         most = "most films" if 2 * below > test.items else "films whose differences are large"
         said.append(f"{worse} on {most} than {verdict.rival.label} ({below} of {test.items})")
     return ", ".join(said)
+
+
+def _named(verdicts: list[_Verdict]) -> str:
+    return verdicts[0].rival.label if len(verdicts) == 1 else f"{len(verdicts)} others"
 
 
 def _no_difference(numbers: Numbers, measure: Measure, verdicts: list[_Verdict]) -> str:

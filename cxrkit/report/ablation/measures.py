@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -78,7 +79,9 @@ def measures_of(results: Results) -> tuple[Measure, ...]:
     if any(film.true_ctr is not None for film in films):
         made.append(Measure("ctr_error", "CTR error", 1, 4, False, "honest", "honest", _ratio_error, _has_true_ratio))
     chosen_on_test = any(run.paper is not None and run.paper.selected_on == "test" for run in results.runs)
-    return (*made, *_soft("paper", chosen_on_test), *(_soft("honest", True) if chosen_on_test else ()))
+    pooled = _channels_differ(results)
+    soft = (*_soft("paper", chosen_on_test, pooled), *(_soft("honest", True, pooled) if chosen_on_test else ()))
+    return (*made, *soft)
 
 
 def readable_configs(results: Results) -> dict[str, RunConfig]:
@@ -93,10 +96,26 @@ def readable_configs(results: Results) -> dict[str, RunConfig]:
 
 
 def _sizes_differ(results: Results) -> str | None:
-    sizes = sorted({config.preprocess.size for config in readable_configs(results).values()})
-    if len(sizes) < 2:
+    found = [config.preprocess for config in readable_configs(results).values()]
+    inputs = sorted({(preprocess.size, preprocess.fit) for preprocess in found})
+    if len(inputs) < 2:
         return None
-    return f"they are in pixels of the network's input, which differs between runs ({', '.join(map(str, sizes))})"
+    several = len({fit for _, fit in inputs}) > 1
+    told = ", ".join(f"{size} {fit}" if several else str(size) for size, fit in inputs)
+    return f"they are in pixels of the network's input, which differs between runs ({told})"
+
+
+def _channels_differ(results: Results) -> str | None:
+    """Why the paper's measures, which are over all channels together, say different things of different runs."""
+    channels = set()
+    for run in results.runs:
+        if run.state == "finished":
+            with suppress(CxrkitError):
+                channels.add(run.run.provenance().channels)
+    if len(channels) < 2:
+        return None
+    told = "; ".join(sorted(", ".join(found) for found in channels))
+    return f"they are over all of a network's channels, which differ between runs ({told})"
 
 
 def _overlap(structure: str, score: str, said: str) -> Measure:
@@ -113,7 +132,7 @@ def _distance(structure: str, score: str, unit: str, mixed: bool, caveat: str | 
     return Measure(key, label, 1, 2, False, "honest", "honest", read, applies, caveat if unit == "px" else None)
 
 
-def _soft(selection: Protocol, chosen_on_test: bool) -> tuple[Measure, Measure]:
+def _soft(selection: Protocol, chosen_on_test: bool, caveat: str | None) -> tuple[Measure, Measure]:
     """The paper's DSC and IoU; where test films chose weights, once of these and once of the last ones."""
     said, suffix = "", ""
     if chosen_on_test:
@@ -123,14 +142,11 @@ def _soft(selection: Protocol, chosen_on_test: bool) -> tuple[Measure, Measure]:
     def always(film: FilmScores) -> bool:
         return True
 
-    return (
-        Measure(
-            f"paper_dsc{suffix}", f"paper DSC %{said}", 100, 1, True, "paper", selection, lambda film: film.dsc, always
-        ),
-        Measure(
-            f"paper_iou{suffix}", f"paper IoU %{said}", 100, 1, True, "paper", selection, lambda film: film.iou, always
-        ),
-    )
+    def measure(name: str, label: str, read: Callable[[FilmScores], float]) -> Measure:
+        key, label = f"paper_{name}{suffix}", f"paper {label} %{said}"
+        return Measure(key, label, 100, 1, True, "paper", selection, read, always, caveat)
+
+    return measure("dsc", "DSC", lambda film: film.dsc), measure("iou", "IoU", lambda film: film.iou)
 
 
 def _of(structure: str, score: str) -> Callable[[FilmScores], float | None]:

@@ -30,14 +30,14 @@ CHOSEN_SAID = (
 )
 FILMS_SAID = (
     "Mean ± standard deviation over test films, and the mean's 95 % bootstrap interval. A film that several seeds "
-    "tested counts once, with its mean."
+    "tested counts once, with its mean; for the interval, films of one patient do too."
 )
 PAIRS_SAID = (
-    "Paired over the films and seeds that both arms have: Wilcoxon's signed-rank test, corrected by Holm over all "
-    "pairs of arms in that measure; the effect is the matched-pairs rank-biserial correlation. The tests are over "
-    "films: they hold for these trained networks, not for others that other seeds would give."
+    "Paired over the films and seeds that both arms have, films of one patient with their mean: Wilcoxon's "
+    "signed-rank test, corrected by Holm over all pairs of arms in that measure; the effect is the matched-pairs "
+    "rank-biserial correlation. The tests are over films: they hold for these trained networks, not for others that "
+    "other seeds would give. «A higher, seeds»: in how many seeds A has the higher mean."
 )
-
 LEVELS_SAID = (
     "Levels of a factor, compared over runs: a run counts once, with its mean over films, and is paired with the run "
     "that differs from it in this factor alone (same seed, same other levels). A − B is the mean ± standard deviation "
@@ -123,7 +123,10 @@ def films_table(numbers: Numbers) -> Table:
 
 def pairs_table(numbers: Numbers, comparisons: Sequence[Comparison]) -> Table:
     """Comparisons of arms, a line each."""
-    headings = ("measure", "arm A", "arm B", "A − B", "95 % interval", "effect", "p", "p (Holm)", "films")
+    patients = any(arm.cells[m.key].patients for arm in numbers.arms for m in numbers.primary)
+    items = "patients" if patients else "films"
+    seeds = "A higher, seeds"
+    headings = ("measure", "arm A", "arm B", "A − B", "95 % interval", seeds, "effect", "p", "p (Holm)", items)
     return Table(PAIRS_SAID, headings, tuple(_pair(numbers, comparison) for comparison in comparisons))
 
 
@@ -131,12 +134,13 @@ def _pair(numbers: Numbers, comparison: Comparison) -> tuple[str, ...]:
     measure, test = numbers.measure(comparison.measure), comparison.test
     names = (measure.label, comparison.first.label, comparison.second.label)
     if test is None or comparison.corrected is None:
-        return (*names, "not comparable", *[NONE] * 4, "0")
+        return (*names, "not comparable", *[NONE] * 5, "0")
     interval = f"[{measure.text(test.interval.low)}, {measure.text(test.interval.high)}]" if test.interval else NONE
     return (
         *names,
         f"{measure.scale * test.difference:+.{measure.digits + 1}f}",
         interval,
+        f"{comparison.seeds_above} of {len(comparison.by_seed)}",
         f"{test.effect:+.2f}",
         p_text(test.p),
         p_text(comparison.corrected),
