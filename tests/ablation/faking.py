@@ -22,12 +22,20 @@ def film(
     *,
     structures: Sequence[str] = ("lungs", "heart"),
     ctr: tuple[float | None, float | None] = (None, None),
+    patient: str | None = None,
 ) -> FilmScores:
     """A film whose Dice coefficient is the same for all structures; the other scores follow from it."""
     scores = StructureScores(dice=dice, iou=dice / (2 - dice), hd95=100 * (1 - dice), assd=20 * (1 - dice))
     found = dict.fromkeys(structures, scores)
     return FilmScores(
-        id=name, dsc=dice, iou=dice / (2 - dice), structures=found, unit="px", ctr=ctr[0], true_ctr=ctr[1]
+        id=name,
+        patient=patient,
+        dsc=dice,
+        iou=dice / (2 - dice),
+        structures=found,
+        unit="px",
+        ctr=ctr[0],
+        true_ctr=ctr[1],
     )
 
 

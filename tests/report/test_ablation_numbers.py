@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cxrkit.engine.run import Provenance
+from cxrkit.metrics.statistics import bootstrap_interval
 from cxrkit.report.ablation import headline, summarise_ablation
 from cxrkit.report.ablation.numbers import Numbers
 from cxrkit.report.ablation.tables import effects_table, levels_table, pairs_table, seeds_table
@@ -304,3 +306,88 @@ def test_a_live_table_needs_no_tests(two: Fake, monkeypatch: pytest.MonkeyPatch)
     two.score("A", noise(0))
     two.score("B", noise(1))
     assert rich_arms(numbers(two)).row_count == 2
+
+
+def test_better_means_with_every_seed(two_seeds: Fake) -> None:
+    for seed, lead in ((0, 0.03), (1, -0.01)):
+        films = {f"seed-{seed}-{n:02}": value for n, value in enumerate(noise(seed))}
+        two_seeds.score("A", {name: value + lead for name, value in films.items()}, seed)
+        two_seeds.score("B", films, seed)
+    found = numbers(two_seeds)
+    row = pairs_table(found, found.comparisons).rows[0]
+    assert row[5] == "1 of 2"
+    said = first_line(found)
+    assert "higher than B, but not with every seed" in said
+    assert "better" not in said
+
+
+def test_films_of_one_patient_are_one_witness(two: Fake) -> None:
+    random = np.random.default_rng(0)
+    leads = np.repeat(random.normal(0.02, 0.03, 6), 5)  # of 6 patients, 5 films each
+    a, b = ([], [])
+    for n, (value, lead) in enumerate(zip(noise(1, 30, mean=0.8), leads, strict=True)):
+        a.append(film(f"f{n}", value + lead, patient=f"p{n // 5}"))
+        b.append(film(f"f{n}", value, patient=f"p{n // 5}"))
+    two.write("A", evaluation(a))
+    two.write("B", evaluation(b))
+    found = numbers(two)
+    comparison = next(c for c in found.comparisons if c.measure == "lungs_dice")
+    assert comparison.test is not None
+    assert comparison.test.items == 6
+    assert comparison.test.difference == pytest.approx(leads.mean())
+    assert pairs_table(found, found.comparisons).headings[-1] == "patients"
+    cell = found.arms[0].cells["lungs_dice"]
+    assert len(cell.films) == 30
+    assert cell.interval is not None
+    assert cell.interval == bootstrap_interval([np.mean([f.dsc for f in a[5 * k : 5 * k + 5]]) for k in range(6)])
+
+
+def with_provenance(folder: Path, **changes: Any) -> None:
+    made = Provenance(
+        cxrkit="1",
+        python="3.12",
+        packages={"torch": "2.13.0"},
+        plugins={},
+        hardware={"name": "a CPU"},
+        precision="32",
+        channels=("heart", "background"),
+        data="phantom",
+        fingerprint="f",
+        started="",
+    )
+    (folder / "provenance.json").write_text(made.model_copy(update=changes).model_dump_json())
+
+
+def test_the_papers_measures_of_other_channels_are_not_ranked(two: Fake) -> None:
+    with_provenance(two.score("A", noise(0) + 0.02))
+    with_provenance(two.score("B", noise(0)), channels=("heart",))
+    found = numbers(two)
+    assert best(found, "paper_dsc") == best(found, "paper_iou") == []
+    assert best(found, "lungs_dice") == ["A"]
+    assert any("all of a network's channels, which differ" in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"fingerprint": "g"}, "changed between runs"),
+        ({"precision": "bf16"}, "differ in precision (32, bf16)"),
+        ({"hardware": {"name": "a GPU"}}, "differ in device (a CPU, a GPU)"),
+        ({"packages": {"torch": "2.6.0"}}, "differ in torch (2.13.0, 2.6.0)"),
+    ],
+)
+def test_what_else_differs_between_runs_is_told(two: Fake, changes: dict[str, Any], said: str) -> None:
+    with_provenance(two.score("A", noise(0)))
+    with_provenance(two.score("B", noise(1)))
+    assert not any(said in warning for warning in numbers(two).warnings)
+    with_provenance(two.score("B", noise(1)), **changes)
+    assert any(said in warning for warning in numbers(two).warnings)
+
+
+def test_one_split_for_all_seeds_and_batches_of_other_sizes_are_told(tmp_path: Path) -> None:
+    fake = Fake(tmp_path, {"batch_size": [2, 4], "split.file": [str(tmp_path / "split.json")]}, seeds=2)
+    for slug, seed in fake.runs:
+        fake.score(slug, noise(seed), seed)
+    warnings = numbers(fake).warnings
+    assert any("split.json" in warning and "first weights" in warning for warning in warnings)
+    assert any("batches differ in size" in warning for warning in warnings)
