@@ -161,8 +161,9 @@ def evaluate(
         run: the run's folder.
         part: the part of the run's own split.
         checkpoint: `best` on validation, `last`, or `auto`: best where there is one.
-        data: judge on all films of this dataset instead (another hospital's, say): a Path, or as text a folder, a
-            dataset's name or `NAME:FOLDER`, as `--data` takes it; a `DataConfig` where it needs parameters.
+        data: judge on this dataset instead (another hospital's, say), but for films that trained or validated: a
+            Path, or as text a folder, a dataset's name or `NAME:FOLDER`, as `--data` takes it; a `DataConfig` where it
+            needs parameters.
         device: as in training.
         observer: hears of the progress.
 

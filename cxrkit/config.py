@@ -107,8 +107,8 @@ class UnlabelledConfig(_Part):
 
     films: Literal["none", "rest"] | Path = Field(
         "none",
-        description="'none', a folder of films, or 'rest': films of the data that neither train nor test, whose masks "
-        "are not looked at",
+        description="'none', a folder of films, or 'rest': films of the data that neither train nor test; their masks "
+        "train nothing (those of validation films still choose the weights)",
     )
     share: float = Field(0.5, gt=0, lt=1, description="of the films that a step draws, how many are without masks")
     start: float = Field(0.3, ge=0, lt=1, description="share of the steps after which they join")

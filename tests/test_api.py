@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 import cxrkit
 from cxrkit import api
 from cxrkit.config import DataConfig, make_config
+from cxrkit.data.splits import Split
 from cxrkit.engine.observer import Silent
 from cxrkit.errors import ConfigError, CxrkitError, DataError, StorageError, TrainingInterruptedError
 from cxrkit.overrides import read_yaml
@@ -71,13 +73,30 @@ def test_evaluation_of_other_parts_and_other_films(trained: cxrkit.api.TrainedRu
     assert len(train_part.films) == 24 - 5 - 3
     other = cxrkit.evaluate(trained.path, data=DataConfig(name="phantom", count=3, seed=9, size=64))
     assert len(other.films) == 3
-    assert other.part == "phantom"
-    assert (trained.path / "evaluation" / "phantom-best.csv").is_file()
+    assert re.fullmatch(r"phantom-[0-9a-f]{8}", other.part)
+    assert (trained.path / "evaluation" / f"{other.part}-best.csv").is_file()
     report = (trained.path / "report" / "table.md").read_text()
     last = cxrkit.evaluate(trained.path, checkpoint="last")
     assert (trained.path / "report" / "table.md").read_text() == report
     assert (trained.path / "report" / "table-last.md").is_file()
     assert (last.weights, last.selected_on) == ("last", "nothing")
+
+
+def test_other_data_is_scored_without_the_films_that_trained(trained: cxrkit.api.TrainedRun) -> None:
+    class Hearing(Silent):
+        def __init__(self) -> None:
+            self.said: list[str] = []
+
+        def say(self, message: str) -> None:
+            self.said.append(message)
+
+    own, heard = make_config(read_yaml(trained.path / "config.yaml")).data, Hearing()
+    split = Split.load(trained.path / "split.json")
+    found = cxrkit.evaluate(trained.path, data=own, observer=heard)
+    assert {film.id for film in found.films} == {*split.test, *split.left_out}
+    assert any("19 of the 24 films trained or validated this network" in said for said in heard.said)
+    test = cxrkit.evaluate(trained.path)
+    assert {film.id: film.dsc for film in test.films} == pytest.approx({film.id: film.dsc for film in found.films})
 
 
 def write_film(path: Path, shape: tuple[int, int], seed: int = 0) -> Path:
@@ -211,7 +230,7 @@ def test_settings_may_be_a_mapping_or_a_file(tmp_path: Path) -> None:
 
 def test_a_start_that_fails_leaves_its_folder_free(tmp_path: Path) -> None:
     few = SETTINGS | {"train": SETTINGS["train"] | {"steps": 1, "batch_size": 20}}
-    with pytest.raises(DataError, match="draws 20 films"):
+    with pytest.raises(DataError, match="too few for batches of 20"):
         cxrkit.train(few, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
     assert cxrkit.train(few | {"train": few["train"] | {"batch_size": 4}}, out=tmp_path / "run").evaluation

@@ -23,7 +23,10 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="PLACE|NAME|NAME:PLACE",
-            help=told("Score all films of other data instead, another hospital's say.", "the run's own"),
+            help=told(
+                "Score other data instead (another hospital's, say), but for films that trained or validated.",
+                "the run's own",
+            ),
             show_default=False,
         ),
     ] = None,

@@ -58,11 +58,6 @@ class Store:
         """The films' patients."""
         return tuple(entry.group for entry in self.entries)
 
-    @property
-    def folds(self) -> tuple[str | None, ...]:
-        """The films' official folds, where they have one."""
-        return tuple(entry.fold for entry in self.entries)
-
     def spacing(self, index: int) -> tuple[float, float] | None:
         """(row, column) millimetres a pixel of a stored film, or None where unknown."""
         return self.placements[index].spacing

@@ -20,7 +20,7 @@ from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.provenance import check_fingerprint, check_plugins
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.scores import Evaluation, FilmScores, QuickScores, score_film
-from cxrkit.errors import DataError
+from cxrkit.errors import CxrkitError, DataError
 from cxrkit.interfaces import BACKGROUND, Model
 from cxrkit.metrics.overlap import dice, soft_dice_pooled, soft_iou_per_channel
 from cxrkit.registry import Registry
@@ -81,7 +81,7 @@ def evaluate_run(
     device: str = "auto",
     observer: Observer | None = None,
 ) -> tuple[Evaluation, Store]:
-    """Scores of a run's network on a part of its own split, or on all films of another dataset.
+    """Scores of a run's network on a part of its own split, or on those films of other data that are new to it.
 
     Returns the scores and the store that the films are in.
 
@@ -121,7 +121,8 @@ def _films(
         other = config.model_copy(update={"data": data, "structures": structures})
         store = prepare_store(other, registry, observer)
         label = data.name if data.root is None else f"{data.name}-{Path(data.root).name}"
-        return store, tuple(store.ids), label
+        # Two folders can have one name.
+        return store, _unseen(run, registry, store, observer), f"{label}-{store.content_hash[:8]}"
     split = SplitConfig(file=run.split_file) if run.split_file.is_file() else config.split
     films = prepare_films(config.model_copy(update={"split": split}), registry, observer)
     check_fingerprint(run, films)
@@ -129,6 +130,27 @@ def _films(
     if not ids:
         raise DataError(f"{run.path}: this run's {part} part has no films.", "Evaluate another --part.")
     return films.store, ids, part
+
+
+def _unseen(run: RunDirectory, registry: Registry, store: Store, observer: Observer) -> tuple[str, ...]:
+    """The films of other data that neither trained nor validated a run's network, whatever their files are called."""
+    config = run.config()
+    split = SplitConfig(file=run.split_file) if run.split_file.is_file() else config.split
+    try:
+        own = prepare_films(config.model_copy(update={"split": split}), registry, observer)
+    except CxrkitError as error:
+        observer.say(f"Whether it was trained on some of these films can't be told: {error.what}")
+        return tuple(store.ids)
+    seen = set(own.store.image_hashes(own.indices((*own.split.train, *own.split.validation))))
+    hashes = store.image_hashes(range(len(store)))
+    kept = tuple(film for film, found in zip(store.ids, hashes, strict=True) if found not in seen)
+    if left_out := len(store) - len(kept):
+        if not kept:
+            raise DataError(
+                f"{run.path}: all {left_out} films trained or validated this network.", "Give films that are new to it."
+            )
+        observer.say(f"{left_out} of the {len(store)} films trained or validated this network: they are left out.")
+    return kept
 
 
 def _selected_on(weights: Path, config: RunConfig) -> Literal["validation", "test", "nothing"]:

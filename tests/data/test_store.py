@@ -41,7 +41,6 @@ def test_what_is_stored_is_what_preprocessing_gives(chests: Callable[..., Any]) 
     assert store.structures == ("heart", "left_lung")
     assert store.ids == tuple(f"film_00{n}" for n in range(6))
     assert store.groups[2] == "patient_002"
-    assert store.folds == (None,) * 6
     assert (len(store), store.size) == (6, 32)
     images, masks = store.load([4, 1])
     assert (images.shape, masks.shape) == ((2, 32, 32), (2, 2, 32, 32))
