@@ -97,6 +97,8 @@ class SplitConfig(_Part):
     def _count_or_fraction(cls, value: int | float | str) -> int | float | str:
         if isinstance(value, str):
             return value
+        if isinstance(value, float) and value == 1:
+            raise ValueError("1.0 may be one film or all of them: give a count (1) or a fraction below 1")
         if value < 0 or (isinstance(value, float) and not 0 <= value < 1 and not value.is_integer()):
             raise ValueError("give a count (0, 1, 2, ...) or a fraction between 0 and 1")
         return int(value) if value >= 1 else value

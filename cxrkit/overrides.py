@@ -98,8 +98,9 @@ def parse_losses(text: str) -> list[dict[str, Any]]:
         ConfigError: the text isn't such a sum.
     """
     terms: list[dict[str, Any]] = []
-    for term in text.split("+"):
-        match = re.fullmatch(r"\s*(?:((?:\d+\.?\d*|\.\d+)(?:e-?\d+)?)\s*\*\s*)?([a-z0-9-]+)\s*", term)
+    number = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+    for term in re.split(r"(?<!\d[eE])\+", text):  # not that of 2e+1
+        match = re.fullmatch(rf"\s*(?:({number})\s*\*\s*)?([\w-]+)\s*", term)
         if match is None:
             raise ConfigError(
                 f"--loss {text!r} is not a sum of losses.", "Write a name, or a sum such as 'dice + 0.5*bce'."

@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -139,10 +140,19 @@ def test_prediction_agrees_with_evaluation(trained: cxrkit.api.TrainedRun) -> No
 
 @pytest.mark.parametrize(
     "array",
-    [np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.int64), np.full((8, 8), np.nan, np.float32)],
-    ids=["colour", "int64", "nan"],
+    [
+        np.zeros((4, 4, 3), np.uint8),
+        np.zeros((4, 4), np.int64),
+        np.full((8, 8), np.nan, np.float32),
+        np.zeros((0, 0), np.uint8),
+        np.full((8, 8), 7, np.uint8),
+        np.eye(8, dtype=np.uint8),
+        [[1, 2], [3, 4]],
+        None,
+    ],
+    ids=["colour", "int64", "nan", "empty", "constant", "mask", "list", "none"],
 )
-def test_arrays_that_are_no_films_are_refused(trained: cxrkit.api.TrainedRun, array: np.ndarray) -> None:
+def test_arrays_that_are_no_films_are_refused(trained: cxrkit.api.TrainedRun, array: Any) -> None:
     with pytest.raises(DataError, match="array"):
         cxrkit.load(trained.path)(array)
 

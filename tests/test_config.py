@@ -187,6 +187,11 @@ class TestNumbers:
         assert SplitConfig(validation=value).validation == expected
         assert isinstance(SplitConfig(validation=value).validation, type(expected)) or expected == 0
 
+    @pytest.mark.parametrize("key", ["test_size", "validation"])
+    def test_one_point_nought_is_neither_one_nor_all(self, key: str) -> None:
+        with pytest.raises(ValueError, match="one film or all"):
+            SplitConfig(**{key: 1.0})
+
     def test_of_validation_films_may_be_the_rest(self) -> None:
         assert SplitConfig(validation="rest").validation == "rest"
 
@@ -253,6 +258,8 @@ class TestLossSums:
             ("focal-tversky + 0.5*bce", [("focal-tversky", None), ("bce", 0.5)]),
             (" 2 * dice+1e-3*bce ", [("dice", 2.0), ("bce", 1e-3)]),
             (".5*dice", [("dice", 0.5)]),
+            ("2e+1*dice+1E-2*bce", [("dice", 20.0), ("bce", 1e-2)]),
+            ("Dice", [("Dice", None)]),  # told as an unknown name
             ("3.*dice", [("dice", 3.0)]),
         ],
     )
@@ -260,7 +267,7 @@ class TestLossSums:
         assert [(term["name"], term.get("weight")) for term in parse_losses(text)] == expected
 
     @pytest.mark.parametrize(
-        "text", ["", "+", "dice +", "dice - bce", "dice*2", "-1*dice", "Dice", "1.2.3*dice", ".*dice", "2**dice", "a b"]
+        "text", ["", "+", "dice +", "dice - bce", "dice*2", "-1*dice", "1.2.3*dice", ".*dice", "2**dice", "a b"]
     )
     def test_that_are_none_are_refused(self, text: str) -> None:
         with pytest.raises(ConfigError, match="is not a sum of losses") as caught:

@@ -314,7 +314,9 @@ def latest_reading(folder: Path) -> dict[str, Any]:
 
 
 def last_error(log: Path, status: int) -> str:
-    """What a failed process said last."""
+    """What a failed process said last; of one that was killed the log holds at most what an earlier try said."""
+    if status < 0:
+        return f"killed by signal {-status}" + (" (out of memory?)" if status == -9 else "")
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -322,6 +324,4 @@ def last_error(log: Path, status: int) -> str:
     starts = [index for index, line in enumerate(lines) if line.startswith("Error:")]
     if starts:
         return " ".join(line.strip() for line in lines[starts[-1] :]).removeprefix("Error:").strip()
-    if status < 0:
-        return f"killed by signal {-status}" + (" (out of memory?)" if status == -9 else "")
     return lines[-1].strip() if lines else f"ended with status {status} and no message"

@@ -385,4 +385,4 @@ def _said(name: str, level: str, between: str) -> str:
 
 
 def _file_name(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.+=-]+", "-", text).strip("-.") or "level"
+    return re.sub(r"(?:[^\w.+=-]|_)+", "-", text).strip("-.") or "level"

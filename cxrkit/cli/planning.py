@@ -28,7 +28,7 @@ def parse_levels(text: str, flag: str) -> list[Any]:
         values = read_value(f"[{text}]")
     except yaml.YAMLError as error:
         raise ConfigError(f"{flag} {text!r} can't be read.", "Write values with commas between them.") from error
-    if not isinstance(values, list) or not values or any(value in (None, "") for value in values):
+    if not isinstance(values, list) or not values or "" in values:
         raise ConfigError(f"{flag} {text!r} names no values.", "Write values with commas between them.")
     return values
 

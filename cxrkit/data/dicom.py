@@ -104,15 +104,24 @@ def _as_shown(path: Path, dataset: Any, raw: np.ndarray) -> np.ndarray:
             f"{path}: its look-up table or window can't be applied ({error}).",
             "Remove the wrong attribute, or export the film as 16-bit PNG.",
         ) from error
-    padding = dataset.get("PixelPaddingValue")
-    film = raw != padding if padding is not None else np.ones(raw.shape, dtype=bool)
+    film = ~_is_padding(raw, dataset)
     if not film.any():
         return shown
     low, high = shown[film].min(), shown[film].max()
     shown = np.where(film, shown, low)
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
+    if dataset.PhotometricInterpretation == "MONOCHROME1" or dataset.get("PresentationLUTShape") == "INVERSE":
         shown = np.where(film, high - (shown - low), low)
     return shown
+
+
+def _is_padding(raw: np.ndarray, dataset: Any) -> np.ndarray:
+    """Where stored values are those of padding: one value, or a range (PS3.3 C.7.5.1.1.2)."""
+    value = dataset.get("PixelPaddingValue")
+    if value is None:
+        return np.zeros(raw.shape, dtype=bool)
+    limit = dataset.get("PixelPaddingRangeLimit")
+    low, high = sorted((value, value if limit is None else limit))
+    return (raw >= low) & (raw <= high)
 
 
 def _narrow(pixels: np.ndarray) -> np.ndarray:

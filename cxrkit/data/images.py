@@ -4,9 +4,9 @@ Pillow reads the header first, so that a picture of monstrous size is refused be
 too, because it raises on a truncated file where OpenCV hands back what it got; OpenCV decodes only 16-bit colour,
 which Pillow would reduce to 8 bits.
 
-An EXIF orientation is not applied: masks drawn on such a film rarely carry one, and would no longer fit. The
-resolution (dpi) of a picture file says nothing dependable about millimetres on the detector, so only DICOM and JSRT's
-films have a spacing.
+A picture that is turned by an EXIF orientation is refused: masks that were drawn on it rarely carry one, so that nobody
+knows which way they lie. The resolution (dpi) of a picture file says nothing dependable about millimetres on the
+detector, so only DICOM and JSRT's films have a spacing.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ _JSRT_SUFFIX = ".img"
 _COLOUR_SPACES = {"CMYK": "CMYK", "YCbCr": "YCbCr", "LAB": "Lab", "HSV": "HSV"}
 _TIFF_PHOTOMETRIC = 262
 _MIN_IS_WHITE = 0
+_EXIF_ORIENTATION = 274
 
 
 def read_film(path: Path) -> Film:
@@ -39,7 +40,7 @@ def read_film(path: Path) -> Film:
 
     Raises:
         DataError: the file is missing, empty, truncated, not a picture, coloured, translucent, of several pages,
-            too large, not finite, constant, or looks like a mask; it names the file and the remedy.
+            turned by EXIF, too large, not finite, constant, or looks like a mask; it names the file and the remedy.
     """
     path = Path(path)
     _must_be_file(path)
@@ -54,15 +55,24 @@ def read_film(path: Path) -> Film:
     else:
         film = Film(_as_grey(_decode(path), path, "film"), None)
     pixels = _film_type(film.pixels, path)
+    check_shows_something(pixels, str(path))
+    return Film(pixels, film.spacing)
+
+
+def check_shows_something(pixels: np.ndarray, name: str) -> None:
+    """Refuse what can't be a film.
+
+    Raises:
+        DataError: all pixels are equal, or of two values as a mask's are.
+    """
     low, high = pixels.min(), pixels.max()
     if low == high:
-        raise DataError(f"{path}: every pixel is {low}; a film shows something.", "Export it again, or leave it out.")
+        raise DataError(f"{name}: every pixel is {low}; a film shows something.", "Export it again, or leave it out.")
     if _two_valued(pixels):
         raise DataError(
-            f"{path}: has only the two values {low} and {high}; this looks like a mask, not a film.",
+            f"{name}: has only the two values {low} and {high}; this looks like a mask, not a film.",
             "Check that films and masks are not swapped.",
         )
-    return Film(pixels, film.spacing)
 
 
 def read_mask(path: Path, *, threshold: int | None = None) -> np.ndarray:
@@ -163,6 +173,11 @@ def _decode(path: Path) -> np.ndarray:
         # Pillow inverts 8-bit pictures where low means white, but not wider ones.
         inverted = _is_min_white(image) and image.mode not in ("1", "L", "P")
         image.load()
+        if image.getexif().get(_EXIF_ORIENTATION, 1) not in (0, 1):
+            raise DataError(
+                f"{path}: lies turned in its file, and an EXIF orientation says how, which not every program follows.",
+                "Save it upright, without that tag.",
+            )
         if deep_colour:
             return _decode_deep_colour(path)
         pixels = np.asarray(image.convert(_plain_mode(image.mode)))

@@ -13,12 +13,29 @@ from cxrkit.interfaces import Dataset, Entry, Sample
 _DICOM_INDEX = "DICOMDIR"
 
 
+#: What `cxrkit predict` writes beside its results.
+PREDICTIONS_LIST = "predictions.json"
+
+
 def films_below(folder: Path) -> list[Path]:
-    """The films in a folder and its subfolders, sorted: files that are called so, and DICOM files without a suffix."""
+    """The films in a folder and its subfolders, sorted: files that are called so, and DICOM files without a suffix.
+
+    Masks that lie in a folder `masks` beside the films' `images` are none, nor is what `cxrkit predict` has written.
+    """
+    other: dict[Path, bool] = {}
+
+    def holds_other_things(inside: Path) -> bool:
+        if inside not in other:
+            is_masks = inside.name == "masks" and (inside.parent / "images").is_dir()
+            own = is_masks or (inside / PREDICTIONS_LIST).is_file()
+            other[inside] = own or (inside != folder and holds_other_things(inside.parent))
+        return other[inside]
+
     return sorted(
         path
         for path in folder.rglob("*")
         if not path.name.startswith(".")
+        and not holds_other_things(path.parent)
         and (
             # A link to nowhere is told as a film that can't be read.
             (path.suffix.lower() in FILM_SUFFIXES and (path.is_file() or path.is_symlink())) or _is_nameless_dicom(path)

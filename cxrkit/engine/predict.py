@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from cxrkit.data.borders import Region, film_region
-from cxrkit.data.images import Film, read_film
+from cxrkit.data.images import Film, check_shows_something, read_film
 from cxrkit.data.preprocess import preprocess_film, to_input
 from cxrkit.engine.checkpoint import NetworkCard, load_network
 from cxrkit.engine.forward import probabilities
@@ -170,13 +170,18 @@ def _as_film(film: Path | str | np.ndarray | Film) -> Film:
         return film
     if isinstance(film, str | Path):
         return read_film(Path(film))
-    if film.ndim != 2 or film.dtype not in (np.uint8, np.uint16, np.float32):
+    if not isinstance(film, np.ndarray):
+        raise DataError(
+            f"A film is a path or a NumPy array, not a {type(film).__name__}.", "Convert it: numpy.asarray(film)."
+        )
+    if film.ndim != 2 or film.size == 0 or film.dtype not in (np.uint8, np.uint16, np.float32):
         raise DataError(
             f"The array has shape {film.shape} and type {film.dtype}; a film is (H, W) of uint8, uint16 or float32.",
             "Take one grey channel and convert it, for example film[..., 0].astype('float32').",
         )
     if not np.isfinite(film).all():
         raise DataError("The array holds values that are not finite.", "Replace NaN and infinities.")
+    check_shows_something(film, "The array")
     return Film(film, None)
 
 

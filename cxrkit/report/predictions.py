@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from cxrkit.data.images import FILM_SUFFIXES
-from cxrkit.data.unlabelled import films_below
+from cxrkit.data.unlabelled import PREDICTIONS_LIST, films_below
 from cxrkit.engine.observer import Observer
 from cxrkit.engine.predict import Segmentation, Segmenter
 from cxrkit.engine.weights import WeightsSource
@@ -26,7 +26,7 @@ from cxrkit.interfaces import STRUCTURE_NAME
 from cxrkit.metrics.cardiothoracic import CardiothoracicRatio
 from cxrkit.report.overlay import draw_overlay
 
-_TABLE, _LIST, _OVERLAY = "predictions.csv", "predictions.json", "overlay.png"
+_TABLE, _OVERLAY = "predictions.csv", "overlay.png"
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def predict_films(
         StorageError: `out` can't be written to; the table of what was done before is kept if it can be.
     """
     observer.stage("Segmenting", len(chosen))
-    former = _former_structures(out / _LIST) | set(segmenter.structures)
+    former = _former_structures(out / PREDICTIONS_LIST) | set(segmenter.structures)
     done: list[PredictionRow | Failure] = list(missing)
     try:
         for number, (name, path) in enumerate(chosen, start=1):
@@ -112,13 +112,17 @@ def predict_films(
                 done.append(Failure(str(path), error.what, error.remedy))
             else:
                 _clear(out / name, former)
-                done.append(_write(result, path, out / name, probabilities))
+                try:
+                    done.append(_write(result, path, out / name, probabilities))
+                except BaseException:  # Ctrl-C too: half of a film's results would pass for all of them
+                    _clear(out / name, former)
+                    raise
             observer.advance(number, path.name)
     finally:
         # Nothing that was done shall go untold, by Ctrl-C in the middle of a thousand films say.
         predictions = _collect(done, segmenter.source)
         if done:
-            write_text(out / _LIST, json.dumps(predictions.as_json(), indent=1) + "\n")
+            write_text(out / PREDICTIONS_LIST, json.dumps(predictions.as_json(), indent=1) + "\n")
             write_text(out / _TABLE, _csv(done, segmenter))
     return predictions
 

@@ -219,3 +219,9 @@ def test_numbers_with_exponents_are_numbers_in_files(tmp_path: Path) -> None:
     levels = [level for factor in read_plan(tmp_path / "plan.yaml").factors for level in factor.levels]
     assert [level.label for level in levels] == ["0.001", "0.0005", "0", "0.1", "1e+06"]
     assert levels[3].settings == {"mixup": 0.1}
+
+
+def test_levels_may_be_named_in_any_alphabet() -> None:
+    factors = {"сеть": {"малая": {"model.base_channels": 8}, "groß": {"model.base_channels": 16}}}
+    arms = make_plan({"base": BASE, "factors": factors}).arms()
+    assert [arm.slug for arm in arms] == ["малая", "groß"]

@@ -238,6 +238,7 @@ def test_a_flag_wins_over_a_files_factor_of_the_same_setting(cxrkit, tmp_path: P
 def test_numbers_below_zero_are_numbers(cxrkit) -> None:
     from cxrkit.cli.planning import parse_levels
 
+    assert parse_levels("null,{bits: 8}", "--vary a") == [None, {"bits": 8}]
     assert parse_levels("-1e-3,1e-3,.5e1,x", "--vary a") == [-1e-3, 1e-3, 5.0, "x"]
 
 

@@ -115,6 +115,22 @@ def test_padding_becomes_the_darkest_value(tmp_path: Path, photometric: str) -> 
     np.testing.assert_array_equal(film[5:] - film.min(), expected)
 
 
+def test_padding_may_be_a_range(tmp_path: Path) -> None:
+    padded = STORED.clip(100, 3000)
+    padded[:5], padded[5:8] = 4000, 3990
+    path = write(tmp_path / "film.dcm", padded, PixelPaddingValue=4000, PixelPaddingRangeLimit=3985)
+    film = read_film(path).pixels
+    assert (film[:8] == padded[8:].min()).all()
+    np.testing.assert_array_equal(film[8:], padded[8:])
+
+
+def test_films_whose_shown_values_are_to_be_inverted_are(tmp_path: Path) -> None:
+    film = read_film(write(tmp_path / "film.dcm", PresentationLUTShape="INVERSE")).pixels.astype(int)
+    np.testing.assert_array_equal(film, STORED.max() - (STORED.astype(int) - STORED.min()))
+    both = write(tmp_path / "both.dcm", PresentationLUTShape="INVERSE", PhotometricInterpretation="MONOCHROME1")
+    np.testing.assert_array_equal(read_film(both).pixels, film)
+
+
 def test_spacing(tmp_path: Path) -> None:
     both = write(tmp_path / "a.dcm", PixelSpacing=["0.14", "0.15"], ImagerPixelSpacing=[0.2, 0.2])
     assert read_film(both).spacing == (0.14, 0.15)

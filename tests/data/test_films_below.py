@@ -17,3 +17,14 @@ def test_dicom_files_without_a_suffix_are_films(tmp_path: Path) -> None:
     (tmp_path / "film.PNG").touch()
     found = [path.relative_to(tmp_path).as_posix() for path in films_below(tmp_path)]
     assert found == ["1.2.840.10008.5", "IM0001", "film.PNG", "sub/IM2"]
+
+
+def test_masks_and_results_are_no_films(tmp_path: Path) -> None:
+    files = ["images/a.png", "masks/heart/a.png", "other/masks/b.png", "out/predictions.json", "out/a/overlay.png"]
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = [path.relative_to(tmp_path).as_posix() for path in films_below(tmp_path)]
+    assert found == ["images/a.png", "other/masks/b.png"], "a folder called masks without images beside it is any other"
+    assert films_below(tmp_path / "out" / "a") == [tmp_path / "out" / "a" / "overlay.png"], "asked for by name"
+    assert films_below(tmp_path / "masks") == []

@@ -142,11 +142,14 @@ def test_tiff_in_which_low_is_white_is_turned_bright_for_bone(tmp_path: Path, pi
         np.testing.assert_allclose(film.pixels, stored.max() + stored.min() - stored)
 
 
-def test_exif_orientation_is_not_applied(tmp_path: Path) -> None:
+@pytest.mark.parametrize("read", [read_film, read_mask])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+def test_pictures_that_an_exif_tag_turns_are_refused(tmp_path: Path, suffix: str, read: Callable[..., object]) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    film = read_film(save(tmp_path / "film.jpg", cv2.GaussianBlur(GREY, (0, 0), 5), exif=exif))
-    assert film.pixels.shape == (60, 50)
+    refused(save(tmp_path / f"film{suffix}", GREY, exif=exif), "turned", "upright", read=read)
+    exif[0x0112] = 1
+    assert read_film(save(tmp_path / f"upright{suffix}", GREY, exif=exif)).pixels.shape == (60, 50)
 
 
 def test_missing_folder_empty_and_text(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from cxrkit.engine.predict import Segmenter
 from cxrkit.engine.weights import WeightsSource
 from cxrkit.errors import DataError
 from cxrkit.interfaces import Model
+from cxrkit.report import predictions
 from cxrkit.report.predictions import Predictions, find_films, predict_films
 
 STRUCTURES = ("left_lung", "right_lung", "heart")
@@ -177,3 +178,19 @@ def test_nothing_outside_the_results_is_touched(tmp_path: Path) -> None:
     predict(films, out)
     assert not (out / "a").exists(), "its old masks are gone"
     assert own.read_bytes() == b"mine"
+
+
+def test_ctrl_c_while_a_film_is_written_leaves_no_half_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    films = [film(tmp_path / "a.png"), film(tmp_path / "b.png")]
+    write = predictions._write_png
+
+    def interrupted(path: Path, pixels: np.ndarray) -> None:
+        if path.parent.name == "b" and path.stem == "heart":
+            raise KeyboardInterrupt
+        write(path, pixels)
+
+    monkeypatch.setattr(predictions, "_write_png", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        predict(films, tmp_path / "out")
+    assert [row["film"] for row in table(tmp_path / "out")] == [str(films[0])]
+    assert not (tmp_path / "out" / "b").exists()

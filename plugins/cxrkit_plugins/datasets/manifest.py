@@ -120,11 +120,12 @@ def read_manifest(path: Path) -> Manifest:
             "The first line names the columns: image, one a structure (left_lung, heart, ...), and optionally "
             "id, patient, fold, and spacing or row_spacing and col_spacing in mm.",
         )
-    if ("fold" in header and "split" in header) or ("row_spacing" in header) != ("col_spacing" in header):
-        raise DataError(
-            f"{path}: has the columns {', '.join(header)}.",
-            "Keep one of 'fold' and 'split'; 'row_spacing' and 'col_spacing' go together.",
-        )
+    if "fold" in header and "split" in header:
+        raise DataError(f"{path}: has both a column 'fold' and a column 'split'.", "Keep one of them.")
+    pair = [name for name in ("row_spacing", "col_spacing") if name in header]
+    if len(pair) == 1:
+        other = "col_spacing" if pair == ["row_spacing"] else "row_spacing"
+        raise DataError(f"{path}: has a column '{pair[0]}', but no '{other}'.", f"Add '{other}', or use 'spacing'.")
     body: list[tuple[int, Mapping[str, str]]] = []
     for line, cells in rows[1:]:
         if len(cells) != len(header):

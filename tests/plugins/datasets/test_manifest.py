@@ -126,7 +126,7 @@ def test_paths_that_lead_out_are_refused(folder: Path, path: str) -> None:
         ("image,heart,heart\na,b,c\n", "several columns are called 'heart'"),
         ("image,heart,\na,b,c\n", "without a name"),
         ("image,heart,Background\na,b,c\n", "'background' can't name a structure"),
-        ("image,heart,fold,split\na,b,c,d\n", "fold, split"),
+        ("image,heart,fold,split\na,b,c,d\n", "both a column 'fold' and a column 'split'"),
         ("image,heart,row_spacing\na,b,1\n", "row_spacing"),
         ("image,heart\nimages/a.png\n", "line 2: has 1 cells, but the first line names 2"),
         ("image,heart\nimages/a.png,x,y\n", "line 2: has 3 cells"),
