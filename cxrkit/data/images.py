@@ -32,7 +32,7 @@ _JSRT_SUFFIX = ".img"
 _COLOUR_SPACES = {"CMYK": "CMYK", "YCbCr": "YCbCr", "LAB": "Lab", "HSV": "HSV"}
 _TIFF_PHOTOMETRIC = 262
 _MIN_IS_WHITE = 0
-_EXIF_ORIENTATION = 274
+_ORIENTATION = 274
 
 
 def read_film(path: Path) -> Film:
@@ -172,8 +172,10 @@ def _decode(path: Path) -> np.ndarray:
         deep_colour = len(image.getbands()) > 1 and any(";16" in str(tile[3]) for tile in image.tile)
         # Pillow inverts 8-bit pictures where low means white, but not wider ones.
         inverted = _is_min_white(image) and image.mode not in ("1", "L", "P")
+        turns = {_tiff_tag(image, _ORIENTATION)}  # now, for Pillow turns a TIFF as it loads it
         image.load()
-        if image.getexif().get(_EXIF_ORIENTATION, 1) not in (0, 1):
+        turns.add(image.getexif().get(_ORIENTATION))  # now, for Pillow loads a PNG to find it
+        if turns - {None, 0, 1}:
             raise DataError(
                 f"{path}: lies turned in its file, and an EXIF orientation says how, which not every program follows.",
                 "Save it upright, without that tag.",
@@ -191,8 +193,12 @@ def _plain_mode(mode: str) -> str:
 
 
 def _is_min_white(image: Image.Image) -> bool:
+    return _tiff_tag(image, _TIFF_PHOTOMETRIC) == _MIN_IS_WHITE
+
+
+def _tiff_tag(image: Image.Image, tag: int) -> int | None:
     tags = getattr(image, "tag_v2", None)
-    return tags is not None and tags.get(_TIFF_PHOTOMETRIC) == _MIN_IS_WHITE
+    return None if tags is None else tags.get(tag)
 
 
 def _decode_deep_colour(path: Path) -> np.ndarray:
