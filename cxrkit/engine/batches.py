@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -19,7 +20,8 @@ class FilmBatches:
         self.films, self.positions, self.device = films, indices, device
         self.standardise = config.preprocess.standardise
         self.held: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
-        self.resident = fits(4 * config.preprocess.size**2 * (1 + len(films.channels)) * len(indices), device)
+        self.bytes_a_film = 4 * config.preprocess.size**2 * (1 + len(films.channels))
+        self.resident = fits(self.bytes_a_film * len(indices), device)
         if self.resident:
             self.images, self.targets = self._load(indices)
 
@@ -36,15 +38,16 @@ class FilmBatches:
             return Batch(self.images[chosen], self.targets[chosen])
         return Batch(*self._load([self.positions[int(index)] for index in chosen]))
 
-    def whole(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        """All of some films, kept for the next time where memory allows."""
+    def each(self, indices: list[int], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Some films of the store, a batch at a time; they stay on the device for the next time where they fit."""
         key = tuple(indices)
-        if key not in self.held:
-            loaded = self._load(indices)
-            if not self.resident:
-                return loaded
-            self.held[key] = loaded
-        return self.held[key]
+        if key not in self.held and fits(self.bytes_a_film * len(indices), self.device):
+            self.held[key] = self._load(indices)
+        if key in self.held:
+            yield from zip(*(part.split(batch_size) for part in self.held[key]), strict=True)
+            return
+        for start in range(0, len(indices), batch_size):
+            yield self._load(indices[start : start + batch_size])
 
 
 def fits(needed: int, device: torch.device) -> bool:
@@ -55,7 +58,23 @@ def fits(needed: int, device: torch.device) -> bool:
 def _free_memory(device: torch.device) -> float:
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
+    free = [found for found in (_available(), _left_of_container()) if found is not None]
+    return min(free, default=4e9)
+
+
+def _available() -> float | None:
+    """What Linux could give to a process, the page cache included."""
     try:
-        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (ValueError, OSError, AttributeError):
-        return 4e9
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, ValueError, StopIteration):
+        return None
+
+
+def _left_of_container(folder: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """What a container's limit leaves; None where there is no container or no limit (`max`)."""
+    try:
+        limit, used = (int((folder / name).read_text()) for name in ("memory.max", "memory.current"))
+    except (OSError, ValueError):
+        return None
+    return float(max(0, limit - used))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -28,20 +28,18 @@ from cxrkit.registry import Registry
 Part = Literal["test", "validation", "train"]
 
 
-def quick_scores(model: Model, images: Tensor, targets: Tensor, batch_size: int) -> QuickScores:
-    """Overlap scores of images `(N, 1, H, W)` against targets `(N, C, H, W)`, means over films."""
-    predicted = probabilities(model, images, batch_size).numpy()
-    truth = targets.cpu().numpy()
+def quick_scores(model: Model, batches: Iterable[tuple[Tensor, Tensor]]) -> QuickScores:
+    """Overlap scores of images `(N, 1, H, W)` against targets `(N, C, H, W)`, batch by batch; means over films."""
     structures = [index for index, name in enumerate(model.channels) if name != BACKGROUND]
-    return QuickScores(
-        dsc=_mean(soft_dice_pooled(p, t) for p, t in zip(predicted, truth, strict=True)),
-        iou=_mean(soft_iou_per_channel(p, t).mean() for p, t in zip(predicted, truth, strict=True)),
-        dice=_mean(dice(p[c] > 0.5, t[c] > 0.5) for p, t in zip(predicted, truth, strict=True) for c in structures),
-    )
-
-
-def _mean(values: object) -> float:
-    return float(np.mean(list(values)))  # type: ignore[call-overload]
+    found: list[tuple[float, float, float]] = []
+    for images, targets in batches:
+        predicted = probabilities(model, images, len(images)).numpy()
+        for p, t in zip(predicted, targets.cpu().numpy(), strict=True):
+            overlaps = [float(dice(p[c] > 0.5, t[c] > 0.5)) for c in structures]
+            iou = float(soft_iou_per_channel(p, t).mean())
+            found.append((float(soft_dice_pooled(p, t)), iou, float(np.mean(overlaps))))
+    dsc, iou, overlap = np.mean(found, axis=0)
+    return QuickScores(dsc=float(dsc), iou=float(iou), dice=float(overlap))
 
 
 def score_films(

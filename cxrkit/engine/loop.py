@@ -198,10 +198,10 @@ class TrainingLoop:
 
     def _validate(self) -> None:
         if self.fabric.is_global_zero:
-            images, targets = self.batches.whole(self.films.indices(self.judges))
             model = self._settled().eval()
             with self.fabric.autocast():
-                scores = quick_scores(model, images, targets, self.config.train.batch_size)
+                films = self.batches.each(self.films.indices(self.judges), self.config.train.batch_size)
+                scores = quick_scores(model, films)
             self._log(
                 {"step": self.step, "validation": scores.model_dump(), "on": "test" if self._paper else "validation"}
             )

@@ -5,7 +5,7 @@ outside, so that a mask cut off by the film's edge is outlined there too. For ev
 distance to the nearest pixel of the other is taken, both ways.
 
 Empty masks are never dropped from an average: two empty masks are 0 apart, and an empty and another one are as
-far apart as the film allows, its diagonal.
+far apart as two pixels can be: the diagonal of the arrays.
 """
 
 from __future__ import annotations

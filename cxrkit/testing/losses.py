@@ -74,15 +74,15 @@ def gradients_are_finite(subject: Subject) -> None:
 
 
 def better_predictions_do_not_cost_more(subject: Subject) -> None:
-    """The masks themselves as prediction cost no more than their opposite."""
+    """The masks themselves as prediction cost less than their opposite."""
     loss: Loss = subject.build().eval()
     targets = disc_targets(2, 4, _SIDE, _SIDE)
     logits = 20 * targets - 10
     with torch.no_grad():
         right, wrong = float(loss(logits, targets)), float(loss(-logits, targets))
     expect(
-        right <= wrong,
-        "a loss of the right prediction no higher than that of its opposite",
+        right < wrong,
+        "a lower loss of the right prediction than of its opposite",
         f"{right:.4g} for the right one, {wrong:.4g} for its opposite",
         "A loss is minimised: use one minus an overlap. Its arguments are (logits, targets).",
     )

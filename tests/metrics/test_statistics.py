@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cxrkit.errors import DataError
-from cxrkit.metrics.statistics import bootstrap_interval, compare, holm, smallest_p
+from cxrkit.metrics.statistics import Interval, bootstrap_interval, compare, holm, smallest_p
 
 SERIES = st.lists(st.floats(0, 1, allow_nan=False).map(lambda x: round(x, 3)), min_size=2, max_size=30)
 
@@ -83,7 +83,7 @@ def test_the_interval_holds_the_mean(values: list[float]) -> None:
 
 def test_too_few_or_unfit_values() -> None:
     assert bootstrap_interval([0.5]) is None
-    assert bootstrap_interval([0.5, 0.5]) is not None
+    assert bootstrap_interval([0.5, 0.5]) == Interval(0.5, 0.5)
     with pytest.raises(DataError):
         bootstrap_interval([0.5, float("inf")])
     with pytest.raises(DataError):
