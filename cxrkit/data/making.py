@@ -10,6 +10,7 @@ Layout of the HDF5 file, N films, K structures, side S:
 from __future__ import annotations
 
 import hashlib
+import inspect
 import io
 import json
 import time
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import cv2
 import h5py
 import numpy as np
 
@@ -32,7 +34,7 @@ from cxrkit.files import atomic_path
 from cxrkit.interfaces import Dataset, Entry
 
 #: Part of the key: raise it whenever preprocessing or the layout changes what a store holds.
-FORMAT = 1
+FORMAT = 2
 
 #: A half-written store that nobody has written to for this long was left by a killed process.
 _ABANDONED_SECONDS = 3600
@@ -53,6 +55,7 @@ class Recipe:
         entries: the films, each with the sizes and times of its files.
         structures: in channel order.
         preprocess: all but `standardise`, which happens after the store.
+        reader: what reads and resizes the films, see `reader_of`.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Recipe:
     entries: tuple[Entry, ...]
     structures: tuple[str, ...]
     preprocess: PreprocessConfig
+    reader: str = ""
 
     def to_json(self) -> str:
         """The recipe as text, the same for equal recipes.
@@ -79,6 +83,7 @@ class Recipe:
             ],
             "structures": self.structures,
             "preprocess": self.preprocess.model_dump(mode="json", exclude={"standardise"}),
+            "reader": self.reader,
         }
         return json.dumps(content, sort_keys=True, default=str)
 
@@ -91,6 +96,15 @@ def _file_state(file: Path) -> tuple[str, int, int]:
             f"{file}: can't be read: {error.strerror}.", "Put the file back, or leave its film out."
         ) from error
     return str(file), state.st_size, state.st_mtime_ns
+
+
+def reader_of(dataset: Dataset) -> str:
+    """OpenCV's version and a hash of the dataset's source file: who writes a dataset of their own changes it often."""
+    try:
+        source = Path(inspect.getsourcefile(type(dataset)) or "").read_bytes()
+    except (TypeError, OSError):
+        source = b""
+    return f"OpenCV {cv2.__version__}, {hashlib.sha256(source).hexdigest()}"
 
 
 def key_of(recipe_text: str) -> str:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from cxrkit.config import PreprocessConfig
-from cxrkit.data.making import FORMAT, ContentHash, Prepared, Progress, Recipe, key_of, write_store
+from cxrkit.data.making import FORMAT, ContentHash, Prepared, Progress, Recipe, key_of, reader_of, write_store
 from cxrkit.data.preprocess import Placement, to_input
 from cxrkit.data.samples import choose_structures, list_entries
 from cxrkit.errors import StorageError
@@ -156,7 +156,8 @@ def open_store(
     """
     entries = list_entries(dataset)
     root = str(dataset.root.resolve()) if dataset.root else ""
-    recipe = Recipe(name, root, dict(parameters), entries, choose_structures(dataset, structures), preprocess)
+    chosen = choose_structures(dataset, structures)
+    recipe = Recipe(name, root, dict(parameters), entries, chosen, preprocess, reader_of(dataset))
     path = store_path(recipe)
     store = _found(path, recipe)
     if store is None:

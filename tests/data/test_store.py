@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import os
 import resource
 import signal
@@ -372,3 +373,35 @@ def test_entries_without_files_are_keyed_by_the_parameters(chests: Callable[...,
     first = make(chests(entries=entries))
     assert make(chests(entries=entries)).path == first.path
     assert make(chests(entries=entries), parameters={"seed": 2}).path != first.path
+
+
+def test_a_dataset_whose_source_changed_makes_another_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = """
+        import numpy as np
+
+        from cxrkit import Dataset, Entry, Sample
+
+
+        class Own(Dataset):
+            structures = ("heart",)
+
+            def __init__(self):
+                super().__init__(None)
+
+            def entries(self):
+                return [Entry("a", "a", ())]
+
+            def read(self, entry):
+                mask = np.eye(40, dtype=bool)
+                return Sample("a", np.arange(1600, dtype=np.uint16).reshape(40, 40) // FACTOR, {"heart": mask}, None)
+    """
+    monkeypatch.syspath_prepend(tmp_path)
+    paths = []
+    for factor in (1, 2):
+        (tmp_path / "own_films.py").write_text(textwrap.dedent(source).replace("FACTOR", str(factor)))
+        sys.modules.pop("own_films", None)
+        importlib.invalidate_caches()
+        store = make(importlib.import_module("own_films").Own())
+        paths.append(store.path)
+        assert make(importlib.import_module("own_films").Own()).path == store.path
+    assert paths[0] != paths[1]
