@@ -180,7 +180,7 @@ def evaluate(
     evaluation, store = judging.evaluate_run(
         directory, registry(), part=part, checkpoint=checkpoint, data=data, device=device, observer=observer
     )
-    name = f"{evaluation.part}-{evaluation.weights}"
+    name = f"{evaluation.stem}-{evaluation.weights}"
     write_text(directory.evaluation / f"{name}.json", evaluation.model_dump_json(indent=1) + "\n")
     write_text(directory.evaluation / f"{name}.csv", evaluation.to_csv())
     segmenter = load(directory.weights(checkpoint), device=device)

@@ -69,22 +69,30 @@ class PreprocessConfig(_Part):
     standardise: bool = Field(True, description="zero mean and unit variance a film, instead of [0, 1]")
 
 
-def _validation(value: Any) -> Any:
-    """`"rest"`, a count, or a fraction; numbers may come as text from the command line."""
+def _size(value: Any) -> Any:
+    """A count or a fraction, which may come as text from the command line; `rest` stays."""
     if isinstance(value, str) and value != "rest":
         try:
             return float(value) if "." in value else int(value)
         except ValueError:
-            raise ValueError("give a count, a fraction between 0 and 1, or 'rest'") from None
+            raise ValueError("give a count, or a fraction between 0 and 1; for validation also 'rest'") from None
     return value
+
+
+def _training_size(value: Any) -> Any:
+    return None if value == "all" else value
 
 
 class SplitConfig(_Part):
     """Which films train, validate and test: a permutation by seed, grouped by patient (paper §3.1)."""
 
-    train_size: int | None = Field(None, ge=1, description="training films (null: all that aren't test films)")
-    test_size: int | float = Field(0.15, description="test films: a count, or a fraction of all; 38 is the paper's")
-    validation: Annotated[int | float | Literal["rest"], BeforeValidator(_validation)] = Field(
+    train_size: Annotated[int | None, BeforeValidator(_training_size)] = Field(
+        None, ge=1, description="training films (null, or all: all that aren't test films)"
+    )
+    test_size: Annotated[int | float, BeforeValidator(_size)] = Field(
+        0.15, description="test films: a count, or a fraction of all; 38 is the paper's"
+    )
+    validation: Annotated[int | float | Literal["rest"], BeforeValidator(_size)] = Field(
         0.1,
         description="films taken from the training part for validation: a count, a fraction, or 'rest' for those "
         "of the pool that don't train (then all train_size train)",
@@ -194,6 +202,10 @@ class RunConfig(_Part):
         return self
 
 
+#: What a dotted setting may begin with.
+SECTIONS = tuple(RunConfig.model_fields)
+
+
 def _named(items: Any) -> Any:
     """A list whose bare names have become components; anything else is left to pydantic's own refusal."""
     if not isinstance(items, list | tuple):
@@ -224,7 +236,7 @@ def make_config(*layers: Mapping[str, Any], overrides: Mapping[str, Any] | None 
         merged = merge(merged, layer)
     # Names first, so that `model.depth=3` finds the component that it belongs to.
     for path, value in sorted((overrides or {}).items(), key=lambda item: item[0].count(".")):
-        assign(merged, path, value, tuple(RunConfig.model_fields))
+        assign(merged, path, value, SECTIONS)
     try:
         return RunConfig.model_validate(merged)
     except ValidationError as error:

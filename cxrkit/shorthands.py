@@ -59,8 +59,6 @@ def apply_settings(config: dict[str, Any], values: Mapping[str, Any], settings: 
         value = values[key]
         if key == "model":
             assign(config, "model", value, settings)
-        elif key == "train_size":
-            assign(config, PATHS[key], None if value == "all" else value, settings)
         elif key in PATHS:
             assign(config, PATHS[key], value, settings)
         elif key == "loss" and isinstance(value, str):
@@ -72,6 +70,9 @@ def apply_settings(config: dict[str, Any], values: Mapping[str, Any], settings: 
             config["augment"] = with_mixup(config.get("augment") or [], value)
         else:
             assign(config, key, value, settings)
+    given = {PATHS.get(key, key) for key in values}
+    if "train.steps" in given and "train.epochs" not in given:
+        assign(config, "train.epochs", None, settings)  # a file's would overrule the steps that were asked for
 
 
 def choose_augments(written: Any, names: Sequence[str]) -> list[dict[str, Any]]:

@@ -74,8 +74,9 @@ def test_evaluation_of_other_parts_and_other_films(trained: cxrkit.api.TrainedRu
     assert len(train_part.films) == 24 - 5 - 3
     other = cxrkit.evaluate(trained.path, data=DataConfig(name="phantom", count=3, seed=9, size=64))
     assert len(other.films) == 3
-    assert re.fullmatch(r"phantom-[0-9a-f]{8}", other.part)
-    assert (trained.path / "evaluation" / f"{other.part}-best.csv").is_file()
+    assert other.part == "phantom"
+    assert re.fullmatch(r"phantom-[0-9a-f]{8}", other.stem)
+    assert (trained.path / "evaluation" / f"{other.stem}-best.csv").is_file()
     report = (trained.path / "report" / "table.md").read_text()
     last = cxrkit.evaluate(trained.path, checkpoint="last")
     assert (trained.path / "report" / "table.md").read_text() == report

@@ -32,7 +32,7 @@ from typing import Any
 import yaml
 
 from cxrkit.ablation.places import anchor_levels, anchor_settings, full_name
-from cxrkit.config import RunConfig, anchored, demo_settings, make_config, resolve
+from cxrkit.config import SECTIONS, RunConfig, anchored, demo_settings, make_config, resolve
 from cxrkit.errors import ConfigError, nearest
 from cxrkit.files import home_path, write_text
 from cxrkit.overrides import merge, read_yaml
@@ -171,7 +171,7 @@ class Plan:
             ConfigError, PluginError: they aren't accepted, or the budget isn't one of updates.
         """
         content = dict(self.base)
-        apply_settings(content, settings, tuple(RunConfig.model_fields))
+        apply_settings(content, settings, SECTIONS)
         config = anchored(resolve(make_config(content, {"seed": seed}), registry))
         if config.train.epochs is not None:
             raise ConfigError(
@@ -216,9 +216,7 @@ def make_plan(content: Mapping[str, Any], *, over: Mapping[str, Any] | None = No
         base = merge(base, {"data": data})
     elif data is not None:
         settings["data"] = data
-    if "train.steps" in map(full_name, settings):
-        settings.setdefault("train.epochs", None)  # a file's epochs would overrule the steps that were asked for
-    apply_settings(base, settings, tuple(RunConfig.model_fields))
+    apply_settings(base, settings, SECTIONS)
     base = anchor_settings(base, Path.cwd())
     if not base.get("data"):
         base = merge(demo_settings(), base)

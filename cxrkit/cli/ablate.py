@@ -67,7 +67,7 @@ def ablate(
         _option("--data", _FIXED, "As for cxrkit train.", metavar="PLACE|NAME", default="synthetic films"),
     ] = None,
     steps: Annotated[int | None, _option("--steps", _FIXED, "Updates of every run: the budget.")] = None,
-    test_size: Annotated[float | None, _option("--test-size", _FIXED, "Test films.", metavar="COUNT|FRACTION")] = None,
+    test_size: Annotated[str | None, _option("--test-size", _FIXED, "Test films.", metavar="COUNT|FRACTION")] = None,
     validation: Annotated[
         str | None, _option("--validation", _FIXED, "Validation films.", metavar="COUNT|FRACTION|rest")
     ] = None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cxrkit.data.sources import parse_source
 from cxrkit.errors import ConfigError
-from cxrkit.shorthands import PATHS, choose_augments, with_mixup
+from cxrkit.shorthands import apply_settings
 
 if TYPE_CHECKING:
     from cxrkit.config import DataConfig, RunConfig
@@ -75,26 +75,25 @@ def choose_settings(
         DataError: no dataset recognises the place that `data` names.
         ConfigError: a value isn't accepted, or flags contradict each other.
     """
-    from cxrkit.config import demo_settings, make_config
-    from cxrkit.overrides import parse_losses, parse_set, read_yaml
+    from cxrkit.config import SECTIONS, demo_settings, make_config
+    from cxrkit.overrides import merge, parse_set, read_yaml
     from cxrkit.presets import read_preset
 
+    if values.get("steps") is not None and values.get("epochs") is not None:
+        raise ConfigError("--steps and --epochs were both given.", "Give one: both say how long to train.")
     overrides = parse_set(assignments)
     written = read_yaml(file) if file is not None else {}
     demonstration = data is None and not _names_data(written, overrides)
-    chosen = read_preset(preset) if preset is not None else {}
-    layers: list[Mapping[str, Any]] = [demo_settings() if demonstration else {}, chosen, written]
-    flags = _nested(values)
-    if loss is not None:
-        flags["loss"] = parse_losses(loss)
+    chosen: dict[str, Any] = {}
+    for layer in (demo_settings() if demonstration else {}, read_preset(preset) if preset else {}, written):
+        chosen = merge(chosen, layer)
+    flags = {**values, "loss": loss, "augment": "+".join(augment) if augment else None, "mixup": mixup}
+    apply_settings(chosen, {name: value for name, value in flags.items() if value is not None}, SECTIONS)
     if data is not None:
-        flags["data"] = parse_source(data, datasets)
+        chosen = merge(chosen, {"data": parse_source(data, datasets)})
     if structures is not None:
-        flags["structures"] = _names(structures)
-    augments = _augments([layer["augment"] for layer in layers if "augment" in layer], augment, mixup)
-    if augments is not None:
-        flags["augment"] = augments
-    return Choices(make_config(*layers, flags, overrides=overrides), demonstration)
+        chosen["structures"] = _names(structures)
+    return Choices(make_config(chosen, overrides=overrides), demonstration)
 
 
 def parse_other_data(text: str, assignments: Sequence[str], datasets: Sequence[Component]) -> DataConfig:
@@ -118,23 +117,6 @@ def parse_other_data(text: str, assignments: Sequence[str], datasets: Sequence[C
     return DataConfig.model_validate(parse_source(text, datasets) | parameters)
 
 
-def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    if values.get("steps") is not None and values.get("epochs") is not None:
-        raise ConfigError("--steps and --epochs were both given.", "Give one: both say how long to train.")
-    flags: dict[str, Any] = {}
-    for name, value in values.items():
-        if value is not None:
-            *parts, key = PATHS[name].split(".")
-            place = flags
-            for part in parts:
-                place = place.setdefault(part, {})
-            place[key] = value
-    if values.get("steps") is not None:
-        # A file's epochs would overrule the steps that were asked for.
-        flags["train"]["epochs"] = None
-    return flags
-
-
 def _names_data(written: Mapping[str, Any], overrides: Mapping[str, Any]) -> bool:
     named = written.get("data")
     in_file = named is not None and (not isinstance(named, Mapping) or "name" in named or "root" in named)
@@ -146,13 +128,3 @@ def _names(text: str) -> list[str]:
     if not names:
         raise ConfigError("--structures names none.", "Write names with commas: --structures left_lung,right_lung.")
     return names
-
-
-def _augments(written: Sequence[Any], asked: Sequence[str] | None, mixup: float | None) -> list[dict[str, Any]] | None:
-    """The augments that flags ask for, mixup last as it must be; None where they ask for nothing."""
-    if not asked and mixup is None:
-        return None
-    items: Any = written[-1] if written else []
-    if asked:
-        items = choose_augments(items, asked)
-    return with_mixup(items, mixup) if mixup is not None else items

@@ -80,10 +80,11 @@ def train(
         int | None, _option("--size", _FILMS, "Side of the network's square input, pixels; the paper's is 512.")
     ] = None,
     train_size: Annotated[
-        int | None, _option("--train-size", _FILMS, "Training films; the paper's are 10, 20 and 209.")
+        str | None,
+        _option("--train-size", _FILMS, "Training films; the paper's are 10, 20 and 209.", metavar="COUNT|all"),
     ] = None,
     test_size: Annotated[
-        float | None,
+        str | None,
         _option(
             "--test-size",
             _FILMS,

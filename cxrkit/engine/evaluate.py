@@ -104,7 +104,12 @@ def evaluate_run(
             observer=observer,
         )
     evaluation = Evaluation(
-        part=name, weights=weights.stem, step=card.step, selected_on=_selected_on(weights, config), films=films
+        part=name,
+        data=None if data is None else store.content_hash[:8],
+        weights=weights.stem,
+        step=card.step,
+        selected_on=_selected_on(weights, config),
+        films=films,
     )
     return evaluation, store
 
@@ -119,8 +124,7 @@ def _films(
         other = config.model_copy(update={"data": data, "structures": structures})
         store = prepare_store(other, registry, observer)
         label = data.name if data.root is None else f"{data.name}-{Path(data.root).name}"
-        # Two folders can have one name.
-        return store, _unseen(run, registry, store, observer), f"{label}-{store.content_hash[:8]}"
+        return store, _unseen(run, registry, store, observer), label
     split = SplitConfig(file=run.split_file) if run.split_file.is_file() else config.split
     films = prepare_films(config.model_copy(update={"split": split}), registry, observer)
     check_fingerprint(run, films)

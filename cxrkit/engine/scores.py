@@ -79,7 +79,8 @@ class Evaluation(_Record):
     """Scores of every film of one part of a split.
 
     Attributes:
-        part: `test`, `validation` or `train`.
+        part: `test`, `validation` or `train`, or what other data is called.
+        data: of other data, the beginning of its fingerprint: two folders can have one name.
         weights: which weights were judged, and the step they are of.
         selected_on: where the choice of weights looked: `validation`, `test` (the paper's way: optimistic), or
             `nothing` (the last step).
@@ -87,10 +88,16 @@ class Evaluation(_Record):
     """
 
     part: str
+    data: str | None = None
     weights: str
     step: int
     selected_on: Literal["validation", "test", "nothing"]
     films: Annotated[tuple[FilmScores, ...], Field(min_length=1)]
+
+    @property
+    def stem(self) -> str:
+        """What its files' names begin with."""
+        return self.part if self.data is None else f"{self.part}-{self.data}"
 
     @property
     def structures(self) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ def write_report(run: RunDirectory, evaluation: Evaluation, panels: Sequence[Pan
     Raises:
         StorageError: the place can't be written to.
     """
-    others = [evaluation.part] if evaluation.part != "test" else []
+    others = [evaluation.stem] if evaluation.stem != "test" else []
     others += [evaluation.weights] if evaluation.weights != run.weights().stem else []
     suffix = "".join(f"-{name}" for name in others)
     curves, overlays = run.report / "curves.png", run.report / f"overlays{suffix}.png"

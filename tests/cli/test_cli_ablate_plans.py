@@ -244,7 +244,7 @@ def test_numbers_below_zero_are_numbers(cxrkit) -> None:
 
 def test_relative_films_are_found_again_from_elsewhere(cxrkit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "a.json").write_text(json.dumps({"train": ["a"], "validation": ["b"], "test": ["c"]}))
+    (tmp_path / "a.json").write_text(json.dumps({"train": ["a"], "validation": ["b"], "test": ["c"], "seed": 0}))
     outcome = cxrkit("ablate", *SMALL, "--set", "split.file=a.json", "--loss", "dice,bce", "--out", "x")
     assert outcome.code != 0, "the films of that split aren't there"
     (tmp_path / "elsewhere").mkdir()
