@@ -32,6 +32,7 @@ def test_a_heart_is_one_piece_without_holes_unless_all_is_kept(keep: bool, pixel
     film[10:30, 10:30] = 255
     film[16:22, 16:22] = 0
     film[46:56, 46:56] = 255
+    film[0, :] = 40  # of two values it would be taken for a mask
     card = NetworkCard(
         cxrkit="0",
         model=ComponentConfig(name="bright"),
