@@ -9,12 +9,11 @@ from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING
 
 from cxrkit.cli.console import say, stderr
+from cxrkit.engine.observer import Observer, Silent
 from cxrkit.processes import is_first_process
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
-
-    from cxrkit.engine.observer import Observer
 
 _SECONDS_BETWEEN = 2.0
 
@@ -27,25 +26,12 @@ def progress(*, quiet: bool = False) -> Iterator[Observer]:
     """
     with redirect_stdout(sys.stderr):
         if quiet or not is_first_process():
-            yield _Quiet()
+            yield Silent()
         elif sys.stderr.isatty():
             with _bars() as bars:
                 yield LiveProgress(bars)
         else:
             yield PlainProgress()
-
-
-class _Quiet:
-    """Shows nothing; as the engine's own, which importing would import torch."""
-
-    def stage(self, name: str, total: int) -> None:
-        """Ignore."""
-
-    def advance(self, done: int, note: str = "") -> None:
-        """Ignore."""
-
-    def say(self, message: str) -> None:
-        """Ignore."""
 
 
 class LiveProgress:
