@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -63,6 +65,15 @@ def _is_about_writing(error: OSError, temporary: Path) -> bool:
 def home_path(path: Path | str) -> Path:
     """A path with its `~` put in; that of a user who doesn't exist stays, where pathlib's own raises RuntimeError."""
     return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
+def csv_text(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table as CSV, with Unix line ends on every system."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(headings)
+    writer.writerows(rows)
+    return stream.getvalue()
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -5,7 +5,7 @@ one another. What the settings mean and which values they take is said in `cxrki
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,19 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         else:
             merged[key] = value
     return merged
+
+
+def differences(there: Any, here: Any, at: str = "") -> Iterator[str]:
+    """Where two nested settings differ, in the words of a message.
+
+    >>> list(differences({"train": {"steps": 4, "lr": 0.1}}, {"train": {"steps": 5, "lr": 0.1}}))
+    ['train.steps: 4 there, 5 here']
+    """
+    if isinstance(there, Mapping) and isinstance(here, Mapping):
+        for key in dict.fromkeys([*there, *here]):
+            yield from differences(there.get(key), here.get(key), f"{at}.{key}" if at else str(key))
+    elif there != here:
+        yield f"{at}: {there} there, {here} here"
 
 
 def assign(config: dict[str, Any], path: str, value: Any, settings: Sequence[str]) -> None:

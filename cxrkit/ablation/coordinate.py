@@ -68,13 +68,6 @@ class Listener(Protocol):
         """The present state."""
 
 
-class Deaf:
-    """A listener that does nothing."""
-
-    def update(self, progress: Progress) -> None:
-        """Ignore."""
-
-
 def run_plan(
     path: Path,
     runs: Sequence[PlannedRun],
@@ -98,7 +91,7 @@ def run_plan(
     Raises:
         TrainingInterruptedError: Ctrl-C; every run has saved its state.
     """
-    coordinator = _Coordinator(path, list(runs), launcher, launcher_name, score, listener or Deaf())
+    coordinator = _Coordinator(path, list(runs), launcher, launcher_name, score, listener)
     try:
         with stop_requests() as stop:
             while not coordinator.over():
@@ -155,7 +148,7 @@ class _Coordinator:
         launcher: Launcher,
         launcher_name: str,
         score: bool,
-        listener: Listener,
+        listener: Listener | None,
     ) -> None:
         self.path, self.runs, self.launcher, self.listener = path, runs, launcher, listener
         self.launcher_name, self.score = launcher_name, score
@@ -233,6 +226,8 @@ class _Coordinator:
 
     def tell(self) -> None:
         """Let the listener know the present state."""
+        if self.listener is None:
+            return
         rows = []
         for planned, state in zip(self.runs, self.states, strict=True):
             record = latest_reading(self.path / planned.folder) if state == "running" else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from cxrkit.ablation.places import full_name
 from cxrkit.ablation.plan import Plan, make_plan
 from cxrkit.errors import ConfigError
 from cxrkit.files import write_text
-from cxrkit.overrides import read_yaml
+from cxrkit.overrides import differences, read_yaml
 
 #: In the search's folder: what is searched, and how many trials were asked for.
 SEARCH_FILE = "search.yaml"
@@ -129,17 +129,9 @@ def check_same(space: Space, path: Path) -> None:
     if not (path / SEARCH_FILE).is_file():
         return
     before, _ = read_space(path)
-    if found := list(_differences(before.content(), space.content())):
+    if found := list(differences(before.content(), space.content())):
+        found = [difference.removeprefix("plan.").removeprefix("base.") for difference in found]
         raise ConfigError(
             f"{path} holds a search of something else: {'; '.join(found)}.",
             f"Go on with that one (--resume {path}), or choose another --out.",
         )
-
-
-def _differences(one: Any, other: Any, at: str = "") -> Iterator[str]:
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        for key in dict.fromkeys([*one, *other]):
-            name = at if key in ("plan", "base") and not at.count(".") else f"{at}.{key}".lstrip(".")
-            yield from _differences(one.get(key), other.get(key), name)
-    elif one != other:
-        yield f"{at}: {one} there, {other} here"

@@ -24,6 +24,7 @@ from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.scores import Evaluation
 from cxrkit.errors import ConfigError, CxrkitError, DataError
 from cxrkit.files import storage_error
+from cxrkit.overrides import differences
 
 PLAN_FILE = "ablation.yaml"
 
@@ -216,16 +217,8 @@ def check_folders(path: Path, runs: Sequence[PlannedRun]) -> None:
         except CxrkitError as error:
             raise ConfigError(f"{run.config_file}: {error.what}", "Remove that run's folder.") from error
         if there != planned.config:
-            differ = ", ".join(_differences(there.model_dump(mode="json"), planned.config.model_dump(mode="json")))
+            differ = ", ".join(differences(there.model_dump(mode="json"), planned.config.model_dump(mode="json")))
             raise ConfigError(
                 f"{run.path} was made with other settings than are asked for now ({differ}).",
                 "Use another --out, or remove that folder.",
             )
-
-
-def _differences(one: Any, other: Any, at: str = "") -> Iterator[str]:
-    if isinstance(one, dict) and isinstance(other, dict):
-        for key in dict.fromkeys([*one, *other]):
-            yield from _differences(one.get(key), other.get(key), f"{at}.{key}" if at else str(key))
-    elif one != other:
-        yield f"{at}: {one} there, {other} here"

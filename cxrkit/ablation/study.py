@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cxrkit.ablation.ranges import Space, read_space
 from cxrkit.engine.sampling import derive_seed
 from cxrkit.errors import ConfigError, DataError
-from cxrkit.files import storage_error, write_bytes
+from cxrkit.files import csv_text, storage_error, write_bytes
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -122,12 +120,10 @@ def ended_trials(path: Path) -> int:
 def trials_csv(trials: Sequence[FrozenTrial]) -> str:
     """A line a trial: its state, score (of a pruned one the last), settings and error."""
     keys = list(dict.fromkeys(key for trial in trials for key in trial.params))
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["trial", "state", "validation_dice", *keys, "error"])
+    rows: list[Sequence[object]] = []
     for trial in trials:
         last = max(trial.intermediate_values.values(), default=None)
         value = trial.value if trial.value is not None else last
         row = [trial.number, trial.state.name.lower(), "" if value is None else value]
-        writer.writerow([*row, *(trial.params.get(key, "") for key in keys), trial.user_attrs.get("error", "")])
-    return stream.getvalue()
+        rows.append([*row, *(trial.params.get(key, "") for key in keys), trial.user_attrs.get("error", "")])
+    return csv_text(["trial", "state", "validation_dice", *keys, "error"], rows)

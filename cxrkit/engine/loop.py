@@ -78,10 +78,11 @@ class TrainingLoop:
         epochs = config.train.epochs
         self.steps = epochs * self.sampler.steps_per_epoch if epochs else config.train.steps
         self.batches = FilmBatches(self.films, self.films.indices(train_ids), fabric.device, config)
-        wild = self.unlabelled
-        self.pseudo_labels = PseudoLabels(wild, self.steps, fabric.device, config) if wild is not None else None
+        self.pseudo_labels = (
+            None if self.unlabelled is None else PseudoLabels(self.unlabelled, self.steps, fabric.device, config)
+        )
         paper = config.train.protocol == "paper"
-        self.judges = self.films.split.test if paper else self.films.split.validation
+        self.watched_films = self.films.split.test if paper else self.films.split.validation
 
     def go(self, stop: threading.Event) -> None:
         """Train to the end, or until `stop` is set."""
@@ -106,7 +107,7 @@ class TrainingLoop:
                     }
                 )
             self.observer.advance(self.step, f"loss {value:.3f}")
-            if self.judges and (self.step % self.config.train.validate_every == 0 or self.step == self.steps):
+            if self.watched_films and (self.step % self.config.train.validate_every == 0 or self.step == self.steps):
                 self._validate()
             if self.step % self.config.train.checkpoint_every == 0 or self.step == self.steps:
                 self._save()
@@ -137,7 +138,9 @@ class TrainingLoop:
         batch = self.batches.take(self.sampler.indices(self.step, rank))
         if self.pseudo_labels is not None and self.step >= self.pseudo_labels.start:
             with self.fabric.autocast():
-                batch = self.pseudo_labels.join(batch, self._kept(), generator(seed, "unlabelled", self.step, rank))
+                batch = self.pseudo_labels.join(
+                    batch, self._kept_network(), generator(seed, "unlabelled", self.step, rank)
+                )
         batch = augment_batch(self.augments, batch, random)
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr(self.step)
@@ -190,7 +193,7 @@ class TrainingLoop:
     def _lr(self, step: int) -> float:
         return learning_rate(step, self.steps, self.config.train)
 
-    def _kept(self) -> Model:
+    def _kept_network(self) -> Model:
         """The network whose weights are kept: the averaged one where averaging is on."""
         kept = self.average.module if self.config.train.ema > 0 else self.network
         assert isinstance(kept, Model)
@@ -200,7 +203,7 @@ class TrainingLoop:
         if self.fabric.is_global_zero:
             model = self._settled().eval()
             with self.fabric.autocast():
-                films = self.batches.each(self.films.indices(self.judges), self.config.train.batch_size)
+                films = self.batches.each(self.films.indices(self.watched_films), self.config.train.batch_size)
                 scores = quick_scores(model, films)
             self._log(
                 {"step": self.step, "validation": scores.model_dump(), "on": "test" if self._paper else "validation"}
@@ -236,8 +239,8 @@ class TrainingLoop:
         Then it is a copy: the training goes on as if nobody had looked.
         """
         if not self.config.train.recompute_statistics:
-            return self._kept()
-        settled = deepcopy(self._kept())
+            return self._kept_network()
+        settled = deepcopy(self._kept_network())
         places = torch.arange(len(self.films.split.train)).split(self.config.train.batch_size)
         images = (pad_to_multiple(self.batches.take(p).images, self.network.size_multiple) for p in places)
         with self.fabric.autocast():

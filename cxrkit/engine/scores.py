@@ -11,14 +11,13 @@ Distances are measured at the network's resolution, in millimetres where the fil
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from cxrkit.files import csv_text
 from cxrkit.interfaces import BACKGROUND
 from cxrkit.metrics.cardiothoracic import cardiothoracic_ratio
 from cxrkit.metrics.overlap import dice, intersection_over_union, soft_dice_pooled, soft_iou_per_channel
@@ -108,6 +107,10 @@ class Evaluation(_Record):
         """One honest measure of a structure, float64 `(films,)`."""
         return np.array([getattr(film.structures[structure], measure) for film in self.films])
 
+    def missed(self, structure: str) -> int:
+        """Films on which the mask has no pixel in common with the true one, though one of both isn't empty."""
+        return int((self.values(structure, "dice") == 0).sum())
+
     def paper(self, measure: Literal["dsc", "iou"]) -> np.ndarray:
         """One of the paper's measures, float64 `(films,)`."""
         return np.array([getattr(film, measure) for film in self.films])
@@ -123,15 +126,14 @@ class Evaluation(_Record):
 
     def to_csv(self) -> str:
         """A line a film and structure; the paper's scores stand under the structure `all`."""
-        stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["id", "protocol", "structure", "dice", "iou", "hd95", "assd", "unit", "ctr", "true_ctr"])
+        rows: list[Sequence[object]] = []
         for film in self.films:
-            writer.writerow([film.id, "paper", "all", film.dsc, film.iou, "", "", "", "", ""])
+            rows.append([film.id, "paper", "all", film.dsc, film.iou, "", "", "", "", ""])
             for name, s in film.structures.items():
                 row = [film.id, "honest", name, s.dice, s.iou, s.hd95, s.assd, film.unit]
-                writer.writerow([*row, *(("" if c is None else c) for c in (film.ctr, film.true_ctr))])
-        return stream.getvalue()
+                rows.append([*row, *(("" if c is None else c) for c in (film.ctr, film.true_ctr))])
+        headings = ["id", "protocol", "structure", "dice", "iou", "hd95", "assd", "unit", "ctr", "true_ctr"]
+        return csv_text(headings, rows)
 
 
 def score_film(

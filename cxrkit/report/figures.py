@@ -1,7 +1,4 @@
-"""The figures of a report: curves of the training, and films with what is true and what was found.
-
-matplotlib is imported when a figure is drawn; its global state (pyplot, rcParams) is left alone.
-"""
+"""The figures of a report: curves of the training, and films with what is true and what was found."""
 
 from __future__ import annotations
 
@@ -13,6 +10,7 @@ import cv2
 import numpy as np
 
 from cxrkit.report.colours import RGB, structure_colours, structure_label
+from cxrkit.report.drawing import FAINT, INK, TRAIN, VALID, new_figure, style
 from cxrkit.report.overlay import draw_overlay, to_grey
 from cxrkit.report.panels import Panel
 
@@ -20,11 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DPI = 150
-_INK = "#222222"
-_FAINT = "#b8b8b8"
-_LOSS = "#7a7a7a"
-_TRAIN, _VALID_DICE, _VALID_DSC = "#D55E00", "#0072B2", "#56B4E9"
+_VALID_DSC = "#56B4E9"
 #: Films are enlarged to about this many pixels a side, so that outlines are smooth.
 _DRAWN_SIDE = 640
 
@@ -45,9 +39,10 @@ def draw_curves(records: Iterable[Mapping[str, Any]], *, title: str = "", best: 
     _draw_loss(loss, training)
     _draw_scores(scores, training, validation)
     for axes in (loss, scores):
-        _style(axes)
+        style(axes)
+        _make_steps(axes)
         if best is not None:
-            axes.axvline(best, color=_INK, linewidth=0.8, linestyle=(0, (2, 2)))
+            axes.axvline(best, color=INK, linewidth=0.8, linestyle=(0, (2, 2)))
     if best is not None:
         label = f"chosen, step {best}"
         late = bool(readings) and best > 0.5 * max(r["step"] for r in readings)
@@ -59,10 +54,10 @@ def draw_curves(records: Iterable[Mapping[str, Any]], *, title: str = "", best: 
             textcoords="offset points",
             ha="right" if late else "left",
             fontsize=8,
-            color=_INK,
+            color=INK,
         )
     if title:
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", color=_INK)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
     return figure
 
 
@@ -76,49 +71,33 @@ def draw_panels(panels: Sequence[Panel], *, title: str = "") -> Figure:
     for axes, panel in zip(grid, panels, strict=False):
         _draw_panel(axes, panel)
     for axes, heading in zip(grid[0], ("film", "truth", "prediction (truth dashed)"), strict=True):
-        axes.set_title(heading, fontsize=10, color=_INK, pad=6)
+        axes.set_title(heading, fontsize=10, color=INK, pad=6)
     for axes in grid.flat:
         axes.set_xticks([])
         axes.set_yticks([])
         axes.set_frame_on(False)
     _draw_legend(figure, colours)
     if title:
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", color=_INK)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
     return figure
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of so many inches."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06)
-    figure = Figure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _style(axes: Axes) -> None:
+def _make_steps(axes: Axes) -> None:
+    """A horizontal axis of whole steps."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_FAINT)
-    axes.tick_params(colors=_INK, labelsize=8, color=_FAINT)
-    axes.grid(axis="y", color="#e6e6e6", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.set_xlabel("step", fontsize=9, color=_INK)
+    axes.set_xlabel("step", fontsize=9, color=INK)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _draw_loss(axes: Axes, training: Sequence[Mapping[str, Any]]) -> None:
-    axes.set_title("training loss", loc="left", fontsize=10, color=_INK)
+    axes.set_title("training loss", loc="left", fontsize=10, color=INK)
     steps, values = [r["step"] for r in training], np.array([r["loss"] for r in training], dtype=float)
     if len(values) < 2:
-        axes.plot(steps, values, color=_LOSS, marker="o", markersize=3)
+        axes.plot(steps, values, color=FAINT, marker="o", markersize=3)
         return
-    axes.plot(steps, values, color=_FAINT, linewidth=0.9)
-    axes.plot(steps, smooth(values), color=_INK, linewidth=1.6)
+    axes.plot(steps, values, color=FAINT, linewidth=0.9)
+    axes.plot(steps, smooth(values), color=INK, linewidth=1.6)
     if values.min() > 0 and values.max() > 10 * values.min():
         _make_logarithmic(axes)
 
@@ -135,12 +114,12 @@ def _make_logarithmic(axes: Axes) -> None:
 
 def _draw_scores(axes: Axes, training: Sequence[Mapping[str, Any]], validation: Sequence[Mapping[str, Any]]) -> None:
     on = str(validation[-1].get("on", "validation")) if validation else "validation"
-    axes.set_title("scores, %", loc="left", fontsize=10, color=_INK)
+    axes.set_title("scores, %", loc="left", fontsize=10, color=INK)
     curves: list[tuple[str, str, list[int], list[float]]] = []
     if training:
         values = smooth(np.array([r["train_dsc"] for r in training], dtype=float))
-        curves.append(("training DSC", _TRAIN, [r["step"] for r in training], list(100 * values)))
-    for measure, label, colour in (("dsc", "DSC", _VALID_DSC), ("dice", "Dice", _VALID_DICE)):
+        curves.append(("training DSC", TRAIN, [r["step"] for r in training], list(100 * values)))
+    for measure, label, colour in (("dsc", "DSC", _VALID_DSC), ("dice", "Dice", VALID)):
         points = [(r["step"], 100 * r["validation"][measure]) for r in validation if measure in r["validation"]]
         if points:
             curves.append((f"{on} {label}", colour, [s for s, _ in points], [v for _, v in points]))
@@ -150,7 +129,7 @@ def _draw_scores(axes: Axes, training: Sequence[Mapping[str, Any]], validation: 
     if curves:
         lowest = min(min(values_) for _, _, _, values_ in curves)
         axes.set_ylim(max(0.0, lowest - 3), 100.5)
-        axes.legend(fontsize=8, labelcolor=_INK, loc="best", facecolor="white", edgecolor="none", framealpha=0.85)
+        axes.legend(fontsize=8, labelcolor=INK, loc="best", facecolor="white", edgecolor="none", framealpha=0.85)
 
 
 def smooth(values: np.ndarray) -> np.ndarray:
@@ -170,9 +149,9 @@ def _draw_panel(axes: Sequence[Axes], panel: Panel) -> None:
     axes[0].imshow(film, cmap="gray", vmin=0, vmax=255)
     axes[1].imshow(draw_overlay(film, truth, legend=False))
     axes[2].imshow(draw_overlay(film, found, truth=truth, legend=False))
-    axes[0].set_ylabel(panel.label, fontsize=10, fontweight="bold", color=_INK)
-    axes[0].set_xlabel(textwrap.shorten(panel.scores.id, 44, placeholder="…"), fontsize=8, color=_INK)
-    axes[2].set_xlabel(caption(panel), fontsize=8, color=_INK)
+    axes[0].set_ylabel(panel.label, fontsize=10, fontweight="bold", color=INK)
+    axes[0].set_xlabel(textwrap.shorten(panel.scores.id, 44, placeholder="…"), fontsize=8, color=INK)
+    axes[2].set_xlabel(caption(panel), fontsize=8, color=INK)
 
 
 def caption(panel: Panel) -> str:
@@ -211,5 +190,5 @@ def _draw_legend(figure: Figure, colours: Mapping[str, RGB]) -> None:
             ncols=min(5, len(handles)),
             frameon=False,
             fontsize=9,
-            labelcolor=_INK,
+            labelcolor=INK,
         )

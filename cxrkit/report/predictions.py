@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -21,7 +19,7 @@ from cxrkit.engine.observer import Observer
 from cxrkit.engine.predict import Segmentation, Segmenter
 from cxrkit.engine.weights import WeightsSource
 from cxrkit.errors import ConfigError, CxrkitError, DataError
-from cxrkit.files import write_bytes, write_text
+from cxrkit.files import csv_text, write_bytes, write_text
 from cxrkit.interfaces import STRUCTURE_NAME
 from cxrkit.metrics.cardiothoracic import CardiothoracicRatio
 from cxrkit.report.overlay import draw_overlay
@@ -246,16 +244,14 @@ def _write_png(path: Path, pixels: np.ndarray) -> None:
 
 def _csv(done: Sequence[PredictionRow | Failure], segmenter: Segmenter) -> str:
     """A line a film in the order of the work; failed ones have an error and nothing else."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
     areas = [f"{name}_pixels" for name in segmenter.structures]
-    writer.writerow(["film", "folder", "cardiothoracic_ratio", *areas, "warnings", "error", "weights"])
+    rows: list[Sequence[object]] = []
     weights = "" if segmenter.source is None else segmenter.source.name or segmenter.source.file
     for item in done:
         if isinstance(item, Failure):
-            writer.writerow([item.film, "", "", *([""] * len(areas)), "", item.what, weights])
+            rows.append([item.film, "", "", *([""] * len(areas)), "", item.what, weights])
             continue
         values: list[Any] = [item.areas[name] for name in segmenter.structures]
         ratio = "" if item.cardiothoracic_ratio is None else item.cardiothoracic_ratio
-        writer.writerow([item.film, item.folder, ratio, *values, "; ".join(item.warnings), "", weights])
-    return stream.getvalue()
+        rows.append([item.film, item.folder, ratio, *values, "; ".join(item.warnings), "", weights])
+    return csv_text(["film", "folder", "cardiothoracic_ratio", *areas, "warnings", "error", "weights"], rows)

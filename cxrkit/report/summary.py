@@ -30,11 +30,18 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class StructureRow:
-    """Honest scores of one structure: overlaps in [0, 1]; distances by unit, since films may differ in it."""
+    """Honest scores of one structure.
+
+    Attributes:
+        overlaps: in [0, 1], by measure.
+        distances: by measure and unit, since films may differ in it.
+        missed: films on which the mask has no pixel in common with the true one.
+    """
 
     structure: str
     overlaps: dict[str, Spread]
     distances: dict[tuple[str, str], Spread]
+    missed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +105,7 @@ def summarise(evaluation: Evaluation) -> Summary:
                 for measure in DISTANCES
                 for unit in units
             },
+            missed=evaluation.missed(name),
         )
         for name in evaluation.structures
     )

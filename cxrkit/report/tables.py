@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+#: How films count on which a structure was missed.
+MISSED_COUNT = "they count with a Dice of 0 and, where nothing was found, with the input's diagonal as distance"
+
+
 def headings(summary: Summary) -> list[str]:
     """Column headings of the honest protocol's table, with the units of the distances."""
     distances = [f"{heading} {unit}" for heading in DISTANCES.values() for unit in summary.units]
@@ -34,6 +38,8 @@ def notes(summary: Summary) -> list[str]:
         distances = summary.rows[0].distances
         counts = " and ".join(f"{distances['hd95', unit].films} films in {unit}" for unit in summary.units)
         lines.append(f"Distances: {counts}, since the pixel spacing of some isn't known.")
+    if missed := [f"{structure_label(row.structure)} on {row.missed}" for row in summary.rows if row.missed]:
+        lines.append(f"Missed altogether: {', '.join(missed)} of the films; {MISSED_COUNT}.")
     return lines
 
 

@@ -275,6 +275,16 @@ def test_the_papers_protocol_shows_both_selections(two: Fake) -> None:
     assert any("optimistic" in warning for warning in found.warnings)
 
 
+def test_missed_structures_have_a_column_where_there_are_any(two: Fake) -> None:
+    two.score("A", [0.9] * 8)
+    two.score("B", [0.9] * 8)
+    assert "missed" not in seeds_table(numbers(two)).headings
+    two.score("B", [0.9] * 7 + [0.0])
+    table = seeds_table(numbers(two))
+    assert [dict(zip(table.headings, row, strict=True))["missed"] for row in table.rows] == ["0", "1"]  # the heart
+    assert "no pixel in common with the true one" in table.caption
+
+
 def test_weights_that_were_not_chosen_alike_are_told(two: Fake) -> None:
     two.write("A", evaluation([film("a", 0.9)]))
     two.write("B", evaluation([film("a", 0.9)], "best", "validation"))

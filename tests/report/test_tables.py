@@ -57,6 +57,14 @@ def test_last_weights_are_said_to_be_chosen_by_nothing(evaluation) -> None:
     assert "nothing was chosen" in summarise(evaluation(selected_on="nothing")).selection
 
 
+def test_films_on_which_a_structure_was_missed_are_counted(evaluation) -> None:
+    assert "Missed" not in markdown_table(summarise(evaluation([0.9, 0.8, 0.7])))
+    missed = summarise(evaluation([0.9, 0.0, 0.0]))
+    assert missed.rows[0].missed == 2
+    assert "Missed altogether: heart on 2 of the films; they count with a Dice of 0" in markdown_table(missed)
+    assert "Missed altogether" in "\n".join(remarks(missed))
+
+
 def test_films_without_spacing_are_averaged_apart(evaluation) -> None:
     summary = summarise(evaluation([0.9, 0.8, 0.7], units=["mm", "px", "mm"]))
     heart = summary.rows[0].distances

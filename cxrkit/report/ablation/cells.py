@@ -11,6 +11,7 @@ import numpy as np
 
 from cxrkit.ablation.plan import Arm
 from cxrkit.ablation.results import RunResult
+from cxrkit.engine.scores import LUNGS
 from cxrkit.metrics.statistics import Interval, bootstrap_interval
 from cxrkit.report.ablation.measures import Measure, film_values, mean_of, sample_std
 
@@ -99,6 +100,12 @@ class ArmNumbers:
     def finished(self) -> int:
         """How many of its seeds have scores."""
         return sum(run.state == "finished" for run in self.runs)
+
+    @property
+    def missed(self) -> int:
+        """Structures, over all films and seeds, whose mask has no pixel in common with the true one."""
+        evaluations = [run.honest for run in self.runs if run.honest is not None]
+        return sum(found.missed(name) for found in evaluations for name in found.structures if name != LUNGS)
 
     @property
     def missing(self) -> tuple[RunResult, ...]:

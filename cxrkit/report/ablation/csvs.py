@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from cxrkit.engine.scores import Evaluation
+from cxrkit.files import csv_text
 from cxrkit.report.ablation.numbers import Numbers
 
 
@@ -23,7 +22,7 @@ def scores_csv(numbers: Numbers) -> str:
                 for film, value in arm.cells[measure.key].values.get(run.seed, {}).items():
                     shown = "" if value is None else value
                     rows.append([arm.label, *levels, run.seed, *weights, measure.protocol, film, measure.key, shown])
-    return _csv(["arm", *factors, "seed", "weights", "step", "protocol", "film", "measure", "value"], rows)
+    return csv_text(["arm", *factors, "seed", "weights", "step", "protocol", "film", "measure", "value"], rows)
 
 
 def runs_csv(numbers: Numbers) -> str:
@@ -46,7 +45,7 @@ def runs_csv(numbers: Numbers) -> str:
             rows.append([arm.label, *levels, run.seed, *about, *means, *lost])
     weights = ["weights", "step", "selected_on"]
     head = ["state", "seconds", "error", *weights, *(f"paper_{name}" for name in weights)]
-    return _csv(["arm", *factors, "seed", *head, *keys, *(f"{key}_lost" for key in losing)], rows)
+    return csv_text(["arm", *factors, "seed", *head, *keys, *(f"{key}_lost" for key in losing)], rows)
 
 
 def comparisons_csv(numbers: Numbers) -> str:
@@ -67,7 +66,7 @@ def comparisons_csv(numbers: Numbers) -> str:
         rows.append([*row, *seeds])
     numbers_of = ["items", "differing", "a_larger", "difference", "low", "high", "effect", "p", "p_holm"]
     numbers_of += ["seeds", "a_larger_seeds"]
-    return _csv(["measure", "a", "b", *numbers_of], rows)
+    return csv_text(["measure", "a", "b", *numbers_of], rows)
 
 
 def effects_csv(numbers: Numbers) -> str:
@@ -81,16 +80,8 @@ def effects_csv(numbers: Numbers) -> str:
         std = "" if p.std is None else p.std
         rows.append([*about, p.test.difference, std, p.test.effect, p.test.p, p.corrected])
     numbers_of = ["runs", "differing", "a_larger", "difference", "std", "effect", "p", "p_holm"]
-    return _csv(["measure", "factor", "a", "b", *numbers_of], rows)
+    return csv_text(["measure", "factor", "a", "b", *numbers_of], rows)
 
 
 def _weights(evaluation: Evaluation | None) -> list[object]:
     return ["", "", ""] if evaluation is None else [evaluation.weights, evaluation.step, evaluation.selected_on]
-
-
-def _csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(rows)
-    return stream.getvalue()

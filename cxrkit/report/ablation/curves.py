@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxrkit.report.ablation.cells import ArmNumbers
-from cxrkit.report.ablation.drawing import DISTINCT, INK, TRAIN, VALID, style, wrapped
-from cxrkit.report.figures import new_figure
+from cxrkit.report.drawing import DISTINCT, INK, TRAIN, VALID, new_figure, style, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,11 +11,10 @@ import numpy as np
 
 from cxrkit.report.ablation.cells import ArmNumbers
 from cxrkit.report.ablation.curves import draw_curves, draw_together, read_curves
-from cxrkit.report.ablation.drawing import INK, TRAIN, VALID, style, wrapped
 from cxrkit.report.ablation.effects import FactorEffects
 from cxrkit.report.ablation.measures import Measure
 from cxrkit.report.ablation.numbers import Numbers
-from cxrkit.report.figures import new_figure
+from cxrkit.report.drawing import INK, TRAIN, VALID, new_figure, style, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

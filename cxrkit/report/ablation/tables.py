@@ -12,6 +12,7 @@ from cxrkit.report.ablation.formats import Table
 from cxrkit.report.ablation.measures import Measure
 from cxrkit.report.ablation.numbers import Numbers
 from cxrkit.report.ablation.pairs import Comparison
+from cxrkit.report.tables import MISSED_COUNT
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -27,6 +28,10 @@ BOLD_SAID = "Bold: the best mean of the arms that can be ranked."
 CHOSEN_SAID = (
     "Runs with the paper's protocol: columns «chosen on test» are of the weights that the test films chose, all others "
     "of the last weights."
+)
+MISSED_SAID = (
+    "Missed: structures, over all films and seeds, whose mask has no pixel in common with the true one; "
+    f"{MISSED_COUNT}."
 )
 FILMS_SAID = (
     "Mean ± standard deviation over test films, and the mean's 95 % bootstrap interval. A film that several seeds "
@@ -75,8 +80,13 @@ def seeds_table(numbers: Numbers) -> Table:
         spread = "" if found.std is None else f" ± {measure.text(found.std)}"
         return f"{measure.text(found.mean)}{spread}" + (f" ({found.lost} lost)" if found.lost else "")
 
+    missed = any(arm.missed for arm in numbers.arms)
     rows = [
-        (arm.label, f"{arm.finished}/{len(arm.runs)}", *(cell(arm, measure) for measure in measures))
+        (
+            *(arm.label, f"{arm.finished}/{len(arm.runs)}"),
+            *(cell(arm, measure) for measure in measures),
+            *([str(arm.missed)] if missed else []),
+        )
         for arm in numbers.arms
     ]
     bold = frozenset(
@@ -88,7 +98,11 @@ def seeds_table(numbers: Numbers) -> Table:
     said = [SEEDS_SAID, *([BOLD_SAID] if bold else [])]
     if any(measure.key == "paper_dsc_honest_weights" for measure in measures):
         said.append(CHOSEN_SAID)
-    return Table(" ".join(said), ("arm", "seeds", *(measure.label for measure in measures)), tuple(rows), bold)
+    headings = ["arm", "seeds", *(measure.label for measure in measures)]
+    if missed:
+        said.append(MISSED_SAID)
+        headings.append("missed")
+    return Table(" ".join(said), tuple(headings), tuple(rows), bold)
 
 
 def _told_best(numbers: Numbers, measure: Measure) -> tuple[ArmNumbers, ...]:
