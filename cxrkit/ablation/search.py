@@ -109,7 +109,7 @@ def check_search(space: Space, path: Path, registry: Registry) -> None:
     import_optuna()
     if not space.ranges and not any(len(factor.levels) > 1 for factor in space.plan.factors):
         raise ConfigError("--search: nothing is searched.", "Give --range KEY=LOW..HIGH, or flags of several values.")
-    for planned in _ends(space, registry):
+    for planned in (*_ends(space, registry), *samples(space, registry)):
         config = planned.config
         if config.train.protocol != "honest":
             raise ConfigError("--search selects on validation films, never on test films.", "Leave --protocol out.")
@@ -213,7 +213,11 @@ class _Trials:
                 break
 
     def _start(self, trial: Trial, params: Mapping[str, Any], verb: str) -> None:
-        planned = self.work.planned(trial.number, params)
+        try:
+            planned = self.work.planned(trial.number, params)
+        except ConfigError as error:  # settings that are accepted alone and not together
+            self._fail(trial, str(error))
+            return
         check_folders(self.work.path, [planned])
         job = self.launcher.start(training_job(self.work.path, planned, score=False))
         self.active.append(_Active(trial, planned, job))
@@ -243,10 +247,12 @@ class _Trials:
                 self.study.tell(one.trial, state=optuna.trial.TrialState.PRUNED)
                 self._say(one.trial.number, "pruned", one.trial.params, score)
             else:
-                error = last_error(self.work.path / one.planned.log, status)
-                one.trial.set_user_attr("error", error)
-                self.study.tell(one.trial, state=optuna.trial.TrialState.FAIL)
-                self._say(one.trial.number, f"failed: {error}", one.trial.params, None)
+                self._fail(one.trial, last_error(self.work.path / one.planned.log, status))
+
+    def _fail(self, trial: Trial, error: str) -> None:
+        trial.set_user_attr("error", error)
+        self.study.tell(trial, state=import_optuna().trial.TrialState.FAIL)
+        self._say(trial.number, f"failed: {error}", trial.params, None)
 
     def _stop(self) -> None:
         for one in self.active:
