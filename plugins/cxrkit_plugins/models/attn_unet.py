@@ -173,8 +173,10 @@ def _norm(kind: Norm, momentum: float, channels: int) -> nn.Module:
 
 
 def _initialise(module: nn.Module) -> None:
-    """He-normal weights, zero biases."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight)
+    """Normal weights of variance 2/N, N the inputs that reach one output, as U-Net's: they differ in the gates alone."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        # The 2x2 up-convolution has stride 2: an output sees one pixel of each input channel.
+        taps = math.prod(module.kernel_size) if isinstance(module, nn.Conv2d) else 1
+        nn.init.normal_(module.weight, std=math.sqrt(2 / (module.in_channels * taps)))
         if module.bias is not None:
             nn.init.zeros_(module.bias)

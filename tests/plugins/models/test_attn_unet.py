@@ -9,6 +9,7 @@ from torch import nn
 
 from cxrkit import SideOutputs
 from cxrkit_plugins.models.attn_unet import AttentionUNet, CoarseGate, SameResolutionGate
+from cxrkit_plugins.models.unet import UNet
 
 CHANNELS = ("left_lung", "heart")
 
@@ -61,3 +62,20 @@ def test_deep_supervision_gives_coarser_logits_in_training_only() -> None:
 def test_without_deep_supervision_training_gives_logits() -> None:
     model = AttentionUNet(CHANNELS, base_channels=4, depth=2).train()
     assert isinstance(model(torch.rand(2, 1, 8, 8)), torch.Tensor)
+
+
+def test_it_differs_from_a_unet_in_the_gates_alone_also_at_its_start() -> None:
+    torch.manual_seed(0)
+    gated, plain = (network(("heart",), base_channels=16, depth=3) for network in (AttentionUNet, UNet))
+    without = [
+        weight for name, weight in gated.state_dict().items() if ".gate." not in name and name.endswith("weight")
+    ]
+    weights = [weight for name, weight in plain.state_dict().items() if name.endswith("weight")]
+    assert len(without) == len(weights)
+
+    def spreads(tensors: list[torch.Tensor]) -> list[tuple[tuple[int, ...], float]]:
+        return sorted((tuple(tensor.shape), float(tensor.std())) for tensor in tensors if tensor.ndim == 4)
+
+    for (shape, spread), (other_shape, other_spread) in zip(spreads(without), spreads(weights), strict=True):
+        assert shape == other_shape
+        assert spread == pytest.approx(other_spread, rel=0.35)  # the smallest have 16 weights
