@@ -173,7 +173,7 @@ def _norm(kind: Norm, momentum: float, channels: int) -> nn.Module:
 
 
 def _initialise(module: nn.Module) -> None:
-    """Normal weights of variance 2/N, N the inputs that reach one output, as U-Net's: they differ in the gates alone."""
+    """Normal weights of variance 2/N, N the inputs that reach one output, as in U-Net: only the gates differ."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         # The 2x2 up-convolution has stride 2: an output sees one pixel of each input channel.
         taps = math.prod(module.kernel_size) if isinstance(module, nn.Conv2d) else 1
