@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from cxrkit.api import TrainedRun, evaluate, load, predict, train
     from cxrkit.comparisons import ablate
     from cxrkit.config import RunConfig
+    from cxrkit.data.film import Film
+    from cxrkit.data.images import read_film, read_mask
     from cxrkit.engine.predict import Segmentation, Segmenter
     from cxrkit.errors import ConfigError, CxrkitError, DataError
     from cxrkit.hookspecs import hookimpl
@@ -45,6 +47,7 @@ _HOMES = {
     "DataError": "errors",
     "Dataset": "interfaces",
     "Entry": "interfaces",
+    "Film": "data.film",
     "Job": "interfaces",
     "Launcher": "interfaces",
     "Loss": "interfaces",
@@ -63,6 +66,8 @@ _HOMES = {
     "hookimpl": "hookspecs",
     "load": "api",
     "predict": "api",
+    "read_film": "data.images",
+    "read_mask": "data.images",
     "train": "api",
 }
 
@@ -74,6 +79,7 @@ __all__ = [
     "DataError",
     "Dataset",
     "Entry",
+    "Film",
     "Job",
     "Launcher",
     "Loss",
@@ -92,6 +98,8 @@ __all__ = [
     "hookimpl",
     "load",
     "predict",
+    "read_film",
+    "read_mask",
     "train",
 ]
 

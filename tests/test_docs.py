@@ -317,6 +317,7 @@ def test_the_python_page_runs_as_it_is(
     made = {path.name for path in (tmp_path / "runs").iterdir()}
     assert made == {"first", "from-file", "other-loss"}
     assert len(names["elsewhere"].films) == 2
+    assert [run.state for run in names["results"].runs] == ["finished"] * 4
     assert names["heart"].shape == (64, 64)
     assert (tmp_path / "predictions/new-film/heart.png").is_file()
     printed = capsys.readouterr().out

@@ -19,6 +19,7 @@ PUBLIC = [
     "DataError",
     "Dataset",
     "Entry",
+    "Film",
     "Job",
     "Launcher",
     "Loss",
@@ -37,6 +38,8 @@ PUBLIC = [
     "hookimpl",
     "load",
     "predict",
+    "read_film",
+    "read_mask",
     "train",
 ]
 

@@ -45,7 +45,8 @@ def film_pictures(numbers: Numbers) -> list[Picture]:
 
 
 def _small(run: RunResult) -> bytes | None:
-    image = cv2.imread(str(run.run.report / "overlays.png"))
+    file = run.run.report / "overlays.png"
+    image = cv2.imread(str(file)) if file.is_file() else None  # it warns on stderr of files that aren't there
     if image is None:
         return None
     scale = min(1.0, _WIDTH / image.shape[1])

@@ -9,8 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cxrkit import Batch
-from cxrkit.errors import ConfigError
+from cxrkit import Batch, ConfigError
 
 
 def uniform(low: float, high: float, *shape: int, generator: torch.Generator) -> Tensor:

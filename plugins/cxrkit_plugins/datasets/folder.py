@@ -10,9 +10,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from cxrkit import Dataset, Entry, Sample
-from cxrkit.data.images import FILM_SUFFIXES, read_film
-from cxrkit.errors import ConfigError, DataError, nearest
+from cxrkit import ConfigError, DataError, Dataset, Entry, Sample, read_film
+from cxrkit.data.images import FILM_SUFFIXES
+from cxrkit.errors import nearest
 from cxrkit_plugins.datasets.listing import (
     contents,
     inside,

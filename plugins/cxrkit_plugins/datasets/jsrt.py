@@ -21,10 +21,9 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from cxrkit import Dataset, Entry, Sample
-from cxrkit.data.images import FILM_SUFFIXES, read_film
+from cxrkit import ConfigError, DataError, Dataset, Entry, Sample, read_film
+from cxrkit.data.images import FILM_SUFFIXES
 from cxrkit.data.jsrt_img import SIDE, SPACING, WHITE
-from cxrkit.errors import ConfigError, DataError
 from cxrkit_plugins.datasets.folder import FolderDataset
 from cxrkit_plugins.datasets.listing import CHANNEL_ORDER, contents, read_masks, shown, size_of, structure_name
 

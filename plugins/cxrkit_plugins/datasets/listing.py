@@ -10,8 +10,8 @@ from pathlib import Path, PureWindowsPath
 
 import numpy as np
 
-from cxrkit.data.images import FILM_SUFFIXES, read_mask
-from cxrkit.errors import DataError
+from cxrkit import DataError, read_mask
+from cxrkit.data.images import FILM_SUFFIXES
 from cxrkit.interfaces import BACKGROUND
 
 #: Structures that come first, in this order; others follow by name.

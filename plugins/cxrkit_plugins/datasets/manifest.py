@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxrkit import Entry
-from cxrkit.errors import DataError
+from cxrkit import DataError, Entry
 from cxrkit_plugins.datasets.listing import inside, name_structures, shown, structure_name
 
 #: Columns with a meaning of their own; every other column is a structure.

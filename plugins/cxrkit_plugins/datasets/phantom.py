@@ -14,8 +14,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from cxrkit import Dataset, Entry, Sample
-from cxrkit.errors import ConfigError, DataError
+from cxrkit import ConfigError, DataError, Dataset, Entry, Sample
 from cxrkit_plugins.datasets.phantom_anatomy import draw_anatomy
 from cxrkit_plugins.datasets.phantom_attenuation import attenuation, masks
 from cxrkit_plugins.datasets.phantom_canvas import FILM_WIDTH, Canvas, draw_pose

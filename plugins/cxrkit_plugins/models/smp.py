@@ -8,9 +8,9 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from cxrkit import Model
+from cxrkit import ConfigError, Model
 from cxrkit.compat import import_torchvision
-from cxrkit.errors import ConfigError, StorageError, nearest
+from cxrkit.errors import StorageError, nearest
 
 import_torchvision()  # before the two below, which import it themselves
 
