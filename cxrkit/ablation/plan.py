@@ -31,7 +31,9 @@ from typing import Any
 
 import yaml
 
+from cxrkit.ablation.naming import file_name, label_of, plan_name, said
 from cxrkit.ablation.places import anchor_levels, anchor_settings, full_name
+from cxrkit.ablation.sharing import chosen_lists, shared_parameters, with_shared
 from cxrkit.config import SECTIONS, RunConfig, anchored, demo_settings, make_config, resolve
 from cxrkit.errors import ConfigError, nearest
 from cxrkit.files import home_path, write_text
@@ -40,7 +42,6 @@ from cxrkit.registry import Registry
 from cxrkit.shorthands import apply_settings, is_shorthand
 
 _KEYS = ("name", "config", "base", "factors", "exclude", "seeds")
-_SHOWN_ALONE = ("model", "loss", "network")
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,14 @@ class Arm:
     @property
     def label(self) -> str:
         """What tables call it: `unet · dice · mixup 0.2`."""
-        parts = [_said(name, level, " ") for name, level in self.levels.items()]
+        parts = [said(name, level, " ") for name, level in self.levels.items()]
         return " · ".join(parts) or "baseline"
 
     @property
     def slug(self) -> str:
         """The name of its folder, unique within its plan."""
-        parts = [_said(name.rpartition(".")[2].replace("_", "-"), level, "-") for name, level in self.levels.items()]
-        return "_".join(_file_name(part) for part in parts) or "baseline"
+        parts = [said(name.rpartition(".")[2].replace("_", "-"), level, "-") for name, level in self.levels.items()]
+        return "_".join(file_name(part) for part in parts) or "baseline"
 
 
 @dataclass(frozen=True)
@@ -216,14 +217,15 @@ def make_plan(content: Mapping[str, Any], *, over: Mapping[str, Any] | None = No
         base = merge(base, {"data": data})
     elif data is not None:
         settings["data"] = data
+    factors = tuple(_factor(str(name), levels) for name, levels in (content.get("factors") or {}).items())
+    factors, settings = _share(factors, own, settings)
     apply_settings(base, settings, SECTIONS)
     base = anchor_settings(base, Path.cwd())
     if not base.get("data"):
         base = merge(demo_settings(), base)
-    factors = tuple(_factor(str(name), levels) for name, levels in (content.get("factors") or {}).items())
     _check_apart(factors)
     exclude = tuple(_rule(rule, factors) for rule in content.get("exclude") or [])
-    return Plan(_plan_name(content), base, factors, exclude, parse_seeds(content.get("seeds", 1)))
+    return Plan(plan_name(content), base, factors, exclude, parse_seeds(content.get("seeds", 1)))
 
 
 def read_plan(path: Path, over: Mapping[str, Any] | None = None) -> Plan:
@@ -307,11 +309,21 @@ def _check_shape(content: Mapping[str, Any]) -> None:
         raise ConfigError("exclude: is no list of `{factor: level}`.", "Write - {model: unet, loss: dice}.")
 
 
-def _plan_name(content: Mapping[str, Any]) -> str:
-    name = str(content.get("name") or "ablation")
-    if not re.fullmatch(r"\w[\w.-]*", name):
-        raise ConfigError(f"name: {name!r} can't be a folder's name.", "Use letters, digits, '-', '_' and '.'.")
-    return name
+def _share(
+    factors: Sequence[Factor], base: Mapping[str, Any], flags: Mapping[str, Any]
+) -> tuple[tuple[Factor, ...], dict[str, Any]]:
+    """Hand parameters of components that factors choose to their levels; returns the flags that are left for all."""
+    parameters = shared_parameters(base, flags)
+    varied = [full_name(key) for factor in factors for level in factor.levels for key in level.settings]
+    made, left = [], dict(flags)
+    for factor in factors:
+        settings = [level.settings for level in factor.levels]
+        shared = with_shared(factor.name, settings, parameters, varied)
+        levels = tuple(Level(level.label, new) for level, new in zip(factor.levels, shared, strict=True))
+        made.append(Factor(factor.name, levels))
+        chosen = chosen_lists(settings)
+        left = {key: value for key, value in left.items() if "." not in key or key.partition(".")[0] not in chosen}
+    return tuple(made), left
 
 
 def _check_apart(factors: Sequence[Factor]) -> None:
@@ -334,7 +346,7 @@ def _factor(name: str, levels: Any) -> Factor:
                 "Give a shorthand (model, loss, mixup, train_size, ...) or a dotted setting, or name each level "
                 "and what it sets: {label: {setting: value}}.",
             )
-        made = [Level(_label(value, name), {name: value}) for value in levels]
+        made = [Level(label_of(value, name), {name: value}) for value in levels]
     else:
         for label, settings in levels.items():
             if not isinstance(settings, Mapping):
@@ -342,7 +354,7 @@ def _factor(name: str, levels: Any) -> Factor:
                     f"{name}: the level '{label}' sets nothing ({settings!r}).", "Write {setting: value}."
                 )
         made = [
-            Level(_label(label) if isinstance(label, float) else str(label), dict(settings))
+            Level(label_of(label) if isinstance(label, float) else str(label), dict(settings))
             for label, settings in levels.items()
         ]
     if any("seed" in level.settings for level in made):
@@ -357,30 +369,10 @@ def _rule(rule: Mapping[Any, Any], factors: Sequence[Factor]) -> dict[str, str]:
     known = {factor.name: [level.label for level in factor.levels] for factor in factors}
     made: dict[str, str] = {}
     for name, value in rule.items():
-        label = _label(value)
+        label = label_of(value)
         if name not in known or label not in known[name]:
             what = f"the factor '{name}'" if name not in known else f"the level '{label}' of {name}"
             there = known.get(name, known)
             raise ConfigError(f"exclude: there isn't {what}.", f"There are: {', '.join(there) or 'none'}.")
         made[name] = label
     return made
-
-
-def _label(value: Any, name: str = "") -> str:
-    if value is None:
-        return "all" if full_name(name) == "split.train_size" else "none"
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, list | tuple | Mapping):
-        return yaml.safe_dump(value, default_flow_style=True, width=1000).strip()
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _said(name: str, level: str, between: str) -> str:
-    """A level with its factor's name, where it doesn't say enough alone."""
-    told = name in _SHOWN_ALONE or not re.fullmatch(r"[\d.e+-]+|all|rest|none|true|false|null", level)
-    return level if told else f"{name}{between}{level}"
-
-
-def _file_name(text: str) -> str:
-    return re.sub(r"(?:[^\w.+=-]|_)+", "-", text).strip("-.") or "level"

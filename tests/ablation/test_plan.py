@@ -225,3 +225,44 @@ def test_levels_may_be_named_in_any_alphabet() -> None:
     factors = {"сеть": {"малая": {"model.base_channels": 8}, "groß": {"model.base_channels": 16}}}
     arms = make_plan({"base": BASE, "factors": factors}).arms()
     assert [arm.slug for arm in arms] == ["малая", "groß"]
+
+
+def test_parameters_of_a_component_that_a_factor_chooses_hold_for_all_its_levels() -> None:
+    content = {"factors": {"model": ["unet", "attn-unet"]}}
+    for plan in (
+        make_plan(content, over={"model.base_channels": 4}),
+        make_plan({"base": {"model": {"base_channels": 4}}, **content}),
+    ):
+        again = make_plan(plan.content())
+        for runs in (plan.runs(registry()), again.runs(registry())):
+            assert [run.config.model.name for run in runs] == ["unet", "attn-unet"]
+            assert [run.config.model.params["base_channels"] for run in runs] == [4, 4]
+
+
+def test_a_level_and_a_factor_win_over_what_is_set_for_all() -> None:
+    levels = {"wide": {"model": "unet", "model.base_channels": 8}, "other": {"model": "attn-unet"}}
+    plan = make_plan({"factors": {"network": levels}}, over={"model.depth": 3})
+    assert [run.config.model.params["depth"] for run in plan.runs(registry())] == [3, 3]
+    plan = make_plan({"factors": {"model": ["unet", "attn-unet"], "model.depth": [2, 3]}}, over={"model.depth": 4})
+    assert [run.config.model.params["depth"] for run in plan.runs(registry())] == [2, 3, 2, 3]
+
+
+def test_a_parameter_that_a_chosen_component_lacks_is_told() -> None:
+    plan = make_plan({"factors": {"model": ["unet", "attn-bcdu"]}}, over={"model.lstm_filters": 8})
+    with pytest.raises(ConfigError, match=r"^unet: .*lstm_filters"):
+        plan.runs(registry())
+
+
+def test_parameters_of_a_named_loss_or_augment_go_to_the_levels_that_have_it() -> None:
+    plan = make_plan(
+        {"factors": {"loss": ["dice", "dice+focal-tversky"]}}, over={"loss.focal-tversky.inverse_gamma": 0.5}
+    )
+    one, both = (run.config.loss for run in plan.runs(registry()))
+    assert "inverse_gamma" not in one[0].params
+    assert both[1].params["inverse_gamma"] == 0.5
+    plan = make_plan({"factors": {"augment": ["none", "geometric"]}}, over={"augment.geometric.rotation": 3})
+    none, geometric = (run.config.augment for run in plan.runs(registry()))
+    assert none == []
+    assert geometric[0].params["rotation"] == 3
+    with pytest.raises(ConfigError, match="no level of loss has bce"):
+        make_plan({"factors": {"loss": ["dice", "tversky"]}}, over={"loss.bce.weight": 0.5})

@@ -1,0 +1,48 @@
+"""What plans, levels, arms and their folders are called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from cxrkit.ablation.places import full_name
+from cxrkit.errors import ConfigError
+
+_SHOWN_ALONE = ("model", "loss", "network")
+
+
+def plan_name(content: Mapping[str, Any]) -> str:
+    """The name in a plan's content.
+
+    Raises:
+        ConfigError: it can't be a folder's.
+    """
+    name = str(content.get("name") or "ablation")
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise ConfigError(f"name: {name!r} can't be a folder's name.", "Use letters, digits, '-', '_' and '.'.")
+    return name
+
+
+def label_of(value: Any, name: str = "") -> str:
+    """What a value is called as a level of the factor of that name."""
+    if value is None:
+        return "all" if full_name(name) == "split.train_size" else "none"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple | Mapping):
+        return yaml.safe_dump(value, default_flow_style=True, width=1000).strip()
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def said(name: str, level: str, between: str) -> str:
+    """A level with its factor's name, where it doesn't say enough alone."""
+    told = name in _SHOWN_ALONE or not re.fullmatch(r"[\d.e+-]+|all|rest|none|true|false|null", level)
+    return level if told else f"{name}{between}{level}"
+
+
+def file_name(text: str) -> str:
+    """A text as part of a folder's name."""
+    return re.sub(r"(?:[^\w.+=-]|_)+", "-", text).strip("-.") or "level"
