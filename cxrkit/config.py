@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from cxrkit import overrides
 from cxrkit.errors import ConfigError, nearest
 from cxrkit.files import home_path, write_text
 from cxrkit.overrides import assign, merge, parse_losses
@@ -306,8 +306,7 @@ def anchored(config: RunConfig) -> RunConfig:
 
 def to_yaml(config: RunConfig) -> str:
     """The configuration as YAML that `read_yaml` and `make_config` read back to an equal one."""
-    text: str = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    return text
+    return overrides.to_yaml(config.model_dump(mode="json"))
 
 
 def save_config(config: RunConfig, path: Path) -> None:

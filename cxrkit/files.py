@@ -6,6 +6,7 @@ import csv
 import errno
 import io
 import os
+import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -50,6 +51,11 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a file has the name of one that a killed `atomic_path` left behind."""
+    return re.fullmatch(r"\..*-[0-9a-f]{16}(\.\w+)?", path.name) is not None
 
 
 def _is_about_writing(error: OSError, temporary: Path) -> bool:

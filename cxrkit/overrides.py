@@ -35,10 +35,15 @@ class _UniqueKeys(yaml.SafeLoader):
         return node
 
 
+class _Dumper(yaml.SafeDumper):
+    """Puts text that our loader would take for a number into quotes."""
+
+
 # YAML 1.1 takes 1e-3 for text; we read it as the number that everybody means.
-_UniqueKeys.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+$"), list("+-.0123456789")
-)
+for _side in (_UniqueKeys, _Dumper):
+    _side.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+$"), list("+-.0123456789")
+    )
 
 
 def read_value(text: str) -> Any:
@@ -48,6 +53,12 @@ def read_value(text: str) -> Any:
         yaml.YAMLError: it can't be read.
     """
     return yaml.load(text, Loader=_UniqueKeys)
+
+
+def to_yaml(content: Mapping[str, Any]) -> str:
+    """Plain values as YAML that `read_yaml` reads back to equal ones."""
+    text: str = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return text
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -99,13 +110,16 @@ def parse_losses(text: str) -> list[dict[str, Any]]:
     """
     terms: list[dict[str, Any]] = []
     number = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
-    for term in re.split(r"(?<!\d[eE])\+", text):  # not that of 2e+1
-        match = re.fullmatch(rf"\s*(?:({number})\s*\*\s*)?([\w-]+)\s*", term)
+    rest: str | None = text
+    while rest is not None:
+        # From the left, for a plus sign may be that of 2e+1.
+        match = re.fullmatch(rf"\s*(?:({number})\s*\*\s*)?([\w-]+)\s*(?:\+(.*))?", rest, re.DOTALL)
         if match is None:
             raise ConfigError(
                 f"--loss {text!r} is not a sum of losses.", "Write a name, or a sum such as 'dice + 0.5*bce'."
             )
-        terms.append({"name": match[2]} | ({"weight": float(match[1])} if match[1] else {}))
+        weight, name, rest = match.groups()
+        terms.append({"name": name} | ({"weight": float(weight)} if weight else {}))
     return terms
 
 

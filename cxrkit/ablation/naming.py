@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,7 @@ import yaml
 from cxrkit.ablation.places import full_name
 from cxrkit.errors import ConfigError
 
+_LONGEST = 160  # bytes of a folder's name; most disks take 255, and logs' names are longer
 _SHOWN_ALONE = ("model", "loss", "network")
 
 
@@ -31,7 +33,8 @@ def label_of(value: Any, name: str = "") -> str:
     if value is None:
         return "all" if full_name(name) == "split.train_size" else "none"
     if isinstance(value, float):
-        return f"{value:g}"
+        short = f"{value:g}"
+        return short if float(short) == value else f"{value:.10g}"
     if isinstance(value, list | tuple | Mapping):
         return yaml.safe_dump(value, default_flow_style=True, width=1000).strip()
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -46,3 +49,11 @@ def said(name: str, level: str, between: str) -> str:
 def file_name(text: str) -> str:
     """A text as part of a folder's name."""
     return re.sub(r"(?:[^\w.+=-]|_)+", "-", text).strip("-.") or "level"
+
+
+def short_enough(name: str) -> str:
+    """A folder's name that every disk takes: the end of a long one gives way to a hash of the whole."""
+    content = name.encode("utf-8")
+    if len(content) <= _LONGEST:
+        return name
+    return f"{content[:_LONGEST].decode('utf-8', errors='ignore')}-{hashlib.sha256(content).hexdigest()[:8]}"

@@ -29,15 +29,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from cxrkit.ablation.naming import file_name, label_of, plan_name, said
+from cxrkit.ablation.naming import file_name, label_of, plan_name, said, short_enough
 from cxrkit.ablation.places import anchor_levels, anchor_settings, full_name
 from cxrkit.ablation.sharing import chosen_lists, shared_parameters, with_shared
 from cxrkit.config import SECTIONS, RunConfig, anchored, demo_settings, make_config, resolve
 from cxrkit.errors import ConfigError, nearest
 from cxrkit.files import home_path, write_text
-from cxrkit.overrides import merge, read_yaml
+from cxrkit.overrides import merge, read_yaml, to_yaml
 from cxrkit.registry import Registry
 from cxrkit.shorthands import apply_settings, is_shorthand
 
@@ -85,7 +83,7 @@ class Arm:
     def slug(self) -> str:
         """The name of its folder, unique within its plan."""
         parts = [said(name.rpartition(".")[2].replace("_", "-"), level, "-") for name, level in self.levels.items()]
-        return "_".join(file_name(part) for part in parts) or "baseline"
+        return short_enough("_".join(file_name(part) for part in parts) or "baseline")
 
 
 @dataclass(frozen=True)
@@ -218,6 +216,7 @@ def make_plan(content: Mapping[str, Any], *, over: Mapping[str, Any] | None = No
     elif data is not None:
         settings["data"] = data
     factors = tuple(_factor(str(name), levels) for name, levels in (content.get("factors") or {}).items())
+    _check_fixed(factors, settings)
     factors, settings = _share(factors, own, settings)
     apply_settings(base, settings, SECTIONS)
     base = anchor_settings(base, Path.cwd())
@@ -279,7 +278,7 @@ def read_shared(path: Path, beside: Path | None = None) -> dict[str, Any]:
 
 def save_plan(plan: Plan, path: Path) -> None:
     """Write a plan as YAML that needs no other file, atomically."""
-    write_text(path, yaml.safe_dump(plan.content(), sort_keys=False, allow_unicode=True))
+    write_text(path, to_yaml(plan.content()))
 
 
 def parse_seeds(value: Any) -> tuple[int, ...]:
@@ -326,6 +325,14 @@ def _share(
     return tuple(made), left
 
 
+def _check_fixed(factors: Sequence[Factor], flags: Mapping[str, Any]) -> None:
+    """Refuse a flag that sets for all runs what a factor sets: one of both would be ignored."""
+    owners = {full_name(key): factor.name for factor in factors for level in factor.levels for key in level.settings}
+    for key in flags:
+        if (factor := owners.get(full_name(key))) is not None:
+            raise ConfigError(f"{key} is set for all runs, but the factor {factor} sets it.", "Leave one of them out.")
+
+
 def _check_apart(factors: Sequence[Factor]) -> None:
     """Refuse two factors of one setting, of which only the later would count."""
     owners: dict[str, str] = {}
@@ -354,7 +361,7 @@ def _factor(name: str, levels: Any) -> Factor:
                     f"{name}: the level '{label}' sets nothing ({settings!r}).", "Write {setting: value}."
                 )
         made = [
-            Level(label_of(label) if isinstance(label, float) else str(label), dict(settings))
+            Level(label_of(label) if isinstance(label, float | bool) else str(label), dict(settings))
             for label, settings in levels.items()
         ]
     if any("seed" in level.settings for level in made):

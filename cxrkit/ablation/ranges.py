@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from cxrkit.ablation.places import full_name
 from cxrkit.ablation.plan import Plan, make_plan
 from cxrkit.errors import ConfigError
 from cxrkit.files import write_text
-from cxrkit.overrides import differences, read_yaml
+from cxrkit.overrides import differences, read_yaml, to_yaml
 
 #: In the search's folder: what is searched, and how many trials were asked for.
 SEARCH_FILE = "search.yaml"
@@ -64,8 +62,7 @@ class Space:
 
     def content(self) -> dict[str, Any]:
         """As plain values."""
-        plan = replace(self.plan, seeds=self.plan.seeds[:1])
-        return {"plan": plan.content(), "ranges": [str(span) for span in self.ranges]}
+        return {"plan": self.plan.content(), "ranges": [str(span) for span in self.ranges]}
 
 
 def _keys(levels: Sequence[Any]) -> list[str]:
@@ -100,7 +97,7 @@ def parse_range(text: str) -> Range:
 def save_space(space: Space, trials: int, path: Path) -> None:
     """Record what is searched in the search's folder, atomically."""
     content = {**space.content(), "trials": trials}
-    write_text(path / SEARCH_FILE, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    write_text(path / SEARCH_FILE, to_yaml(content))
 
 
 def read_space(path: Path) -> tuple[Space, int]:

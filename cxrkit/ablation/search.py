@@ -93,6 +93,7 @@ def search(
         TrainingError: no trial came to an end. TrainingInterruptedError: Ctrl-C; the same call goes on.
     """
     check_search(space, path, registry)
+    check_trials(trials)
     save_space(space, trials, path)
     work = _Search(space, path, registry)
     study = open_study(space, path)
@@ -109,6 +110,11 @@ def check_search(space: Space, path: Path, registry: Registry) -> None:
     import_optuna()
     if not space.ranges and not any(len(factor.levels) > 1 for factor in space.plan.factors):
         raise ConfigError("--search: nothing is searched.", "Give --range KEY=LOW..HIGH, or flags of several values.")
+    if len(seeds := space.plan.seeds) > 1:
+        raise ConfigError(
+            f"--search: each trial has one seed, and there are {len(seeds)} ({', '.join(map(str, seeds))}).",
+            "Say --seeds 1; the best one's spread over seeds: cxrkit ablate --config BEST.yaml --seeds 3.",
+        )
     for planned in (*_ends(space, registry), *samples(space, registry)):
         config = planned.config
         if config.train.protocol != "honest":
@@ -118,6 +124,16 @@ def check_search(space: Space, path: Path, registry: Registry) -> None:
     if (path / PLAN_FILE).is_file():
         raise ConfigError(f"{path}: is the folder of an ablation.", "Choose another --out.")
     check_same(space, path)
+
+
+def check_trials(trials: int) -> None:
+    """Refuse a number of trials that tries nothing.
+
+    Raises:
+        ConfigError: it is below 1.
+    """
+    if trials < 1:
+        raise ConfigError(f"--search {trials}: tries nothing.", "Say how many trials there shall be: --search 20.")
 
 
 def samples(space: Space, registry: Registry) -> tuple[PlannedRun, ...]:
@@ -182,7 +198,7 @@ class _Trials:
     active: list[_Active] = field(default_factory=list)
 
     def go(self) -> None:
-        waiting = [t for t in self.study.get_trials(deepcopy=False) if not t.state.is_finished()]
+        waiting = self._left_by_a_kill()
         try:
             with stop_requests() as stop:
                 while True:
@@ -197,6 +213,16 @@ class _Trials:
         finally:
             for one in self.active:  # an error of this loop's must not leave them to themselves
                 one.job.stop()
+
+    def _left_by_a_kill(self) -> list[FrozenTrial]:
+        """The trials that were running when the process before died; those whose settings it hadn't all drawn fail."""
+        waiting = [trial for trial in self.study.get_trials(deepcopy=False) if not trial.state.is_finished()]
+        wanted = set(distributions(self.work.space))
+        for frozen in waiting:
+            if set(frozen.params) != wanted:
+                trial = import_optuna().trial.Trial(self.study, frozen._trial_id)
+                self._fail(trial, "the search was killed while its settings were drawn")
+        return [trial for trial in waiting if set(trial.params) == wanted]
 
     def _fill(self, waiting: list[FrozenTrial]) -> None:
         """Start trials while there is room: first those of a process that died."""

@@ -120,6 +120,8 @@ def plan_from_flags(
         content["base"] = merge(read_shared(config, beside=Path.cwd()), content.get("base") or {})
     fixed = dict(over)
     content["factors"] = dict(content.get("factors") or {})
+    for key in over:
+        _take_out(content["factors"], key, whole=True)
     for key, flag, text in _factors(listed, vary):
         levels = parse_levels(text, flag)
         several = len(levels) > 1 or flag.startswith("--vary")

@@ -21,12 +21,11 @@ def sought(plan: Plan, ranges: Sequence[str], trials: int | None) -> Space:
         ConfigError: a range that isn't accepted, or no number of trials.
     """
     from cxrkit.ablation.ranges import Space, parse_range
+    from cxrkit.ablation.search import check_trials
 
-    if trials is None or trials < 1:
-        raise ConfigError(
-            "--range was given without a number of trials." if trials is None else f"--search {trials}: tries nothing.",
-            "Say how many: --search 20.",
-        )
+    if trials is None:
+        raise ConfigError("--range was given without a number of trials.", "Say how many: --search 20.")
+    check_trials(trials)
     return Space(plan, tuple(parse_range(text) for text in ranges))
 
 

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cxrkit.config import RunConfig, make_config, to_yaml
 from cxrkit.errors import ConfigError, DataError
-from cxrkit.files import storage_error, write_new_text, write_text
+from cxrkit.files import is_leftover, storage_error, write_new_text, write_text
 from cxrkit.overrides import read_yaml
 
 
@@ -76,7 +76,7 @@ class RunDirectory:
         """
         run = cls(path)
         try:
-            there = path.exists() and (not path.is_dir() or any(path.iterdir()))
+            there = path.exists() and (not path.is_dir() or not all(map(is_leftover, path.iterdir())))
             if not there:
                 write_new_text(run.config_file, to_yaml(config))
                 return run

@@ -243,8 +243,16 @@ def test_a_level_and_a_factor_win_over_what_is_set_for_all() -> None:
     levels = {"wide": {"model": "unet", "model.base_channels": 8}, "other": {"model": "attn-unet"}}
     plan = make_plan({"factors": {"network": levels}}, over={"model.depth": 3})
     assert [run.config.model.params["depth"] for run in plan.runs(registry())] == [3, 3]
-    plan = make_plan({"factors": {"model": ["unet", "attn-unet"], "model.depth": [2, 3]}}, over={"model.depth": 4})
+    base = {"model": {"depth": 4}}
+    plan = make_plan({"base": base, "factors": {"model": ["unet", "attn-unet"], "model.depth": [2, 3]}})
     assert [run.config.model.params["depth"] for run in plan.runs(registry())] == [2, 3, 2, 3]
+
+
+@pytest.mark.parametrize("key", ["lr", "train.lr"])
+def test_a_flag_for_all_runs_and_a_factor_of_the_same_setting_are_refused(key: str) -> None:
+    levels = {"slow": {"train.lr": 1e-4}, "quick": {"train.lr": 1e-3}}
+    with pytest.raises(ConfigError, match="the factor pace sets it"):
+        make_plan({"factors": {"pace": levels}}, over={key: 0.5})
 
 
 def test_a_parameter_that_a_chosen_component_lacks_is_told() -> None:
@@ -266,3 +274,29 @@ def test_parameters_of_a_named_loss_or_augment_go_to_the_levels_that_have_it() -
     assert geometric[0].params["rotation"] == 3
     with pytest.raises(ConfigError, match="no level of loss has bce"):
         make_plan({"factors": {"loss": ["dice", "tversky"]}}, over={"loss.bce.weight": 0.5})
+
+
+def test_text_that_looks_like_a_number_stays_text_in_a_saved_plan(tmp_path: Path) -> None:
+    plan = make_plan({"base": BASE, "factors": {"lr": {"1e-3": {"train.lr": 1e-3}, "1e-4": {"train.lr": 1e-4}}}})
+    save_plan(plan, tmp_path / "ablation.yaml")
+    assert read_plan(tmp_path / "ablation.yaml").arms() == plan.arms()
+
+
+def test_levels_that_are_switches_can_be_excluded_as_they_are_written(tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text(
+        "factors: {clip: {on: {train.clip_norm: 1}, off: {train.clip_norm: null}}}\nexclude: [{clip: off}]\n"
+    )
+    assert [arm.label for arm in read_plan(tmp_path / "plan.yaml").arms()] == ["clip true"]
+
+
+def test_levels_that_differ_in_the_seventh_digit_are_two() -> None:
+    plan = make_plan({"base": BASE, "factors": {"train.lr": [0.00012345678, 0.00012345679]}})
+    assert len({arm.slug for arm in plan.arms()}) == 2
+
+
+def test_folders_of_long_names_are_short_and_differ() -> None:
+    long = "a level that is told at some length " * 9
+    plan = make_plan({"factors": {"lr": {f"{long}{end}": {"train.lr": lr} for end, lr in (("1", 1e-3), ("ä", 1e-4))}}})
+    slugs = [arm.slug for arm in plan.arms()]
+    assert len(set(slugs)) == 2
+    assert all(len(slug.encode()) < 200 for slug in slugs)

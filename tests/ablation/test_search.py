@@ -15,7 +15,7 @@ from cxrkit.ablation import search as searching
 from cxrkit.ablation.plan import make_plan
 from cxrkit.ablation.ranges import Range, Space
 from cxrkit.ablation.search import Found, check_search, search
-from cxrkit.ablation.study import open_study
+from cxrkit.ablation.study import distributions, open_study
 from cxrkit.engine.run import RunDirectory
 from cxrkit.errors import ConfigError, TrainingError
 from cxrkit.interfaces import Job
@@ -170,3 +170,26 @@ def test_trials_that_lag_behind_are_stopped(tmp_path: Path) -> None:
     found = run(space(), 8, tmp_path, launcher)
     assert (found.complete, found.pruned) == (6, 2)
     assert [one.stopped for one in launcher.jobs] == [False] * 6 + [True] * 2
+
+
+def test_a_trial_whose_settings_were_half_drawn_when_the_search_was_killed_fails(tmp_path: Path) -> None:
+    where = space(factors={"loss": ["dice", "bce"]})
+    study = open_study(where, tmp_path)
+    first = dict(list(distributions(where).items())[:1])
+    study.ask(first)  # as if the process had died before the others
+    found = run(where, 3, tmp_path, FakeLauncher(judged(lambda lr: lr)))
+    assert (found.complete, found.failed) == (2, 1)
+    assert "killed while its settings were drawn" in found.table.read_text()
+
+
+@pytest.mark.parametrize("seeds", [2, [3, 4]])
+def test_several_seeds_are_refused(tmp_path: Path, seeds: Any) -> None:
+    with pytest.raises(ConfigError, match="each trial has one seed, and there are 2"):
+        check_search(space(seeds=seeds), tmp_path, registry())
+
+
+@pytest.mark.parametrize("trials", [0, -5])
+def test_a_number_of_trials_that_tries_nothing_is_refused(tmp_path: Path, trials: int) -> None:
+    with pytest.raises(ConfigError, match="tries nothing"):
+        run(space(), trials, tmp_path, FakeLauncher(judged(lambda lr: lr)))
+    assert not list(tmp_path.iterdir())

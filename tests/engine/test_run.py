@@ -30,6 +30,24 @@ def test_an_occupied_place_is_left_alone(tmp_path: Path, tiny: Callable[..., Run
         RunDirectory.create(tmp_path / "file", tiny())
 
 
+def test_what_a_killed_start_left_behind_does_not_occupy_the_place(
+    tmp_path: Path, tiny: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", kill)
+        patch.setattr(Path, "unlink", lambda *_, **__: None)
+        with pytest.raises(Killed):
+            RunDirectory.create(tmp_path / "run", tiny())
+    assert list((tmp_path / "run").iterdir())
+    assert RunDirectory.create(tmp_path / "run", tiny()).config() == tiny()
+
+
 def test_a_run_that_came_to_nothing_can_be_taken_back(tmp_path: Path, tiny: Callable[..., RunConfig]) -> None:
     begun = RunDirectory.create(tmp_path / "run", tiny())
     (begun.path / "split.json").write_text("{}")
