@@ -1,0 +1,51 @@
+"""How certain a run's network is: the Dice coefficient of each channel of its test films, soft and thresholded.
+
+    python examples/ablations/channels.py RUN...
+
+A mean over films each, in %, of the last weights. Where the soft one is lower, probabilities far from 0 and 1 cost the
+paper's DSC points though the masks are as good.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cxrkit.config import SplitConfig
+from cxrkit.engine.checkpoint import load_network
+from cxrkit.engine.films import prepare_films
+from cxrkit.engine.forward import probabilities
+from cxrkit.engine.hardware import autocast, choose_precision
+from cxrkit.engine.observer import Silent
+from cxrkit.engine.run import RunDirectory
+from cxrkit.plugins import registry
+
+
+def dice(predicted: Tensor, truth: Tensor) -> list[float]:
+    """`(N, C, H, W)` twice to C means over films, in %."""
+    shared, both = (predicted * truth).sum((2, 3)), (predicted + truth).sum((2, 3))
+    return [round(100 * float(value), 1) for value in (2 * shared / both).mean(0)]
+
+
+def measure(path: Path) -> None:
+    run = RunDirectory.open(path)
+    config = run.config().model_copy(update={"split": SplitConfig(file=run.split_file)})
+    films = prepare_films(config, registry(), Silent())
+    network, card = load_network(run.weights("last"), registry())
+    images, truth = films.store.input_tensors(
+        films.indices(films.split.test), background=config.background, standardise=card.preprocess.standardise
+    )
+    cpu = torch.device("cpu")
+    with autocast(cpu, choose_precision(card.precision, cpu)):
+        predicted = probabilities(network.to(memory_format=torch.channels_last), images, 8).float()
+    print(path, ", ".join(network.channels))
+    print("  soft       ", *dice(predicted, truth))
+    print("  thresholded", *dice((predicted > 0.5).float(), truth), flush=True)
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        measure(Path(name))
