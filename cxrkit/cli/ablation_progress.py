@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxrkit.cli.console import say, stderr
-from cxrkit.cli.progress import duration
+from cxrkit.cli.progress import LiveProgress, PlainProgress, Screen, duration
 
 if TYPE_CHECKING:
-    from rich.live import Live
-
     from cxrkit.ablation.coordinate import Listener, Progress
+    from cxrkit.engine.observer import Observer
 
 _REFRESH_SECONDS = 1.0
 
 
-@contextmanager
-def ablation_progress(folder: Path, *, quiet: bool = False) -> Iterator[Listener | None]:
-    """A listener that shows what it hears on stderr: live on a terminal, a line a finished run elsewhere."""
-    if quiet:
-        yield None
-    elif sys.stderr.isatty():
-        from rich.live import Live
-
-        live = Live(console=stderr(), refresh_per_second=4, transient=True)
-        try:
-            yield _Live(live, folder)
-        finally:
-            live.stop()
-    else:
-        yield _Plain()
+def ablation_progress(observer: Observer, folder: Path) -> Listener | None:
+    """A listener that goes with an observer of `progress`: live on a terminal, a line a finished run elsewhere."""
+    if isinstance(observer, LiveProgress):
+        return _Live(observer.screen, folder)
+    return _Plain() if isinstance(observer, PlainProgress) else None
 
 
 class _Plain:
@@ -63,8 +49,12 @@ class _Plain:
 class _Live:
     """Bars of what is running over the table of what is finished."""
 
-    def __init__(self, live: Live, folder: Path) -> None:
-        self.live, self.folder = live, folder
+    def __init__(self, screen: Screen, folder: Path) -> None:
+        from rich.live import Live
+
+        self.screen, self.folder = screen, folder
+        # Drawn when there is news, and not in between: a terminal far away would flicker.
+        self.live = Live(console=stderr(), auto_refresh=False, transient=True)
         self.shown_at, self.finished = 0.0, -1
         self.table: Any = ""
 
@@ -74,12 +64,11 @@ class _Live:
         if now - self.shown_at < _REFRESH_SECONDS:
             return
         self.shown_at = now
-        if not self.live.is_started:
-            self.live.start()
         if progress.count("finished") != self.finished:
             self.finished = progress.count("finished")
             self.table = self._table_so_far()
-        self.live.update(self._draw(progress))
+        self.screen.show(self.live)
+        self.live.update(self._draw(progress), refresh=True)
 
     def _table_so_far(self) -> Any:
         if not self.finished:
