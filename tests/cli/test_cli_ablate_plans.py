@@ -156,6 +156,30 @@ def test_a_search_is_resumed_by_its_own_record(cxrkit, searched: Path) -> None:
     assert "--seeds can't change it" in said(outcome.err)
 
 
+@pytest.mark.parametrize("searching", [(), ("--search", "2")])
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--launcher", "nope"), "nope"),
+        (("--workers", "0"), "workers"),
+        (("--set", "launcher.nope=1"), "nope"),
+    ],
+)
+def test_a_slip_in_the_launcher_is_told_before_anything_is_written(
+    cxrkit,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: tuple[str, ...],
+    message: str,
+    searching: tuple[str, ...],
+) -> None:
+    monkeypatch.setenv("CXRKIT_CACHE", str(tmp_path / "cache"))
+    outcome = cxrkit("ablate", *SMALL, "--loss", "dice,bce", *searching, *flags, "--out", tmp_path / "x")
+    assert outcome.code in (2, 4), outcome.err
+    assert message in said(outcome.err)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("damage", ["{no json\n{no json\n{}\n", '{"op_code": 99}\n'])
 def test_a_damaged_record_of_a_search_is_told(cxrkit, searched: Path, damage: str) -> None:
     (searched / "search.journal").write_text(damage)
