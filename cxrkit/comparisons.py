@@ -10,7 +10,7 @@ from typing import Any
 from cxrkit.ablation.coordinate import Listener, owned, prepare_runs, run_plan
 from cxrkit.ablation.growth import check_growth
 from cxrkit.ablation.plan import Plan, PlannedRun, make_plan, read_plan, save_plan
-from cxrkit.ablation.ranges import Range, Space
+from cxrkit.ablation.ranges import SEARCH_FILE, Range, Space
 from cxrkit.ablation.results import PLAN_FILE, Results, load_results
 from cxrkit.ablation.search import Found, SearchListener
 from cxrkit.ablation.search import search as run_search
@@ -19,7 +19,7 @@ from cxrkit.data.splits import has_tests
 from cxrkit.engine.observer import Observer
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.scores import Evaluation
-from cxrkit.errors import ConfigError
+from cxrkit.errors import ConfigError, DataError
 from cxrkit.interfaces import Launcher
 from cxrkit.plugins import registry
 from cxrkit.report.ablation import Numbers, write_ablation_report
@@ -136,9 +136,20 @@ def report(path: Path | str, *, observer: Observer | None = None) -> Numbers:
     Returns what it shows; `.results` are the runs.
 
     Raises:
-        DataError: there is no ablation in that place, or none of its runs is finished.
+        DataError: there is no ablation in that place, but a search perhaps; or none of its runs is finished.
     """
-    return write_ablation_report(load_results(Path(path)), observer)
+    path = Path(path)
+    if (path / SEARCH_FILE).is_file() and not (path / PLAN_FILE).is_file():
+        raise DataError(f"{path}: is the folder of a search, and a report is an ablation's.", _search_results(path))
+    return write_ablation_report(load_results(path), observer)
+
+
+def _search_results(path: Path) -> str:
+    """Where a search's results are, or how they come to be."""
+    trials, best = path / "search.csv", path / "best.yaml"
+    if not trials.is_file():
+        return f"Its results come at its end. Go on with: cxrkit ablate --resume {path}"
+    return f"Its trials are in {trials}, the best one's settings in {best}."
 
 
 def _as_plan(plan: Plan | Mapping[str, Any] | Path | str) -> Plan:

@@ -115,6 +115,7 @@ def test_resuming_refuses_what_would_change_the_plan(cxrkit, ablation: Path, fla
     assert outcome.code == 2
     named = "a plan's file" if flags[0] == "plan.yaml" else "--set model.depth" if flags[0] == "--set" else flags[0]
     assert f"{named} can't change it" in said(outcome.err)
+    assert "(--seeds may add seeds), or begin another ablation" in said(outcome.err)
 
 
 @pytest.mark.parametrize("narrower", [("--loss", "dice,bce"), ("--loss", "dice", "--seeds", "2")])
@@ -154,6 +155,18 @@ def test_a_search_is_resumed_by_its_own_record(cxrkit, searched: Path) -> None:
     outcome = cxrkit("ablate", "--resume", searched, "--seeds", "3")
     assert outcome.code == 2
     assert "--seeds can't change it" in said(outcome.err)
+    assert "(--search may add trials), or begin another search" in said(outcome.err)
+
+
+def test_a_report_of_a_search_says_where_its_results_are(cxrkit, searched: Path) -> None:
+    outcome = cxrkit("report", searched)
+    assert outcome.code == 3
+    assert "is the folder of a search" in said(outcome.err)
+    assert f"cxrkit ablate --resume {searched}" in said(outcome.err)
+    (searched / "search.csv").write_text("trial\n")
+    told = said(cxrkit("report", searched).err)
+    assert str(searched / "search.csv") in told
+    assert str(searched / "best.yaml") in told
 
 
 @pytest.mark.parametrize("searching", [(), ("--search", "2")])
