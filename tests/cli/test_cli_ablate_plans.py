@@ -169,6 +169,15 @@ def test_a_report_of_a_search_says_where_its_results_are(cxrkit, searched: Path)
     assert str(searched / "best.yaml") in told
 
 
+def test_a_dry_run_refuses_what_the_run_would(cxrkit, tmp_path: Path) -> None:
+    line = ["ablate", *SMALL, *HERE, "--loss", "dice,bce", "--test-size", "0", "--out", tmp_path / "x"]
+    for flags in ((), ("--dry-run",)):
+        outcome = cxrkit(*line, *flags)
+        assert outcome.code == 2
+        assert "there are none. Set --test-size" in said(outcome.err)
+        assert not (tmp_path / "x").exists()
+
+
 @pytest.mark.parametrize("searching", [(), ("--search", "2")])
 @pytest.mark.parametrize(
     ("flags", "message"),
