@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from cxrkit.ablation.coordinate import Listener, owned, prepare_runs, run_plan
 from cxrkit.ablation.growth import check_growth
-from cxrkit.ablation.plan import Plan, make_plan, read_plan, save_plan
-from cxrkit.ablation.ranges import Range, Space
+from cxrkit.ablation.plan import Plan, PlannedRun, make_plan, read_plan, save_plan
+from cxrkit.ablation.ranges import SEARCH_FILE, Range, Space
 from cxrkit.ablation.results import PLAN_FILE, Results, load_results
 from cxrkit.ablation.search import Found, SearchListener
 from cxrkit.ablation.search import search as run_search
@@ -18,7 +19,8 @@ from cxrkit.data.splits import has_tests
 from cxrkit.engine.observer import Observer
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.scores import Evaluation
-from cxrkit.errors import ConfigError
+from cxrkit.errors import ConfigError, DataError
+from cxrkit.interfaces import Launcher
 from cxrkit.plugins import registry
 from cxrkit.report.ablation import Numbers, write_ablation_report
 
@@ -63,18 +65,13 @@ def run_ablation(
     components, path = registry(), Path(out)
     plan = _as_plan(plan)
     runs = plan.runs(components)
-    for planned in runs:
-        if not has_tests(planned.config.split):
-            raise ConfigError("An ablation compares scores on test films, and there are none.", "Set --test-size.")
-    with owned(path):
+    check_tests(runs)
+    # The launcher comes first: a slip in its settings is told before anything is written.
+    with closing(build_launcher(launcher, launcher_settings)) as worker, owned(path):
         check_growth(path, plan, runs)
         save_plan(plan, path / PLAN_FILE)
         prepare_runs(runs, components, observer)
-        worker = components.get("launcher", launcher).build(**dict(launcher_settings or {}))
-        try:
-            run_plan(path, runs, worker, launcher, listener=listener)
-        finally:
-            worker.close()
+        run_plan(path, runs, worker, launcher, listener=listener)
         results = load_results(path)
         return results, write_ablation_report(results, observer) if results.count("finished") else None
 
@@ -106,15 +103,31 @@ def search(
     components, path = registry(), Path(out)
     plan = _as_plan(plan)
     space = Space(plan, tuple(ranges))
-    with owned(path):
-        worker = components.get("launcher", launcher).build(**dict(launcher_settings or {}))
-        try:
-            found = run_search(space, trials, path, worker, components, listener)
-        finally:
-            worker.close()
+    with closing(build_launcher(launcher, launcher_settings)) as worker, owned(path):
+        found = run_search(space, trials, path, worker, components, listener)
         run = RunDirectory.open(found.best)
         scored = has_tests(run.config().split)
         return found, evaluate(found.best, observer=observer) if scored else None
+
+
+def check_tests(runs: Sequence[PlannedRun]) -> None:
+    """Refuse an ablation without test films.
+
+    Raises:
+        ConfigError: a run has none.
+    """
+    if not all(has_tests(planned.config.split) for planned in runs):
+        raise ConfigError("An ablation compares scores on test films, and there are none.", "Set --test-size.")
+
+
+def build_launcher(name: str, settings: Mapping[str, Any] | None = None) -> Launcher:
+    """A launcher with its settings, for the caller to close.
+
+    Raises:
+        CxrkitError: there is none of that name, it doesn't accept the settings, or can't begin.
+    """
+    made: Launcher = registry().get("launcher", name).build(**dict(settings or {}))
+    return made
 
 
 def report(path: Path | str, *, observer: Observer | None = None) -> Numbers:
@@ -123,9 +136,20 @@ def report(path: Path | str, *, observer: Observer | None = None) -> Numbers:
     Returns what it shows; `.results` are the runs.
 
     Raises:
-        DataError: there is no ablation in that place, or none of its runs is finished.
+        DataError: there is no ablation in that place, but a search perhaps; or none of its runs is finished.
     """
-    return write_ablation_report(load_results(Path(path)), observer)
+    path = Path(path)
+    if (path / SEARCH_FILE).is_file() and not (path / PLAN_FILE).is_file():
+        raise DataError(f"{path}: is the folder of a search, and a report is an ablation's.", _search_results(path))
+    return write_ablation_report(load_results(path), observer)
+
+
+def _search_results(path: Path) -> str:
+    """Where a search's results are, or how they come to be."""
+    trials, best = path / "search.csv", path / "best.yaml"
+    if not trials.is_file():
+        return f"Its results come at its end. Go on with: cxrkit ablate --resume {path}"
+    return f"Its trials are in {trials}, the best one's settings in {best}."
 
 
 def _as_plan(plan: Plan | Mapping[str, Any] | Path | str) -> Plan:

@@ -214,7 +214,8 @@ def _run(plan: Plan, folder: Path, launcher: str, launching: dict[str, Any], *, 
         say(f"{plan.name}: {len(arms)} arms × {len(plan.seeds)} seeds in {folder}")
         if dict(plan.base).get("data", {}).get("name") == "phantom":
             say("The films are synthetic: scores say nothing about real ones.")
-    with progress(quiet=quiet) as observer, ablation_progress(folder, quiet=quiet) as listener:
+    with progress(quiet=quiet) as observer:
+        listener = ablation_progress(observer, folder)
         results, numbers = comparisons.run_ablation(plan, folder, launcher, launching, listener, observer)
     _show(results, numbers, as_json=as_json, quiet=quiet)
     if failed := [run for run in results.runs if run.state == "failed"]:

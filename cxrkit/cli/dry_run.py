@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,18 @@ _CAVEAT = "if runs side by side don't slow one another down; by the time of a fe
 def show_runs(
     plan: Plan, folder: Path, launcher: str, launching: Mapping[str, Any], *, quiet: bool, as_json: bool
 ) -> None:
-    """List an ablation's runs with an estimate of each one's time; finished ones take none."""
+    """List an ablation's runs with an estimate of each one's time; finished ones take none.
+
+    Raises:
+        CxrkitError: what the ablation itself would refuse.
+    """
     from cxrkit.ablation.coordinate import updates_done
     from cxrkit.ablation.growth import check_growth
+    from cxrkit.comparisons import check_tests
     from cxrkit.plugins import registry
 
     runs = plan.runs(registry())
+    check_tests(runs)
     check_growth(folder, plan, runs)
     done = updates_done(folder, runs)
     slots, seconds, total = _estimate(runs, done, launcher, launching, quiet=quiet)
@@ -124,13 +131,11 @@ def _estimate(
 ) -> tuple[int, tuple[float, ...], float]:
     """The launcher's slots, the seconds of each run and of all."""
     from cxrkit.ablation.calibrate import estimate
+    from cxrkit.comparisons import build_launcher
     from cxrkit.plugins import registry
 
-    worker = registry().get("launcher", launcher).build(**launching)
-    try:
+    with closing(build_launcher(launcher, launching)) as worker:
         slots, threads = worker.slots, worker.threads
-    finally:
-        worker.close()
     with progress(quiet=quiet) as observer:
         guess = estimate(runs, registry(), observer, threads=threads, done=done)
     return slots, guess.seconds, guess.total(slots)

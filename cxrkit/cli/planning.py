@@ -71,9 +71,13 @@ def check_resuming(given: Mapping[str, str], allowed: Collection[str], settings:
     refused = [flag for name, flag in given.items() if name not in allowed]
     refused += [f"--set {key}" for key in settings]
     if refused:
+        # Only a search's number of trials can grow, and only an ablation's seeds.
+        more, what = (
+            ("--search may add trials", "search") if "search" in allowed else ("--seeds may add seeds", "ablation")
+        )
         raise ConfigError(
             f"--resume goes on by the plan that the folder holds; {', '.join(refused)} can't change it.",
-            "Leave the other flags out (--seeds may add seeds), or begin another ablation: --out.",
+            f"Leave the other flags out ({more}), or begin another {what}: --out.",
         )
 
 

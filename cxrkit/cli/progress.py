@@ -13,6 +13,7 @@ from cxrkit.engine.observer import Observer, Silent
 from cxrkit.processes import is_first_process
 
 if TYPE_CHECKING:
+    from rich.live import Live
     from rich.progress import Progress, TaskID
 
 _SECONDS_BETWEEN = 2.0
@@ -28,33 +29,65 @@ def progress(*, quiet: bool = False) -> Iterator[Observer]:
         if quiet or not is_first_process():
             yield Silent()
         elif sys.stderr.isatty():
-            with _bars() as bars:
-                yield LiveProgress(bars)
+            screen = Screen()
+            try:
+                yield LiveProgress(screen)
+            finally:
+                screen.close()
         else:
             yield PlainProgress()
+
+
+class Screen:
+    """What moves on a terminal: one display at a time, for two would overwrite each other."""
+
+    def __init__(self) -> None:
+        self.shown: Live | Progress | None = None
+
+    def show(self, display: Live | Progress) -> None:
+        """Begin a display, unless it is shown already; close the one before."""
+        if display is not self.shown:
+            self.close()
+            display.start()
+            self.shown = display
+
+    def close(self) -> None:
+        """End what is shown."""
+        if self.shown is not None:
+            self.shown.stop()
+            self.shown = None
+
+    def say(self, message: str) -> None:
+        """Print above what is shown."""
+        console = stderr() if self.shown is None else self.shown.console
+        console.print(message, soft_wrap=True)
 
 
 class LiveProgress:
     """A bar for each stage, with the time that is left."""
 
-    def __init__(self, bars: Progress) -> None:
-        self.bars = bars
+    def __init__(self, screen: Screen) -> None:
+        self.screen = screen
+        self.bars: Progress | None = None
         self.task: TaskID | None = None
 
     def stage(self, name: str, total: int) -> None:
         """A new bar below the finished ones."""
-        if self.task is not None:
+        if self.bars is None or self.bars is not self.screen.shown:
+            self.bars = _bars()
+        elif self.task is not None:
             self.bars.stop_task(self.task)
         self.task = self.bars.add_task(name, total=total, note="")
+        self.screen.show(self.bars)
 
     def advance(self, done: int, note: str = "") -> None:
         """Move the bar."""
-        if self.task is not None:
+        if self.bars is not None and self.task is not None:
             self.bars.update(self.task, completed=done, note=note)
 
     def say(self, message: str) -> None:
         """Print above the bars."""
-        self.bars.console.print(message, soft_wrap=True)
+        self.screen.say(message)
 
 
 class PlainProgress:

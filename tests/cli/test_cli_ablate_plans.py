@@ -115,6 +115,7 @@ def test_resuming_refuses_what_would_change_the_plan(cxrkit, ablation: Path, fla
     assert outcome.code == 2
     named = "a plan's file" if flags[0] == "plan.yaml" else "--set model.depth" if flags[0] == "--set" else flags[0]
     assert f"{named} can't change it" in said(outcome.err)
+    assert "(--seeds may add seeds), or begin another ablation" in said(outcome.err)
 
 
 @pytest.mark.parametrize("narrower", [("--loss", "dice,bce"), ("--loss", "dice", "--seeds", "2")])
@@ -154,6 +155,51 @@ def test_a_search_is_resumed_by_its_own_record(cxrkit, searched: Path) -> None:
     outcome = cxrkit("ablate", "--resume", searched, "--seeds", "3")
     assert outcome.code == 2
     assert "--seeds can't change it" in said(outcome.err)
+    assert "(--search may add trials), or begin another search" in said(outcome.err)
+
+
+def test_a_report_of_a_search_says_where_its_results_are(cxrkit, searched: Path) -> None:
+    outcome = cxrkit("report", searched)
+    assert outcome.code == 3
+    assert "is the folder of a search" in said(outcome.err)
+    assert f"cxrkit ablate --resume {searched}" in said(outcome.err)
+    (searched / "search.csv").write_text("trial\n")
+    told = said(cxrkit("report", searched).err)
+    assert str(searched / "search.csv") in told
+    assert str(searched / "best.yaml") in told
+
+
+def test_a_dry_run_refuses_what_the_run_would(cxrkit, tmp_path: Path) -> None:
+    line = ["ablate", *SMALL, *HERE, "--loss", "dice,bce", "--test-size", "0", "--out", tmp_path / "x"]
+    for flags in ((), ("--dry-run",)):
+        outcome = cxrkit(*line, *flags)
+        assert outcome.code == 2
+        assert "there are none. Set --test-size" in said(outcome.err)
+        assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("searching", [(), ("--search", "2")])
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--launcher", "nope"), "nope"),
+        (("--workers", "0"), "workers"),
+        (("--set", "launcher.nope=1"), "nope"),
+    ],
+)
+def test_a_slip_in_the_launcher_is_told_before_anything_is_written(
+    cxrkit,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: tuple[str, ...],
+    message: str,
+    searching: tuple[str, ...],
+) -> None:
+    monkeypatch.setenv("CXRKIT_CACHE", str(tmp_path / "cache"))
+    outcome = cxrkit("ablate", *SMALL, "--loss", "dice,bce", *searching, *flags, "--out", tmp_path / "x")
+    assert outcome.code in (2, 4), outcome.err
+    assert message in said(outcome.err)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("damage", ["{no json\n{no json\n{}\n", '{"op_code": 99}\n'])
