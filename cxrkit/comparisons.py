@@ -11,7 +11,7 @@ from cxrkit.ablation.coordinate import Listener, owned, prepare_runs, run_plan
 from cxrkit.ablation.growth import check_growth
 from cxrkit.ablation.plan import Plan, PlannedRun, make_plan, read_plan, save_plan
 from cxrkit.ablation.ranges import SEARCH_FILE, Range, Space
-from cxrkit.ablation.results import PLAN_FILE, Results, load_results
+from cxrkit.ablation.results import PLAN_FILE, Results, load_results, read_scores
 from cxrkit.ablation.search import Found, SearchListener
 from cxrkit.ablation.search import search as run_search
 from cxrkit.api import evaluate
@@ -105,9 +105,16 @@ def search(
     space = Space(plan, tuple(ranges))
     with closing(build_launcher(launcher, launcher_settings)) as worker, owned(path):
         found = run_search(space, trials, path, worker, components, listener)
-        run = RunDirectory.open(found.best)
-        scored = has_tests(run.config().split)
-        return found, evaluate(found.best, observer=observer) if scored else None
+        return found, _scored_once(found.best, observer)
+
+
+def _scored_once(path: Path, observer: Observer | None) -> Evaluation | None:
+    """A run's scores on its test films, which are looked at only if they weren't yet; None where it has none."""
+    run = RunDirectory.open(path)
+    scores, _ = read_scores(run)
+    if scores is not None or not has_tests(run.config().split):
+        return scores
+    return evaluate(path, observer=observer)
 
 
 def check_tests(runs: Sequence[PlannedRun]) -> None:

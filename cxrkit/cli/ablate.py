@@ -76,7 +76,13 @@ def ablate(
         _option("--protocol", _FIXED, "honest, or paper: select on the test films, as its code did.", metavar="NAME"),
     ] = None,
     config: Annotated[
-        Path | None, _option("--config", _FIXED, "Settings as YAML, such as a run's config.yaml.", metavar="FILE")
+        Path | None,
+        _option(
+            "--config",
+            _FIXED,
+            "Settings as YAML, such as a run's config.yaml; those of a PLAN's base: lie over them.",
+            metavar="FILE",
+        ),
     ] = None,
     assignments: Annotated[
         list[str] | None,
@@ -152,7 +158,7 @@ def ablate(
         folder = resume
         if is_search:
             space, before = read_space(resume)
-            trials = search or before
+            trials = before if search is None else search
         else:
             made = _resumed(resume, seeds)
     else:

@@ -85,11 +85,12 @@ def show_search(
     as_json: bool,
 ) -> None:
     """List what a search tries, with an estimate of its time from trials at the ends of each range."""
-    from cxrkit.ablation.search import check_search, samples
+    from cxrkit.ablation.search import check_search, check_trials, samples
     from cxrkit.ablation.study import ended_trials
     from cxrkit.plugins import registry
 
     check_search(space, folder, registry())
+    check_trials(trials)
     ended = min(ended_trials(folder), trials)
     runs = samples(space, registry())
     slots, seconds, _ = _estimate(runs, [0] * len(runs), launcher, launching, quiet=quiet)
