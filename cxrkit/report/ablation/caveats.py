@@ -28,6 +28,7 @@ def all_caveats(numbers: Numbers) -> tuple[str, ...]:
     """Sentences, the gravest first."""
     return (
         *_missing(numbers),
+        *_other_data(numbers),
         *_other_films(numbers),
         *_lost(numbers),
         *_incomparable(numbers),
@@ -79,10 +80,26 @@ def _missing(numbers: Numbers) -> Iterator[str]:
         yield f"No arm has every seed: arms are ranked, and the best is bold, by what all have: seed {seeds}."
 
 
+def _other_data(numbers: Numbers) -> Iterator[str]:
+    """Seeds whose arms are of different data."""
+    if seeds := [str(seed) for seed in numbers.results.plan.seeds if _of_different_data(numbers, seed)]:
+        yield (
+            f"The arms were tested on different data with seed {', '.join(seeds)}: films of one name aren't the same "
+            "films. Arms of different data are neither ranked together nor compared film by film; in a main effect "
+            "their runs aren't paired."
+        )
+
+
+def _of_different_data(numbers: Numbers, seed: int) -> bool:
+    return len({arm.data[seed] for arm in numbers.arms if seed in arm.data}) > 1
+
+
 def _other_films(numbers: Numbers) -> Iterator[str]:
-    """Seeds whose arms were tested on different films."""
+    """Seeds whose arms were tested on different films of the same data."""
     seeds = []
     for seed in numbers.results.plan.seeds:
+        if _of_different_data(numbers, seed):
+            continue
         tested = {
             frozenset(film.id for film in run.honest.films)
             for run in numbers.results.runs

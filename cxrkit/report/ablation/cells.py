@@ -85,11 +85,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class ArmNumbers:
-    """One arm: its cells by the measures' keys, and how its runs stand."""
+    """One arm: its cells by the measures' keys, and how its runs stand.
+
+    Attributes:
+        data: seed to the number of its run's data: films of one name are the same films only where that is equal.
+    """
 
     arm: Arm
     cells: Mapping[str, Cell]
     runs: tuple[RunResult, ...]
+    data: Mapping[int, int]
 
     @property
     def label(self) -> str:
@@ -113,12 +118,15 @@ class ArmNumbers:
         return tuple(run for run in self.runs if run.state != "finished")
 
 
-def arm_numbers(arm: Arm, runs: Sequence[RunResult], measures: Sequence[Measure]) -> ArmNumbers:
-    """An arm's cells, from its runs' scores."""
+def arm_numbers(
+    arm: Arm, runs: Sequence[RunResult], measures: Sequence[Measure], groups: Mapping[tuple[str, int], int]
+) -> ArmNumbers:
+    """An arm's cells, from its runs' scores; `groups` are the numbers of the runs' data, by arm's slug and seed."""
     films = [film for run in runs for scores in (run.honest, run.paper) if scores is not None for film in scores.films]
     patients = {film.id: film.patient for film in films if film.patient is not None}
     cells = {}
     for measure in measures:
         values = {run.seed: film_values(run, measure) for run in runs}
         cells[measure.key] = Cell({seed: found for seed, found in values.items() if found}, patients)
-    return ArmNumbers(arm, cells, tuple(runs))
+    data = {run.seed: groups[arm.slug, run.seed] for run in runs if (arm.slug, run.seed) in groups}
+    return ArmNumbers(arm, cells, tuple(runs), data)

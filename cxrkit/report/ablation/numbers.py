@@ -20,6 +20,7 @@ from cxrkit.report.ablation.effects import Effect, FactorEffects, LevelPair, com
 from cxrkit.report.ablation.facts import all_facts
 from cxrkit.report.ablation.measures import Measure, measures_of, readable_configs
 from cxrkit.report.ablation.pairs import Comparison, compare_arms
+from cxrkit.report.ablation.same_data import data_groups
 
 
 @dataclass(frozen=True)
@@ -98,5 +99,6 @@ class Numbers:
 
 def summarise_ablation(results: Results) -> Numbers:
     """The numbers of an ablation as it stands, finished or not."""
-    measures = measures_of(results)
-    return Numbers(results, measures, tuple(arm_numbers(arm, results.of(arm), measures) for arm in results.arms))
+    measures, groups = measures_of(results), data_groups(results)
+    arms = tuple(arm_numbers(arm, results.of(arm), measures, groups) for arm in results.arms)
+    return Numbers(results, measures, arms)
