@@ -95,3 +95,19 @@ def test_arms_of_the_same_data_are_compared_beside_others(tmp_path: Path) -> Non
     assert all(c.first.levels["data.seed"] == c.second.levels["data.seed"] for c in tested)
     assert {(e.factor, e.runs) for e in found.effects} == {("loss", 4)}
     assert any(f"{DIFFERENT} with seed 0, 1" in warning for warning in found.warnings)
+
+
+def test_overlaps_on_other_grids_are_ranked_and_told(tmp_path: Path) -> None:
+    found = scored(tmp_path, {"size": [32, 64]})
+    assert [arm.label for arm in found.best("lungs_dice")] == ["size 32"]
+    assert found.best("paper_dsc") != ()
+    assert any("inputs differ (32, 64): Dice and IoU" in warning for warning in found.warnings)
+    assert not any("inputs differ" in w for w in scored(tmp_path / "equal", {"loss": ["dice", "bce"]}).warnings)
+
+
+def test_padding_keeps_the_papers_measures_from_being_ranked(tmp_path: Path) -> None:
+    found = scored(tmp_path, {"preprocess.fit": ["pad", "stretch"]})
+    assert found.best("paper_dsc") == found.best("paper_iou") == ()
+    assert found.best("lungs_dice") != ()
+    assert any("inputs differ (32 pad, 32 stretch)" in warning for warning in found.warnings)
+    assert any("paper DSC %" in w and "padding counts" in w and "(pad, stretch)" in w for w in found.warnings)

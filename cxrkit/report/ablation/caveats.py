@@ -11,7 +11,7 @@ from cxrkit.ablation.places import full_name
 from cxrkit.ablation.results import RunResult, State
 from cxrkit.errors import CxrkitError
 from cxrkit.report.ablation.effects import FactorEffects
-from cxrkit.report.ablation.measures import Measure
+from cxrkit.report.ablation.measures import Measure, differing_inputs
 
 if TYPE_CHECKING:
     from cxrkit.report.ablation.numbers import Numbers
@@ -32,6 +32,7 @@ def all_caveats(numbers: Numbers) -> tuple[str, ...]:
         *_other_films(numbers),
         *_lost(numbers),
         *_incomparable(numbers),
+        *_inputs(numbers),
         *_few_seeds(numbers),
         *_selection(numbers),
         *_budgets(numbers),
@@ -141,6 +142,14 @@ def _incomparable(numbers: Numbers) -> Iterator[str]:
             said[problem].append(measure.label)
     for problem, labels in said.items():
         yield f"Arms aren't comparable in {', '.join(labels)}: {problem}."
+
+
+def _inputs(numbers: Numbers) -> Iterator[str]:
+    if (told := differing_inputs(numbers.configs)) is not None:
+        yield (
+            f"The networks' inputs differ ({told}): Dice and IoU are measured on each network's own grid, against true "
+            "masks that were resized to it, so that some of a difference may be the grids'."
+        )
 
 
 def _few_seeds(numbers: Numbers) -> Iterator[str]:
