@@ -44,14 +44,6 @@ class Cell:
                     found[film].append(value)
         return {film: float(np.mean(values)) for film, values in found.items()}
 
-    @cached_property
-    def by_patient(self) -> dict[str, float]:
-        """Patient to the mean of their films: films of one patient are alike, and no independent witnesses."""
-        found: dict[str, list[float]] = defaultdict(list)
-        for film, value in self.films.items():
-            found[self.patients.get(film, film)].append(value)
-        return {patient: float(np.mean(values)) for patient, values in found.items()}
-
     @property
     def lost(self) -> int:
         """Values that films should have and don't, over all seeds: told, not dropped in silence."""
@@ -79,8 +71,8 @@ class Cell:
 
     @cached_property
     def interval(self) -> Interval | None:
-        """Of the mean over films, 95 %, bootstrap over patients."""
-        return bootstrap_interval(list(self.by_patient.values())) if self.films else None
+        """Of the mean over films, 95 %; films of one patient are alike, so the bootstrap draws whole patients."""
+        return bootstrap_interval(list(self.films.values()), [self.patients.get(film, film) for film in self.films])
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ MISSED_SAID = (
 )
 FILMS_SAID = (
     "Mean ± standard deviation over test films, and the mean's 95 % bootstrap interval. A film that several seeds "
-    "tested counts once, with its mean; for the interval, films of one patient do too."
+    "tested counts once, with its mean; for the interval, patients are drawn anew, each with all films."
 )
 PAIRS_SAID = (
     "Paired over the films and seeds that both arms have, films of one patient with their mean: Wilcoxon's "
