@@ -45,6 +45,12 @@ class Numbers:
         chosen = [m for m in dice if m.key in ("lungs_dice", "heart_dice")] or dice
         return (*chosen, *(m for m in self.measures if m.key == "paper_dsc"))
 
+    @property
+    def items(self) -> str:
+        """What tests of arms count: films, or patients where films share one."""
+        patients = any(arm.cells[measure.key].patients for arm in self.arms for measure in self.primary)
+        return "patients" if patients else "films"
+
     @cached_property
     def grounds(self) -> Mapping[str, Ground]:
         """What arms are ranked on, by the measures' keys."""
