@@ -1,0 +1,46 @@
+"""What a report says of where its runs were computed and how they ended."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cxrkit.report.ablation import summarise_ablation
+from tests.ablation.faking import Fake
+
+DICES = [0.9, 0.8, 0.85]
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Fake:
+    return Fake(tmp_path / "mine", {"loss": ["dice", "bce"]})
+
+
+def ended(fake: Fake, slug: str, **event: Any) -> None:
+    """Note that a run's process ended."""
+    with (fake.path / "events.jsonl").open("a") as stream:
+        stream.write(json.dumps({"run": fake.runs[slug, 0].folder, "status": 0, "error": None, **event}) + "\n")
+
+
+def time(fake: Fake) -> str:
+    return summarise_ablation(fake.results()).facts["process time"]
+
+
+def test_time_is_of_the_runs_that_have_one(fake: Fake) -> None:
+    for slug in ("dice", "bce"):
+        fake.score(slug, DICES)
+    assert time(fake) == "unknown"
+    ended(fake, "dice", seconds=1800.0)
+    ended(fake, "dice", seconds=1800.0)
+    assert time(fake) == "1.00 h over 1 of 2 runs"
+    ended(fake, "bce", seconds=3600.0)
+    assert time(fake) == "2.00 h over all runs"
+
+
+def test_time_of_a_run_that_came_to_nothing_counts(fake: Fake) -> None:
+    fake.score("dice", DICES)
+    ended(fake, "bce", seconds=3600.0, status=130)
+    assert time(fake) == "1.00 h over 1 of 2 runs"
