@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cxrkit.report.ablation import summarise_ablation
-from tests.ablation.faking import Fake
+from tests.ablation.faking import Fake, with_provenance
 
 DICES = [0.9, 0.8, 0.85]
 
@@ -44,3 +44,22 @@ def test_time_of_a_run_that_came_to_nothing_counts(fake: Fake) -> None:
     fake.score("dice", DICES)
     ended(fake, "bce", seconds=3600.0, status=130)
     assert time(fake) == "1.00 h over 1 of 2 runs"
+
+
+def told(fake: Fake, words: str) -> bool:
+    return any(words in warning for warning in summarise_ablation(fake.results()).warnings)
+
+
+def test_a_run_that_went_on_elsewhere_is_told(fake: Fake) -> None:
+    with_provenance(fake.score("dice", DICES))
+    assert not told(fake, "went on")
+    with_provenance(fake.score("bce", DICES), continued=("torch 2.11.0, was 2.13.0", "precision bf16, was 32"))
+    assert told(fake, "little: bce, seed 0 (torch 2.11.0, was 2.13.0; precision bf16, was 32).")
+
+
+def test_other_versions_of_a_plugin_are_told(fake: Fake) -> None:
+    with_provenance(fake.score("dice", DICES), plugins={"cxrkit": "1", "mine": "0.1", "other": "3"})
+    with_provenance(fake.score("bce", DICES), plugins={"cxrkit": "1", "mine": "0.1"})
+    assert not told(fake, "The runs differ in"), "another component isn't another version"
+    with_provenance(fake.score("bce", DICES), plugins={"cxrkit": "1", "mine": "0.2"})
+    assert told(fake, "The runs differ in mine (0.1, 0.2)")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cxrkit.ablation.places import full_name
 from cxrkit.ablation.results import RunResult, State
+from cxrkit.engine.run import Provenance
 from cxrkit.errors import CxrkitError
 from cxrkit.report.ablation.effects import FactorEffects
 from cxrkit.report.ablation.measures import Measure, differing_inputs
@@ -197,23 +198,37 @@ def _splits(numbers: Numbers) -> Iterator[str]:
 
 
 def _circumstances(numbers: Numbers) -> Iterator[str]:
-    """What else differs between runs than what is compared."""
-    records = []
+    """What else differs between runs, and within one, than what is compared."""
+    records: list[Provenance] = []
+    went_on: list[str] = []
     for run in numbers.results.runs:
         if run.state == "finished":
             with suppress(CxrkitError):
-                records.append(run.run.provenance())
-    if len(records) < 2:
-        return
+                record = run.run.provenance()
+                records.append(record)
+                if record.continued:
+                    went_on.append(f"{run.arm.label}, seed {run.seed} ({'; '.join(record.continued)})")
+    yield from _differing(numbers, records)
+    if went_on:
+        yield (
+            "Runs went on elsewhere, or with other versions, than they began, which can change their numbers a "
+            f"little: {_listed(went_on, '; ')}."
+        )
+
+
+def _differing(numbers: Numbers, records: Sequence[Provenance]) -> Iterator[str]:
+    """What differs between runs as they began."""
     varied = {full_name(key) for factor in numbers.results.plan.factors for lv in factor.levels for key in lv.settings}
     films = {(record.data, record.fingerprint) for record in records}
     if len(films) > 1 and not any(key.startswith(("data", "preprocess", "structures")) for key in varied):
         yield "The films, their masks or their preprocessing changed between runs (see the runs' fingerprints)."
+    plugins = {name for record in records for name in record.plugins} - {"cxrkit"}
     told = {
         "precision": {r.precision for r in records} if "train.precision" not in varied else set(),
         "device": {str(r.hardware.get("name")) for r in records},
         "torch": {r.packages.get("torch", "unknown") for r in records},
         "cxrkit": {r.cxrkit for r in records},
+        **{name: {r.plugins[name] for r in records if name in r.plugins} for name in sorted(plugins)},
     }
     for name, found in told.items():
         if len(found) > 1:
