@@ -63,3 +63,12 @@ def test_other_versions_of_a_plugin_are_told(fake: Fake) -> None:
     assert not told(fake, "The runs differ in"), "another component isn't another version"
     with_provenance(fake.score("bce", DICES), plugins={"cxrkit": "1", "mine": "0.2"})
     assert told(fake, "The runs differ in mine (0.1, 0.2)")
+
+
+def test_an_error_after_the_scores_is_told(fake: Fake) -> None:
+    fake.score("dice", DICES)
+    fake.score("bce", DICES)
+    assert not told(fake, "ended with an error")
+    ended(fake, "bce", status=1, error="the disk is full")
+    assert told(fake, "Whole scores, but the last try ended with an error: bce, seed 0 (the disk is full).")
+    assert not told(fake, "failed")

@@ -29,6 +29,7 @@ def all_caveats(numbers: Numbers) -> tuple[str, ...]:
     """Sentences, the gravest first."""
     return (
         *_missing(numbers),
+        *_failed_after_all(numbers),
         *_other_data(numbers),
         *_other_films(numbers),
         *_lost(numbers),
@@ -80,6 +81,14 @@ def _missing(numbers: Numbers) -> Iterator[str]:
     if not complete and any(ground.seeds for ground in grounds):
         seeds = ", ".join(str(seed) for seed in grounds[0].seeds)
         yield f"No arm has every seed: arms are ranked, and the best is bold, by what all have: seed {seeds}."
+
+
+def _failed_after_all(numbers: Numbers) -> Iterator[str]:
+    """Runs that have scores though their last try ended with an error."""
+    runs = [run for run in numbers.results.runs if run.state == "finished" and run.error is not None]
+    if runs:
+        named = _listed([f"{run.arm.label}, seed {run.seed} ({run.error})" for run in runs], "; ")
+        yield f"Whole scores, but the last try ended with an error: {named}."
 
 
 def _other_data(numbers: Numbers) -> Iterator[str]:
