@@ -12,10 +12,11 @@ report/         what `cxrkit report` writes
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from pydantic import ValidationError
 
@@ -45,7 +46,8 @@ class RunResult:
         honest: scores of the weights that validation chose, or of the last ones where nothing was chosen.
         paper: scores of the weights that the test films chose, where the run was trained with `protocol: paper`;
             else the same as `honest`.
-        error: the message of its last try, if that failed; or what is wrong with its scores.
+        error: the message of its last try, if that failed (also after its scores were written); or what is wrong
+            with its scores.
         seconds: wall time of its tries; None where that isn't known.
         joules: what the coordinating machine took while they ended; None where it has no counters. Summed over all
             runs of an ablation, it is what that took.
@@ -110,12 +112,12 @@ def _read(path: Path, arm: Arm, seed: int, events: Sequence[dict[str, Any]]) -> 
     own = [event for event in events if event.get("run") == folder]
     last_failed = bool(own) and own[-1].get("status") not in (0, 130, -2, -15)
     honest, paper = read_scores(run)
-    error: str | None = None
+    error = str(own[-1].get("error") or "ended without a message") if last_failed else None
     state: State = "missing"
     if honest is not None:
         state = "finished"
     elif last_failed:
-        state, error = "failed", str(own[-1].get("error") or "ended without a message")
+        state = "failed"
     elif run.config_file.is_file():
         state, error = "stopped", _score_problem(run)
     timed = [event["seconds"] for event in own if isinstance(event.get("seconds"), int | float)]
@@ -194,12 +196,22 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def log_event(path: Path, event: dict[str, Any]) -> None:
-    """Append a line to events.jsonl."""
+    """Append a line to events.jsonl; one that a kill has cut before is ended, so that it doesn't spoil this one too."""
+    file = path / "events.jsonl"
     try:
-        with (path / "events.jsonl").open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(event) + "\n")
+        with file.open("ab+") as stream:
+            line = json.dumps(event).encode() + b"\n"
+            stream.write(line if _ends_a_line(stream) else b"\n" + line)
     except OSError as error:
-        raise storage_error(path / "events.jsonl", error) from error
+        raise storage_error(file, error) from error
+
+
+def _ends_a_line(stream: BinaryIO) -> bool:
+    """Whether a file is empty or its last byte ends a line."""
+    if stream.seek(0, os.SEEK_END) == 0:
+        return True
+    stream.seek(-1, os.SEEK_END)
+    return stream.read(1) == b"\n"
 
 
 def check_folders(path: Path, runs: Sequence[PlannedRun]) -> None:

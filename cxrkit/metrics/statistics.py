@@ -5,8 +5,9 @@ The statistics are scipy's and statsmodels'; what stands here is how this toolki
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -60,35 +61,50 @@ class PairedTest:
         return PairedTest(self.items, self.differing, above, -self.difference, interval, -self.effect, self.p)
 
 
-def bootstrap_interval(values: ArrayLike) -> Interval | None:
+def bootstrap_interval(values: ArrayLike, clusters: Sequence[Hashable] | None = None) -> Interval | None:
     """A 95 % confidence interval of the mean, by the bias-corrected and accelerated bootstrap (Efron 1987).
 
     Args:
         values: `(n,)`, finite.
+        clusters: what each value belongs to, such as a film's patient: values of one are drawn together, since they
+            aren't independent of each other. The mean stays that of all values. None: each is one of its own.
 
     Returns:
-        None for fewer than two values. Equal values give an interval of no width.
+        None for fewer than two values, or clusters. Equal values give an interval of no width.
 
     Raises:
-        DataError: a value isn't finite.
+        DataError: a value isn't finite, or there aren't as many clusters as values.
     """
     array = _finite(values)
-    if len(array) < 2:
+    sums, counts = _cluster_sums(array, range(len(array)) if clusters is None else clusters)
+    if len(sums) < 2:
         return None
-    if np.ptp(array) == 0:
-        return Interval(float(array[0]), float(array[0]))
-    found = stats.bootstrap(
-        (array,),
-        np.mean,
-        n_resamples=RESAMPLINGS,
-        method="BCa",
-        rng=np.random.default_rng(_SEED),
-    ).confidence_interval
+    means = sums / counts
+    if np.ptp(means) == 0:
+        return Interval(float(means[0]), float(means[0]))
+    found = _bootstrap(sums, counts, "BCa")
     if not np.isfinite([found.low, found.high]).all():  # the acceleration isn't defined for very few, tied values
-        found = stats.bootstrap(
-            (array,), np.mean, n_resamples=RESAMPLINGS, method="percentile", rng=np.random.default_rng(_SEED)
-        ).confidence_interval
-    return Interval(float(found.low), float(found.high))
+        found = _bootstrap(sums, counts, "percentile")
+    return found
+
+
+def _cluster_sums(values: np.ndarray, clusters: Sequence[Hashable]) -> tuple[np.ndarray, np.ndarray]:
+    """Each cluster's sum and its number of values, in the order in which they first come."""
+    if len(clusters) != len(values):
+        raise DataError(f"{len(values)} values in {len(clusters)} clusters.", "Name the cluster of each value.")
+    place = {cluster: index for index, cluster in enumerate(dict.fromkeys(clusters))}
+    of = [place[cluster] for cluster in clusters]
+    return np.bincount(of, weights=values), np.bincount(of)
+
+
+def _bootstrap(sums: np.ndarray, counts: np.ndarray, method: Literal["BCa", "percentile"]) -> Interval:
+    def mean(sums: np.ndarray, counts: np.ndarray, axis: int = -1) -> np.ndarray:
+        found: np.ndarray = sums.sum(axis=axis) / counts.sum(axis=axis)
+        return found
+
+    random = np.random.default_rng(_SEED)
+    found = stats.bootstrap((sums, counts), mean, paired=True, n_resamples=RESAMPLINGS, method=method, rng=random)
+    return Interval(float(found.confidence_interval.low), float(found.confidence_interval.high))
 
 
 def compare(first: ArrayLike, second: ArrayLike, *, interval: bool = True) -> PairedTest:

@@ -10,6 +10,7 @@ from typing import Any
 from cxrkit.ablation.plan import make_plan, save_plan
 from cxrkit.ablation.results import PLAN_FILE, Results, load_results
 from cxrkit.config import save_config
+from cxrkit.engine.run import Provenance
 from cxrkit.engine.scores import Evaluation, FilmScores, StructureScores
 from cxrkit.plugins import registry
 
@@ -41,6 +42,23 @@ def film(
 
 def evaluation(films: Sequence[FilmScores], weights: str = "last", selected_on: Any = "nothing") -> Evaluation:
     return Evaluation(part="test", weights=weights, step=100, selected_on=selected_on, films=tuple(films))
+
+
+def with_provenance(folder: Path, **changes: Any) -> None:
+    """Write where a run's numbers come from."""
+    made = Provenance(
+        cxrkit="1",
+        python="3.12",
+        packages={"torch": "2.13.0"},
+        plugins={},
+        hardware={"name": "a CPU"},
+        precision="32",
+        channels=("heart", "background"),
+        data="phantom",
+        fingerprint="f",
+        started="",
+    )
+    (folder / "provenance.json").write_text(made.model_copy(update=changes).model_dump_json())
 
 
 class Fake:

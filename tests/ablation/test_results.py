@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cxrkit.ablation.results import RunResult, read_scores
+from cxrkit.ablation.results import RunResult, log_event, read_events, read_scores
 from cxrkit.engine.run import RunDirectory
 from tests.ablation.faking import Fake, evaluation, film
 
@@ -82,3 +82,21 @@ def test_a_run_that_trains_has_no_complaint(fake: Fake) -> None:
     with_best_weights(fake.begin("dice"))
     run = first(fake)
     assert (run.state, run.error) == ("stopped", None)
+
+
+@pytest.mark.parametrize(("status", "error"), [(1, "disk full"), (0, None), (130, None)])
+def test_a_failure_after_the_scores_is_kept(fake: Fake, status: int, error: str | None) -> None:
+    folder = fake.write("dice", evaluation(FILMS))
+    log_event(fake.path, {"run": f"runs/dice/{folder.name}", "status": status, "error": "disk full"})
+    run = first(fake)
+    assert (run.state, run.error) == ("finished", error)
+
+
+def test_an_event_after_a_cut_one_is_whole(tmp_path: Path) -> None:
+    log_event(tmp_path, {"run": "one"})
+    with (tmp_path / "events.jsonl").open("a") as stream:
+        stream.write('{"run": "tw')
+    log_event(tmp_path, {"run": "three"})
+    log_event(tmp_path, {"run": "four"})
+    assert [event["run"] for event in read_events(tmp_path)] == ["one", "three", "four"]
+    assert "\n\n" not in (tmp_path / "events.jsonl").read_text()

@@ -81,8 +81,22 @@ def test_the_interval_holds_the_mean(values: list[float]) -> None:
     assert found.low - 1e-9 <= np.mean(values) <= found.high + 1e-9
 
 
+@given(SERIES)
+@settings(max_examples=10, deadline=None)
+def test_clusters_of_one_change_nothing_and_of_two_are_wider(values: list[float]) -> None:
+    alone = bootstrap_interval(values)
+    assert alone == bootstrap_interval(values, [f"film {n}" for n in range(len(values))])
+    doubled = bootstrap_interval(np.repeat(values, 2), np.repeat(np.arange(len(values)), 2).tolist())
+    assert alone is not None
+    assert doubled is not None
+    assert (doubled.low, doubled.high) == pytest.approx((alone.low, alone.high)), "a copy is no new witness"
+
+
 def test_too_few_or_unfit_values() -> None:
     assert bootstrap_interval([0.5]) is None
+    assert bootstrap_interval([0.5, 0.6], ["one", "one"]) is None
+    with pytest.raises(DataError, match="2 values in 1 clusters"):
+        bootstrap_interval([0.5, 0.6], ["one"])
     assert bootstrap_interval([0.5, 0.5]) == Interval(0.5, 0.5)
     with pytest.raises(DataError):
         bootstrap_interval([0.5, float("inf")])

@@ -64,6 +64,26 @@ def test_films_are_files_that_the_markdown_shows(report: Path) -> None:
     assert (report / "report.html").read_text().count("data:image/jpeg") == 3
 
 
+def test_an_arm_without_pictures_is_named(tmp_path: Path) -> None:
+    fake = Fake(tmp_path / "mine", {"loss": ["dice", "bce", "tversky"]})
+    for slug in ("dice", "bce"):
+        folder = fake.score(slug, [0.9, 0.8])
+        (folder / "report").mkdir()
+    cv2.imwrite(str(folder / "report" / "overlays.png"), np.zeros((30, 90, 3), np.uint8))
+    comparisons.report(fake.path)
+    for name in ("report.md", "report.html"):
+        assert "No picture of dice: cxrkit evaluate draws it" in (fake.path / "report" / name).read_text()
+
+
+def test_readings_of_a_validation_without_its_score_are_left_out(tmp_path: Path) -> None:
+    fake = Fake(tmp_path / "mine", {"loss": ["dice", "bce"]})
+    add_curve(fake.score("dice", [0.9, 0.8]))
+    arm = summarise_ablation(fake.results()).arms[0]
+    with (arm.runs[0].run.path / "metrics.jsonl").open("a") as stream:
+        stream.write('{"step": 4, "validation": {"loss": 1.0}}\n{"step": 5, "validation": {"dsc": 1}}\n')
+    assert sorted(read_curves(arm).valid) == [1, 2, 3, 5]
+
+
 def test_pictures_of_an_earlier_report_go(fake: Fake, report: Path) -> None:
     stale, own = report / "figures" / "films-gone.jpg", report / "figures" / "mine.png"
     stale.touch()

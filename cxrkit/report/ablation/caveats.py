@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cxrkit.ablation.places import full_name
 from cxrkit.ablation.results import RunResult, State
+from cxrkit.engine.run import Provenance
 from cxrkit.errors import CxrkitError
 from cxrkit.report.ablation.effects import FactorEffects
-from cxrkit.report.ablation.measures import Measure
+from cxrkit.report.ablation.measures import Measure, differing_inputs
 
 if TYPE_CHECKING:
     from cxrkit.report.ablation.numbers import Numbers
@@ -28,9 +29,12 @@ def all_caveats(numbers: Numbers) -> tuple[str, ...]:
     """Sentences, the gravest first."""
     return (
         *_missing(numbers),
+        *_failed_after_all(numbers),
+        *_other_data(numbers),
         *_other_films(numbers),
         *_lost(numbers),
         *_incomparable(numbers),
+        *_inputs(numbers),
         *_few_seeds(numbers),
         *_selection(numbers),
         *_budgets(numbers),
@@ -79,10 +83,34 @@ def _missing(numbers: Numbers) -> Iterator[str]:
         yield f"No arm has every seed: arms are ranked, and the best is bold, by what all have: seed {seeds}."
 
 
+def _failed_after_all(numbers: Numbers) -> Iterator[str]:
+    """Runs that have scores though their last try ended with an error."""
+    runs = [run for run in numbers.results.runs if run.state == "finished" and run.error is not None]
+    if runs:
+        named = _listed([f"{run.arm.label}, seed {run.seed} ({run.error})" for run in runs], "; ")
+        yield f"Whole scores, but the last try ended with an error: {named}."
+
+
+def _other_data(numbers: Numbers) -> Iterator[str]:
+    """Seeds whose arms are of different data."""
+    if seeds := [str(seed) for seed in numbers.results.plan.seeds if _of_different_data(numbers, seed)]:
+        yield (
+            f"The arms were tested on different data with seed {', '.join(seeds)}: films of one name aren't the same "
+            "films. Arms of different data are neither ranked together nor compared film by film; in a main effect "
+            "their runs aren't paired."
+        )
+
+
+def _of_different_data(numbers: Numbers, seed: int) -> bool:
+    return len({arm.data[seed] for arm in numbers.arms if seed in arm.data}) > 1
+
+
 def _other_films(numbers: Numbers) -> Iterator[str]:
-    """Seeds whose arms were tested on different films."""
+    """Seeds whose arms were tested on different films of the same data."""
     seeds = []
     for seed in numbers.results.plan.seeds:
+        if _of_different_data(numbers, seed):
+            continue
         tested = {
             frozenset(film.id for film in run.honest.films)
             for run in numbers.results.runs
@@ -124,6 +152,14 @@ def _incomparable(numbers: Numbers) -> Iterator[str]:
             said[problem].append(measure.label)
     for problem, labels in said.items():
         yield f"Arms aren't comparable in {', '.join(labels)}: {problem}."
+
+
+def _inputs(numbers: Numbers) -> Iterator[str]:
+    if (told := differing_inputs(numbers.configs)) is not None:
+        yield (
+            f"The networks' inputs differ ({told}): Dice and IoU are measured on each network's own grid, against true "
+            "masks that were resized to it, so that some of a difference may be the grids'."
+        )
 
 
 def _few_seeds(numbers: Numbers) -> Iterator[str]:
@@ -171,23 +207,37 @@ def _splits(numbers: Numbers) -> Iterator[str]:
 
 
 def _circumstances(numbers: Numbers) -> Iterator[str]:
-    """What else differs between runs than what is compared."""
-    records = []
+    """What else differs between runs, and within one, than what is compared."""
+    records: list[Provenance] = []
+    went_on: list[str] = []
     for run in numbers.results.runs:
         if run.state == "finished":
             with suppress(CxrkitError):
-                records.append(run.run.provenance())
-    if len(records) < 2:
-        return
+                record = run.run.provenance()
+                records.append(record)
+                if record.continued:
+                    went_on.append(f"{run.arm.label}, seed {run.seed} ({'; '.join(record.continued)})")
+    yield from _differing(numbers, records)
+    if went_on:
+        yield (
+            "Runs went on elsewhere, or with other versions, than they began, which can change their numbers a "
+            f"little: {_listed(went_on, '; ')}."
+        )
+
+
+def _differing(numbers: Numbers, records: Sequence[Provenance]) -> Iterator[str]:
+    """What differs between runs as they began."""
     varied = {full_name(key) for factor in numbers.results.plan.factors for lv in factor.levels for key in lv.settings}
     films = {(record.data, record.fingerprint) for record in records}
     if len(films) > 1 and not any(key.startswith(("data", "preprocess", "structures")) for key in varied):
         yield "The films, their masks or their preprocessing changed between runs (see the runs' fingerprints)."
+    plugins = {name for record in records for name in record.plugins} - {"cxrkit"}
     told = {
         "precision": {r.precision for r in records} if "train.precision" not in varied else set(),
         "device": {str(r.hardware.get("name")) for r in records},
         "torch": {r.packages.get("torch", "unknown") for r in records},
         "cxrkit": {r.cxrkit for r in records},
+        **{name: {r.plugins[name] for r in records if name in r.plugins} for name in sorted(plugins)},
     }
     for name, found in told.items():
         if len(found) > 1:

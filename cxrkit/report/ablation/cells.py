@@ -44,14 +44,6 @@ class Cell:
                     found[film].append(value)
         return {film: float(np.mean(values)) for film, values in found.items()}
 
-    @cached_property
-    def by_patient(self) -> dict[str, float]:
-        """Patient to the mean of their films: films of one patient are alike, and no independent witnesses."""
-        found: dict[str, list[float]] = defaultdict(list)
-        for film, value in self.films.items():
-            found[self.patients.get(film, film)].append(value)
-        return {patient: float(np.mean(values)) for patient, values in found.items()}
-
     @property
     def lost(self) -> int:
         """Values that films should have and don't, over all seeds: told, not dropped in silence."""
@@ -79,17 +71,22 @@ class Cell:
 
     @cached_property
     def interval(self) -> Interval | None:
-        """Of the mean over films, 95 %, bootstrap over patients."""
-        return bootstrap_interval(list(self.by_patient.values())) if self.films else None
+        """Of the mean over films, 95 %; films of one patient are alike, so the bootstrap draws whole patients."""
+        return bootstrap_interval(list(self.films.values()), [self.patients.get(film, film) for film in self.films])
 
 
 @dataclass(frozen=True)
 class ArmNumbers:
-    """One arm: its cells by the measures' keys, and how its runs stand."""
+    """One arm: its cells by the measures' keys, and how its runs stand.
+
+    Attributes:
+        data: seed to the number of its run's data: films of one name are the same films only where that is equal.
+    """
 
     arm: Arm
     cells: Mapping[str, Cell]
     runs: tuple[RunResult, ...]
+    data: Mapping[int, int]
 
     @property
     def label(self) -> str:
@@ -113,12 +110,15 @@ class ArmNumbers:
         return tuple(run for run in self.runs if run.state != "finished")
 
 
-def arm_numbers(arm: Arm, runs: Sequence[RunResult], measures: Sequence[Measure]) -> ArmNumbers:
-    """An arm's cells, from its runs' scores."""
+def arm_numbers(
+    arm: Arm, runs: Sequence[RunResult], measures: Sequence[Measure], groups: Mapping[tuple[str, int], int]
+) -> ArmNumbers:
+    """An arm's cells, from its runs' scores; `groups` are the numbers of the runs' data, by arm's slug and seed."""
     films = [film for run in runs for scores in (run.honest, run.paper) if scores is not None for film in scores.films]
     patients = {film.id: film.patient for film in films if film.patient is not None}
     cells = {}
     for measure in measures:
         values = {run.seed: film_values(run, measure) for run in runs}
         cells[measure.key] = Cell({seed: found for seed, found in values.items() if found}, patients)
-    return ArmNumbers(arm, cells, tuple(runs))
+    data = {run.seed: groups[arm.slug, run.seed] for run in runs if (arm.slug, run.seed) in groups}
+    return ArmNumbers(arm, cells, tuple(runs), data)

@@ -5,7 +5,7 @@ ranked on the same seeds and films only:
 
 * arms that have every planned seed; where none has, all, on the seeds that they share;
 * of these, arms that have a value wherever another has one;
-* the films of each seed that all of them were tested on.
+* the films of each seed that all of them were tested on; none where arms are of different data.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ import numpy as np
 from cxrkit.metrics.statistics import EQUAL
 from cxrkit.report.ablation.cells import ArmNumbers
 from cxrkit.report.ablation.measures import Measure
+
+#: Why arms can't be ranked whose films only share their names.
+DIFFERENT_DATA = "they were tested on different data"
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,8 @@ def common_ground(arms: Sequence[ArmNumbers], measure: Measure, seeds: Sequence[
     ranked = [arm for arm in candidates if not losses[arm.arm.slug]]
     films = {seed: _shared_films(ranked, measure, seed) for seed in shared_seeds}
     problem = _problem(scored, ranked, shared_seeds, all(films.values()))
+    if any(len({arm.data.get(seed) for arm in candidates}) > 1 for seed in shared_seeds):
+        problem = DIFFERENT_DATA
     if problem is not None:
         return Ground(measure, (), shared_seeds, tuple(left_out), False, problem)
     means = tuple((arm, _mean(arm, measure, films)) for arm in ranked)

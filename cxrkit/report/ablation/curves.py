@@ -61,8 +61,9 @@ def read_curves(arm: ArmNumbers) -> Curves:
         for record in run.run.metrics():
             if isinstance(record.get("train_dsc"), float):
                 train[record["step"]].append(record["train_dsc"])
-            if isinstance(record.get("validation"), Mapping):
-                valid[record["step"]].append(float(record["validation"]["dsc"]))
+            validation = record.get("validation")
+            if isinstance(validation, Mapping) and isinstance(validation.get("dsc"), int | float):
+                valid[record["step"]].append(float(validation["dsc"]))
                 on = str(record.get("on", "validation"))
     return Curves(arm, dict(train), dict(valid), on)
 

@@ -1,7 +1,8 @@
 """Main effects: what a factor's levels score, the other factors and the seed being the same.
 
 A block is one combination of the other factors' levels with one seed. Only blocks that every level of the factor has
-count, on the films that all of its runs were tested on; else a level that lacks a hard block would look good.
+count, on the films that all of its runs were tested on; else a level that lacks a hard block would look good. Blocks
+whose runs are of different data don't count: their films only share names.
 
 Two levels are compared over blocks: a difference that shows in most of them outlasts other seeds and settings, which a
 test over films can't say.
@@ -22,6 +23,8 @@ from cxrkit.report.ablation.cells import ArmNumbers
 from cxrkit.report.ablation.measures import Measure, sample_std
 
 Values = Mapping[str, float | None]
+_Place = tuple[tuple[str, ...], int]
+_NO_BLOCK = "no combination of the other factors and a seed has scores for every level"
 
 
 @dataclass(frozen=True)
@@ -101,18 +104,22 @@ def factor_effects(factor: Factor, arms: Sequence[ArmNumbers], measure: Measure,
         measure: what is measured.
         seeds: how many are planned.
     """
-    blocks: dict[tuple[tuple[str, ...], int], dict[str, Values]] = defaultdict(dict)
+    blocks: dict[_Place, dict[str, Values]] = defaultdict(dict)
+    data: dict[_Place, set[int | None]] = defaultdict(set)
     for arm in arms:
         for seed, values in arm.cells[measure.key].values.items():
             if any(value is not None for value in values.values()):
                 blocks[_others(arm, factor), seed][arm.arm.levels[factor.name]] = values
+                data[_others(arm, factor), seed].add(arm.data.get(seed))
     planned = len({_others(arm, factor) for arm in arms}) * seeds
     present = [level.label for level in factor.levels if any(level.label in block for block in blocks.values())]
     absent = tuple(level.label for level in factor.levels if level.label not in present)
     problem = measure.caveat or (None if len(present) > 1 else "fewer than two levels have scores")
-    means = [found for block in blocks.values() if (found := _block_means(block, present))]
+    alike = [block for place, block in blocks.items() if len(data[place]) == 1]
+    means = [found for block in alike if (found := _block_means(block, present))]
     if problem is None and not means:
-        problem = "no combination of the other factors and a seed has scores for every level"
+        of_all = any(len(block) == len(present) for block in blocks.values() if block not in alike)
+        problem = "its levels were tested on different data" if of_all else _NO_BLOCK
     if problem is not None:
         return FactorEffects(factor.name, measure.key, (), planned, absent, problem)
     effects = tuple(

@@ -22,7 +22,6 @@ def all_facts(numbers: Numbers) -> dict[str, str]:
             records.append(run.run.provenance())
         except CxrkitError:
             continue
-    seconds = [run.seconds for run in results.runs if run.seconds is not None]
     films = [run.honest for run in finished if run.honest is not None]
     return {
         "runs": f"{len(finished)} finished of {len(results.runs)} ({len(results.arms)} arms, seeds "
@@ -36,7 +35,7 @@ def all_facts(numbers: Numbers) -> dict[str, str]:
         "threads a run": _told([r.hardware.get("threads", "unknown") for r in records]),
         "precision": _told([r.precision for r in records]),
         "versions": _told([f"cxrkit {r.cxrkit}, torch {r.packages.get('torch')}, Python {r.python}" for r in records]),
-        "process time": f"{sum(seconds) / 3600:.2f} h over all runs" if seconds else "unknown",
+        "process time": _time(results),
         "energy": _energy(results),
     }
 
@@ -53,6 +52,16 @@ def setting(numbers: Numbers) -> str:
 
 def _told(values: Sequence[object]) -> str:
     return ", ".join(dict.fromkeys(str(value) for value in values)) or "unknown"
+
+
+def _time(results: Results) -> str:
+    """The hours of all tries, and of how many runs they are known."""
+    seconds = [run.seconds for run in results.runs if run.seconds is not None]
+    if not seconds:
+        return "unknown"
+    begun = sum(run.state != "missing" or run.seconds is not None for run in results.runs)
+    part = "all runs" if len(seconds) == begun else f"{len(seconds)} of {begun} runs"
+    return f"{sum(seconds) / 3600:.2f} h over {part}"
 
 
 def _energy(results: Results) -> str:

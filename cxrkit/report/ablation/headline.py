@@ -5,28 +5,34 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from cxrkit.ablation.plan import Arm
 from cxrkit.metrics.statistics import ALPHA, PairedTest, smallest_p
-from cxrkit.report.ablation.cells import ArmNumbers
 from cxrkit.report.ablation.comparability import Ground
 from cxrkit.report.ablation.measures import Measure
 from cxrkit.report.ablation.numbers import Numbers
 
 TESTS_HOLD = (
-    "The tests are over films: they hold for these trained networks. How much other seeds would change, the spread "
+    "The tests are over {items}: they hold for these trained networks. How much other seeds would change, the spread "
     "over seeds tells."
 )
 
 
+Says = Literal["better", "not with every seed", "nothing", "contrary"]
+#: The first says least for the best arm.
+_LEAST_FIRST: tuple[Says, ...] = ("contrary", "nothing", "not with every seed", "better")
+
+
 @dataclass(frozen=True)
 class _Verdict:
-    """One rival of the best arm: the test with the best as the first, its corrected p, and each seed's difference."""
+    """A best arm and a rival: the test with the best as the first, its corrected p, and each seed's difference."""
 
-    rival: ArmNumbers
+    best: Arm
+    rival: Arm
     test: PairedTest
     corrected: float
     by_seed: tuple[float, ...]
 
-    def says(self, measure: Measure) -> Literal["better", "not with every seed", "contrary", "nothing"]:
+    def says(self, measure: Measure) -> Says:
         """`better` where mean, ranks and every seed are for the best arm, `contrary` where the ranks aren't."""
         sign = 1 if measure.higher_is_better else -1
         if self.corrected >= ALPHA:
@@ -41,7 +47,7 @@ class _Verdict:
 def headline(numbers: Numbers) -> list[str]:
     """A sentence for each primary measure that several arms have."""
     said = [sentence for measure in numbers.primary if (sentence := _sentence(numbers, measure))]
-    return [*said, TESTS_HOLD] if any("Holm" in sentence for sentence in said) else said
+    return [*said, TESTS_HOLD.format(items=numbers.items)] if any("Holm" in sentence for sentence in said) else said
 
 
 def _sentence(numbers: Numbers, measure: Measure) -> str | None:
@@ -65,7 +71,7 @@ def _sentence(numbers: Numbers, measure: Measure) -> str | None:
 
 
 def _proof(numbers: Numbers, ground: Ground) -> str:
-    """What the tests of the best arm, or of the first of several, against all others say."""
+    """What the tests of the best arm against all others say; of several, what all of their tests say."""
     measure = ground.measure
     verdicts = _verdicts(numbers, ground)
     beaten = [v for v in verdicts if v.says(measure) == "better"]
@@ -79,41 +85,48 @@ def _proof(numbers: Numbers, ground: Ground) -> str:
     if beaten:
         parts.append(f"better than {len(beaten)} of the {len(verdicts)} other arms {tested}")
     if contrary:
-        parts.append(f"a higher mean, but {_contrary(contrary, measure)} {tested}")
+        said = _contrary(contrary, measure, numbers.items, tie=len(ground.best) > 1)
+        parts.append(f"a higher mean, but {said} {tested}")
     if mixed:
         word = "higher" if measure.higher_is_better else "lower"
         parts.append(f"{word} than {_named(mixed)}, but not with every seed {tested}")
     if not parts:
-        return _no_difference(numbers, measure, verdicts)
+        return _no_difference(numbers, ground)
     if rest := len(verdicts) - len(beaten) - len(contrary) - len(mixed):
-        parts.append(f"no significant difference from the other {'one' if rest == 1 else rest}")
+        of_all = " that holds for each of them" if len(ground.best) > 1 else ""
+        parts.append(f"no significant difference{of_all} from the other {'one' if rest == 1 else rest}")
     return "; ".join(parts)
 
 
 def _verdicts(numbers: Numbers, ground: Ground) -> list[_Verdict]:
-    best = ground.best
-    rivals = {arm.arm.slug: arm for arm, _ in ground.ranked if arm not in best}
-    found = []
+    """One for each rival of the best arm; where several are best, of the one that has least to say against it."""
+    best = {arm.arm.slug for arm in ground.best}
+    rivals = {arm.arm.slug for arm, _ in ground.ranked} - best
+    found: dict[str, list[_Verdict]] = {}
     for c in numbers.comparisons:
         if c.measure != ground.measure.key or c.test is None or c.corrected is None:
             continue
-        if c.first == best[0].arm and c.second.slug in rivals:
-            found.append(_Verdict(rivals[c.second.slug], c.test, c.corrected, tuple(c.by_seed.values())))
-        elif c.second == best[0].arm and c.first.slug in rivals:
-            turned = tuple(-difference for difference in c.by_seed.values())
-            found.append(_Verdict(rivals[c.first.slug], c.test.turned(), c.corrected, turned))
-    return found
+        differences = tuple(c.by_seed.values())
+        if c.first.slug in best and c.second.slug in rivals:
+            verdict = _Verdict(c.first, c.second, c.test, c.corrected, differences)
+        elif c.second.slug in best and c.first.slug in rivals:
+            verdict = _Verdict(c.second, c.first, c.test.turned(), c.corrected, tuple(-d for d in differences))
+        else:
+            continue
+        found.setdefault(verdict.rival.slug, []).append(verdict)
+    return [min(several, key=lambda v: _LEAST_FIRST.index(v.says(ground.measure))) for several in found.values()]
 
 
-def _contrary(verdicts: list[_Verdict], measure: Measure) -> str:
-    """`lower on most films than B (35 of 38)`."""
+def _contrary(verdicts: list[_Verdict], measure: Measure, items: str, *, tie: bool) -> str:
+    """`lower on most films than B (35 of 38)`; of a tie, which of its arms is."""
     worse = "lower" if measure.higher_is_better else "higher"
     said = []
     for verdict in verdicts:
         test = verdict.test
         below = test.differing - test.above if measure.higher_is_better else test.above
-        most = "most films" if 2 * below > test.items else "films whose differences are large"
-        said.append(f"{worse} on {most} than {verdict.rival.label} ({below} of {test.items})")
+        most = f"most {items}" if 2 * below > test.items else f"{items} whose differences are large"
+        who = f"{verdict.best.label} is " if tie else ""
+        said.append(f"{who}{worse} on {most} than {verdict.rival.label} ({below} of {test.items})")
     return ", ".join(said)
 
 
@@ -121,14 +134,16 @@ def _named(verdicts: list[_Verdict]) -> str:
     return verdicts[0].rival.label if len(verdicts) == 1 else f"{len(verdicts)} others"
 
 
-def _no_difference(numbers: Numbers, measure: Measure, verdicts: list[_Verdict]) -> str:
-    tests = [c for c in numbers.comparisons if c.measure == measure.key and c.corrected is not None]
-    films = max((c.test.items for c in tests if c.test is not None), default=0)
-    if smallest_p(films) * len(tests) >= ALPHA:
-        several = "" if films == 1 else "s"
-        return f"but {films} film{several} {'is' if films == 1 else 'are'} too few for any difference to be significant"
+def _no_difference(numbers: Numbers, ground: Ground) -> str:
+    tests = [c for c in numbers.comparisons if c.measure == ground.measure.key and c.corrected is not None]
+    count = max((c.test.items for c in tests if c.test is not None), default=0)
+    if smallest_p(count) * len(tests) >= ALPHA:
+        said = f"1 {numbers.items.removesuffix('s')} is" if count == 1 else f"{count} {numbers.items} are"
+        return f"but {said} too few for any difference to be significant"
     if all((c.corrected or 0.0) >= ALPHA for c in tests):
         return f"but no difference is significant (all p ≥ {ALPHA}, Holm-corrected)"
+    if len(ground.best) > 1:
+        return f"but no other arm differs significantly from each of them (p ≥ {ALPHA}, Holm-corrected)"
     return f"but none of its differences from the others is significant (p ≥ {ALPHA}, Holm-corrected)"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
@@ -70,7 +70,8 @@ def measures_of(results: Results) -> tuple[Measure, ...]:
     structures = dict.fromkeys(name for film in films for name in film.structures)
     order = sorted(structures, key=lambda name: {"lungs": 0, "heart": 1}.get(name, 2))
     units = [unit for unit in ("mm", "px") if any(film.unit == unit for film in films)]
-    caveat = _sizes_differ(results) if "px" in units else None
+    configs = tuple(readable_configs(results).values())
+    caveat = _pixels_differ(configs) if "px" in units else None
     made = [_overlap(name, "dice", "Dice") for name in order]
     for name in order:
         made.append(_overlap(name, "iou", "IoU"))
@@ -79,7 +80,7 @@ def measures_of(results: Results) -> tuple[Measure, ...]:
     if any(film.true_ctr is not None for film in films):
         made.append(Measure("ctr_error", "CTR error", 1, 4, False, "honest", "honest", _ratio_error, _has_true_ratio))
     chosen_on_test = any(run.paper is not None and run.paper.selected_on == "test" for run in results.runs)
-    pooled = _channels_differ(results)
+    pooled = _channels_differ(results) or _fits_differ(configs)
     soft = (*_soft("paper", chosen_on_test, pooled), *(_soft("honest", True, pooled) if chosen_on_test else ()))
     return (*made, *soft)
 
@@ -95,14 +96,27 @@ def readable_configs(results: Results) -> dict[str, RunConfig]:
     return found
 
 
-def _sizes_differ(results: Results) -> str | None:
-    found = [config.preprocess for config in readable_configs(results).values()]
-    inputs = sorted({(preprocess.size, preprocess.fit) for preprocess in found})
+def differing_inputs(configs: Iterable[RunConfig]) -> str | None:
+    """The networks' input sizes, and how films fit into them where that differs: `32, 64`; None where all are alike."""
+    inputs = sorted({(config.preprocess.size, config.preprocess.fit) for config in configs})
     if len(inputs) < 2:
         return None
     several = len({fit for _, fit in inputs}) > 1
-    told = ", ".join(f"{size} {fit}" if several else str(size) for size, fit in inputs)
-    return f"they are in pixels of the network's input, which differs between runs ({told})"
+    return ", ".join(f"{size} {fit}" if several else str(size) for size, fit in inputs)
+
+
+def _pixels_differ(configs: Iterable[RunConfig]) -> str | None:
+    """Why distances in pixels can't be compared."""
+    told = differing_inputs(configs)
+    return told and f"they are in pixels of the network's input, which differs between runs ({told})"
+
+
+def _fits_differ(configs: Iterable[RunConfig]) -> str | None:
+    """Why the paper's measures, which count the background, can't be compared."""
+    fits = sorted({config.preprocess.fit for config in configs})
+    if len(fits) < 2:
+        return None
+    return f"padding counts in them as background, and the runs differ in preprocess.fit ({', '.join(fits)})"
 
 
 def _channels_differ(results: Results) -> str | None:

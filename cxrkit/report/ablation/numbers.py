@@ -20,6 +20,7 @@ from cxrkit.report.ablation.effects import Effect, FactorEffects, LevelPair, com
 from cxrkit.report.ablation.facts import all_facts
 from cxrkit.report.ablation.measures import Measure, measures_of, readable_configs
 from cxrkit.report.ablation.pairs import Comparison, compare_arms
+from cxrkit.report.ablation.same_data import data_groups
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,12 @@ class Numbers:
         dice = [m for m in self.measures if m.key.endswith("_dice")]
         chosen = [m for m in dice if m.key in ("lungs_dice", "heart_dice")] or dice
         return (*chosen, *(m for m in self.measures if m.key == "paper_dsc"))
+
+    @property
+    def items(self) -> str:
+        """What tests of arms count: films, or patients where films share one."""
+        patients = any(arm.cells[measure.key].patients for arm in self.arms for measure in self.primary)
+        return "patients" if patients else "films"
 
     @cached_property
     def grounds(self) -> Mapping[str, Ground]:
@@ -98,5 +105,6 @@ class Numbers:
 
 def summarise_ablation(results: Results) -> Numbers:
     """The numbers of an ablation as it stands, finished or not."""
-    measures = measures_of(results)
-    return Numbers(results, measures, tuple(arm_numbers(arm, results.of(arm), measures) for arm in results.arms))
+    measures, groups = measures_of(results), data_groups(results)
+    arms = tuple(arm_numbers(arm, results.of(arm), measures, groups) for arm in results.arms)
+    return Numbers(results, measures, arms)

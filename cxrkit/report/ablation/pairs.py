@@ -11,7 +11,7 @@ import numpy as np
 
 from cxrkit.ablation.plan import Arm
 from cxrkit.metrics.statistics import EQUAL, PairedTest, compare, holm
-from cxrkit.report.ablation.cells import ArmNumbers, Cell
+from cxrkit.report.ablation.cells import ArmNumbers
 from cxrkit.report.ablation.measures import Measure
 
 
@@ -19,7 +19,7 @@ from cxrkit.report.ablation.measures import Measure
 class Comparison:
     """Two arms in one measure, on the films that both were tested on with the same seed.
 
-    Films of one patient count once, with their mean.
+    Films of one patient count once, with their mean. Where their data differ, films of one name are other films.
 
     Attributes:
         measure: its key.
@@ -52,7 +52,7 @@ def compare_arms(arms: Sequence[ArmNumbers], measure: Measure, *, intervals: boo
     scored = [arm for arm in arms if arm.cells[measure.key].values]
     found: list[tuple[Arm, Arm, PairedTest | None, dict[int, float]]] = []
     for first, second in combinations(scored, 2):
-        pairs = _paired(first.cells[measure.key], second.cells[measure.key]) if measure.caveat is None else {}
+        pairs = _paired(first, second, measure) if measure.caveat is None else {}
         values, by_seed = _over_patients(pairs, first.cells[measure.key].patients), _over_films(pairs)
         test = compare(values[:, 0], values[:, 1], interval=intervals) if len(values) else None
         found.append((first.arm, second.arm, test, by_seed))
@@ -66,11 +66,12 @@ def compare_arms(arms: Sequence[ArmNumbers], measure: Measure, *, intervals: boo
 _Pairs = Mapping[tuple[int, str], tuple[float, float]]
 
 
-def _paired(first: Cell, second: Cell) -> _Pairs:
-    """Seed and film to both arms' values, where both have one."""
+def _paired(first: ArmNumbers, second: ArmNumbers, measure: Measure) -> _Pairs:
+    """Seed and film to both arms' values, where both have one and are of the same data."""
     pairs: dict[tuple[int, str], tuple[float, float]] = {}
-    for seed, films in first.values.items():
-        others = second.values.get(seed, {})
+    others_of = second.cells[measure.key].values
+    for seed, films in first.cells[measure.key].values.items():
+        others = others_of.get(seed, {}) if first.data.get(seed) == second.data.get(seed) else {}
         for film, value in films.items():
             other = others.get(film)
             if value is not None and other is not None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 
 from cxrkit.ablation.results import RunResult
+from cxrkit.report.ablation.cells import ArmNumbers
 from cxrkit.report.ablation.numbers import Numbers
 
 #: Pictures of films are JPEG of at most so many pixels in width.
@@ -39,9 +41,22 @@ def film_pictures(numbers: Numbers) -> list[Picture]:
                 caption = (
                     f"{arm.label}, seed {run.seed}, {_weights(run)}: best, median and worst test film by mean Dice."
                 )
-                pictures.append(Picture(f"films-{arm.arm.slug}.jpg", arm.label, caption, content))
+                pictures.append(Picture(_file(arm), arm.label, caption, content))
                 break
     return pictures
+
+
+def without_pictures(numbers: Numbers, pictures: Sequence[Picture]) -> str | None:
+    """Which arms with a finished run have none though others have; None where there is nothing to say."""
+    drawn = {picture.file for picture in pictures}
+    without = [arm.label for arm in numbers.arms if arm.finished and _file(arm) not in drawn]
+    if not pictures or not without:
+        return None
+    return f"No picture of {', '.join(without)}: cxrkit evaluate draws it where films and weights are."
+
+
+def _file(arm: ArmNumbers) -> str:
+    return f"films-{arm.arm.slug}.jpg"
 
 
 def _small(run: RunResult) -> bytes | None:

@@ -35,12 +35,12 @@ MISSED_SAID = (
 )
 FILMS_SAID = (
     "Mean ± standard deviation over test films, and the mean's 95 % bootstrap interval. A film that several seeds "
-    "tested counts once, with its mean; for the interval, films of one patient do too."
+    "tested counts once, with its mean; for the interval, patients are drawn anew, each with all films."
 )
 PAIRS_SAID = (
     "Paired over the films and seeds that both arms have, films of one patient with their mean: Wilcoxon's "
     "signed-rank test, corrected by Holm over all pairs of arms in that measure; the effect is the matched-pairs "
-    "rank-biserial correlation. The tests are over films: they hold for these trained networks, not for others that "
+    "rank-biserial correlation. The tests are over {items}: they hold for these trained networks, not for others that "
     "other seeds would give. «A higher, seeds»: in how many seeds A has the higher mean."
 )
 LEVELS_SAID = (
@@ -137,11 +137,13 @@ def films_table(numbers: Numbers) -> Table:
 
 def pairs_table(numbers: Numbers, comparisons: Sequence[Comparison]) -> Table:
     """Comparisons of arms, a line each."""
-    patients = any(arm.cells[m.key].patients for arm in numbers.arms for m in numbers.primary)
-    items = "patients" if patients else "films"
     seeds = "A higher, seeds"
-    headings = ("measure", "arm A", "arm B", "A − B", "95 % interval", seeds, "effect", "p", "p (Holm)", items)
-    return Table(PAIRS_SAID, headings, tuple(_pair(numbers, comparison) for comparison in comparisons))
+    headings = ("measure", "arm A", "arm B", "A − B", "95 % interval", seeds, "effect", "p", "p (Holm)", numbers.items)
+    return Table(
+        PAIRS_SAID.format(items=numbers.items),
+        headings,
+        tuple(_pair(numbers, comparison) for comparison in comparisons),
+    )
 
 
 def _pair(numbers: Numbers, comparison: Comparison) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from cxrkit.report.ablation.figures import STEMS, Drawn, draw_all_figures
 from cxrkit.report.ablation.formats import Table, latex, markdown
 from cxrkit.report.ablation.headline import headline
 from cxrkit.report.ablation.numbers import Numbers, summarise_ablation
-from cxrkit.report.ablation.pictures import Picture, film_pictures
+from cxrkit.report.ablation.pictures import Picture, film_pictures, without_pictures
 
 
 def write_ablation_report(results: Results, observer: Observer | None = None) -> Numbers:
@@ -111,6 +111,8 @@ def _markdown(numbers: Numbers, pictures: Sequence[Picture], films: Sequence[Pic
         parts += ["## Films: truth and prediction", ""]
         for picture in films:
             parts += [f"![{picture.title}](figures/{picture.file})", "", picture.caption, ""]
+        if lacking := without_pictures(numbers, films):
+            parts += [lacking, ""]
     parts += ["## What was run", "", *(f"- {name}: {value}" for name, value in numbers.facts.items()), ""]
     parts += ["```bash", *_again(numbers), "```", ""]
     return "\n".join(parts)
@@ -142,6 +144,7 @@ def _page(numbers: Numbers, pictures: Sequence[Picture], films: Sequence[Picture
         levels=tables.levels_table(numbers) if numbers.level_pairs else None,
         pictures=pictures,
         films=films,
+        lacking_films=without_pictures(numbers, films),
         facts=numbers.facts,
         again=_again(numbers),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
