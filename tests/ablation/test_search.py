@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from cxrkit import comparisons
 from cxrkit.ablation import search as searching
 from cxrkit.ablation.plan import make_plan
 from cxrkit.ablation.ranges import Range, Space
@@ -20,7 +21,7 @@ from cxrkit.engine.run import RunDirectory
 from cxrkit.errors import ConfigError, TrainingError
 from cxrkit.interfaces import Job
 from cxrkit.plugins import registry
-from tests.ablation.faking import BASE
+from tests.ablation.faking import BASE, Fake
 from tests.ablation.launching import FakeLauncher
 
 pytest.importorskip("optuna", reason="optuna isn't installed (pip install 'cxrkit[search]')")
@@ -193,3 +194,16 @@ def test_a_number_of_trials_that_tries_nothing_is_refused(tmp_path: Path, trials
     with pytest.raises(ConfigError, match="tries nothing"):
         run(space(), trials, tmp_path, FakeLauncher(judged(lambda lr: lr)))
     assert not list(tmp_path.iterdir())
+
+
+def test_test_films_that_were_scored_are_not_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def evaluate(*_: Any, **__: Any) -> Any:
+        raise AssertionError("the test films were looked at")
+
+    monkeypatch.setattr(comparisons, "evaluate", evaluate)
+    fake = Fake(tmp_path, {"loss": ["dice", "bce"]})
+    scores = comparisons._scored_once(fake.score("dice", [0.9] * 3), None)
+    assert scores is not None
+    assert len(scores.films) == 3
+    with pytest.raises(AssertionError, match="looked at"):
+        comparisons._scored_once(fake.begin("bce"), None)
