@@ -12,7 +12,7 @@ from cxrkit.ablation.growth import check_growth
 from cxrkit.ablation.plan import Plan, PlannedRun, make_plan, read_plan, save_plan
 from cxrkit.ablation.ranges import SEARCH_FILE, Range, Space
 from cxrkit.ablation.results import PLAN_FILE, Results, load_results, read_scores
-from cxrkit.ablation.search import Found, SearchListener
+from cxrkit.ablation.search import Found, SearchListener, check_search, check_trials
 from cxrkit.ablation.search import search as run_search
 from cxrkit.api import evaluate
 from cxrkit.data.splits import has_tests
@@ -103,6 +103,8 @@ def search(
     components, path = registry(), Path(out)
     plan = _as_plan(plan)
     space = Space(plan, tuple(ranges))
+    check_search(space, path, components)  # before a folder is made for what can't be searched
+    check_trials(trials)
     with closing(build_launcher(launcher, launcher_settings)) as worker, owned(path):
         found = run_search(space, trials, path, worker, components, listener)
         return found, _scored_once(found.best, observer)
