@@ -312,7 +312,7 @@ def _share(
     factors: Sequence[Factor], base: Mapping[str, Any], flags: Mapping[str, Any]
 ) -> tuple[tuple[Factor, ...], dict[str, Any]]:
     """Hand parameters of components that factors choose to their levels; returns the flags that are left for all."""
-    parameters = shared_parameters(base, flags)
+    parameters = anchor_settings(shared_parameters(base, flags), Path.cwd())
     varied = [full_name(key) for factor in factors for level in factor.levels for key in level.settings]
     made, left = [], dict(flags)
     for factor in factors:

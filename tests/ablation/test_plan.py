@@ -300,3 +300,9 @@ def test_folders_of_long_names_are_short_and_differ() -> None:
     slugs = [arm.slug for arm in plan.arms()]
     assert len(set(slugs)) == 2
     assert all(len(slug.encode()) < 200 for slug in slugs)
+
+
+def test_a_place_that_all_levels_share_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan = make_plan({"base": {"data": {"root": "films"}}, "factors": {"data.name": ["folder", "jsrt"]}})
+    assert all(level.settings["data.root"] == str(tmp_path / "films") for level in plan.factors[0].levels)
