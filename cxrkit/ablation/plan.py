@@ -313,9 +313,10 @@ def _share(
 ) -> tuple[tuple[Factor, ...], dict[str, Any]]:
     """Hand parameters of components that factors choose to their levels; returns the flags that are left for all."""
     parameters = anchor_settings(shared_parameters(base, flags), Path.cwd())
-    varied = [full_name(key) for factor in factors for level in factor.levels for key in level.settings]
     made, left = [], dict(flags)
     for factor in factors:
+        others = [level for other in factors if other is not factor for level in other.levels]
+        varied = [full_name(key) for level in others for key in level.settings]
         settings = [level.settings for level in factor.levels]
         shared = with_shared(factor.name, settings, parameters, varied)
         levels = tuple(Level(level.label, new) for level, new in zip(factor.levels, shared, strict=True))

@@ -40,7 +40,7 @@ def with_shared(
         name: the factor's, for messages.
         levels: what each level sets.
         parameters: as `shared_parameters` found them.
-        varied: settings that factors set themselves; those win.
+        varied: settings of other factors; those win, as what a level sets itself does.
 
     Raises:
         ConfigError: a parameter of a loss or an augment that no level names.
@@ -56,7 +56,7 @@ def with_shared(
             named = rest.partition(".")[0]
             raise ConfigError(f"{key}: no level of {name} has {named}.", f"Name it in --{head}, or leave {key} out.")
         for level in meant:
-            level[key] = value
+            level.setdefault(key, value)
     return made
 
 

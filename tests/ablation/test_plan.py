@@ -241,8 +241,9 @@ def test_parameters_of_a_component_that_a_factor_chooses_hold_for_all_its_levels
 
 def test_a_level_and_a_factor_win_over_what_is_set_for_all() -> None:
     levels = {"wide": {"model": "unet", "model.base_channels": 8}, "other": {"model": "attn-unet"}}
-    plan = make_plan({"factors": {"network": levels}}, over={"model.depth": 3})
+    plan = make_plan({"base": {"model": {"base_channels": 4}}, "factors": {"network": levels}}, over={"model.depth": 3})
     assert [run.config.model.params["depth"] for run in plan.runs(registry())] == [3, 3]
+    assert [run.config.model.params["base_channels"] for run in plan.runs(registry())] == [8, 4]
     base = {"model": {"depth": 4}}
     plan = make_plan({"base": base, "factors": {"model": ["unet", "attn-unet"], "model.depth": [2, 3]}})
     assert [run.config.model.params["depth"] for run in plan.runs(registry())] == [2, 3, 2, 3]
