@@ -12,7 +12,7 @@ from cxrkit.ablation.growth import check_growth
 from cxrkit.ablation.plan import Plan, PlannedRun, make_plan, read_plan, save_plan
 from cxrkit.ablation.ranges import SEARCH_FILE, Range, Space
 from cxrkit.ablation.results import PLAN_FILE, Results, load_results, read_scores
-from cxrkit.ablation.search import Found, SearchListener, check_search, check_trials
+from cxrkit.ablation.search import BEST_FILE, TABLE_FILE, Found, SearchListener, check_search, check_trials
 from cxrkit.ablation.search import search as run_search
 from cxrkit.api import evaluate
 from cxrkit.data.splits import has_tests
@@ -155,7 +155,7 @@ def report(path: Path | str, *, observer: Observer | None = None) -> Numbers:
 
 def _search_results(path: Path) -> str:
     """Where a search's results are, or how they come to be."""
-    trials, best = path / "search.csv", path / "best.yaml"
+    trials, best = path / TABLE_FILE, path / BEST_FILE
     if not trials.is_file():
         return f"Its results come at its end. Go on with: cxrkit ablate --resume {path}"
     return f"Its trials are in {trials}, the best one's settings in {best}."

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial, Trial
 
+#: What a search leaves in its folder: all trials, and the best one's configuration.
+TABLE_FILE, BEST_FILE = "search.csv", "best.yaml"
 _POLL_SECONDS = 0.5
 
 
@@ -318,8 +320,8 @@ def _result(work: _Search, study: Study) -> Found:
     best = study.best_trial
     planned = work.planned(best.number, best.params)
     # What that run was trained with, whatever the defaults have become since.
-    save_config(RunDirectory(work.path / planned.folder).config(), work.path / "best.yaml")
-    write_text(work.path / "search.csv", trials_csv(trials))
+    save_config(RunDirectory(work.path / planned.folder).config(), work.path / BEST_FILE)
+    write_text(work.path / TABLE_FILE, trials_csv(trials))
     importances: dict[str, float] = {}
     if states.count(optuna.trial.TrialState.COMPLETE) > STARTUP_TRIALS and len(best.params) > 1:
         evaluator = optuna.importance.PedAnovaImportanceEvaluator()
@@ -332,6 +334,6 @@ def _result(work: _Search, study: Study) -> Found:
         pruned=states.count(optuna.trial.TrialState.PRUNED),
         failed=states.count(optuna.trial.TrialState.FAIL),
         importances=importances,
-        config_file=work.path / "best.yaml",
-        table=work.path / "search.csv",
+        config_file=work.path / BEST_FILE,
+        table=work.path / TABLE_FILE,
     )
