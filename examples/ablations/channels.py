@@ -30,7 +30,8 @@ def dice(predicted: Tensor, truth: Tensor) -> list[float]:
     return [round(100 * float(value), 1) for value in (2 * shared / both).mean(0)]
 
 
-def measure(path: Path) -> None:
+def test_films(path: Path) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """What a run's last weights make of its test films, and their masks: `(N, C, H, W)` each; the names of the C."""
     run = RunDirectory.open(path)
     config = run.config().model_copy(update={"split": SplitConfig(file=run.split_file)})
     films = prepare_films(config, registry(), Silent())
@@ -41,7 +42,12 @@ def measure(path: Path) -> None:
     cpu = torch.device("cpu")
     with autocast(cpu, choose_precision(card.precision, cpu)):
         predicted = probabilities(network.to(memory_format=torch.channels_last), images, 8).float()
-    print(path, ", ".join(network.channels))
+    return predicted, truth, tuple(network.channels)
+
+
+def measure(path: Path) -> None:
+    predicted, truth, channels = test_films(path)
+    print(path, ", ".join(channels))
     print("  soft       ", *dice(predicted, truth))
     print("  thresholded", *dice((predicted > 0.5).float(), truth), flush=True)
 

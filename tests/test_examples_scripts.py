@@ -1,0 +1,79 @@
+"""The scripts that made numbers of the docs work, and measure what they say."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from cxrkit import api
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "examples" / "ablations"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> api.TrainedRun:
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CXRKIT_CACHE", str(folder / "cache"))
+        settings = {
+            "model": {"name": "unet", "base_channels": 8},
+            "loss": "dice",
+            "preprocess": {"size": 64},
+            "split": {"train_size": 8, "test_size": 6, "validation": 0},
+            "train": {"steps": 60, "lr": 3e-3, "device": "cpu", "precision": "32"},
+        }
+        return api.train(settings, out=folder / "run")
+
+
+def said(script: str, run: Path) -> list[str]:
+    """Lines that a script prints of a run."""
+    done = subprocess.run([sys.executable, SCRIPTS / script, run], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.fixture
+def heart_border(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    spec = importlib.util.spec_from_file_location("heart_border", SCRIPTS / "heart-border.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_channels_agree_with_the_runs_own_scores(trained: api.TrainedRun) -> None:
+    head, soft, thresholded = said("channels.py", trained.path)
+    channels = head.removeprefix(f"{trained.path} ").split(", ")
+    assert trained.evaluation is not None
+    for channel, number in zip(channels[:3], thresholded.split()[1:], strict=False):
+        scores = [film.structures[channel].dice for film in trained.evaluation.films]
+        assert float(number) == pytest.approx(100 * np.mean(scores), abs=0.06)
+    assert len(soft.split()) == len(channels) + 1
+
+
+def test_heart_border_of_a_run(trained: api.TrainedRun) -> None:
+    (line,) = said("heart-border.py", trained.path)
+    assert "% at the lungs" in line
+    assert "nan" not in line
+
+
+def test_a_border_is_measured_on_either_side(heart_border: ModuleType) -> None:
+    heart, lungs, drawn = (np.zeros((80, 80), bool) for _ in range(3))
+    heart[30:50, 30:50] = True
+    lungs[20:60, 10:29] = True  # one pixel beside the heart's left border
+    assert heart_border.compare(heart, heart, lungs)[1:] == (0, 0)
+    drawn[30:50, 33:50] = True  # the left border alone is three pixels off
+    share, there, elsewhere = heart_border.compare(drawn, heart, lungs)
+    assert 0.25 < share < 0.35  # a side, and what of its neighbours is near
+    assert 2 / 80 < there <= 3 / 80
+    assert elsewhere < 0.2 / 80  # two columns beside the corner
+    lungs[:] = False
+    assert np.isnan(heart_border.compare(drawn, heart, lungs)[1])
