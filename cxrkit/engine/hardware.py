@@ -90,6 +90,14 @@ def make_fabric(config: TrainConfig) -> Fabric:
     )
 
 
+def another_is_gone(error: RuntimeError) -> bool:
+    """Whether an error among several processes says that one of them ended without a word."""
+    # Gloo has no error class of its own, unlike NCCL.
+    return isinstance(error, torch.distributed.DistError) or any(
+        sign in str(error) for sign in ("losed by peer", "reset by peer", "Broken pipe", "Timed out waiting")
+    )
+
+
 def describe_hardware(device: torch.device) -> dict[str, str | int]:
     """What a run was made on, for its record."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()

@@ -9,7 +9,7 @@ import torch
 
 from cxrkit.config import RunConfig
 from cxrkit.engine.films import Films, prepare_films
-from cxrkit.engine.hardware import make_fabric
+from cxrkit.engine.hardware import another_is_gone, make_fabric
 from cxrkit.engine.loop import TrainingLoop
 from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.provenance import (
@@ -36,7 +36,8 @@ def train(run: RunDirectory, registry: Registry, observer: Observer | None = Non
     Returns the run's films, whose test part nothing here has looked at (except under `protocol: paper`).
 
     Raises:
-        DataError: films that can't be used, or too few. TrainingError: a loss that isn't finite, or no memory.
+        DataError: films that can't be used, or too few.
+        TrainingError: a loss that isn't finite, no memory, or one of several processes ended.
         TrainingInterruptedError: Ctrl-C; the state is saved. StorageError: the disk is full.
         ConfigError: another process trains this run.
     """
@@ -47,7 +48,16 @@ def train(run: RunDirectory, registry: Registry, observer: Observer | None = Non
     busy = ConfigError(f"{run.path}: another process trains this run.", "Wait for it, or stop it first.")
     # The first process holds the run for all of them. Its configuration is the one file that is always there.
     with locked(run.config_file, busy) if fabric.is_global_zero else nullcontext():
-        return _train(run, config, registry, fabric, observer)
+        try:
+            return _train(run, config, registry, fabric, observer)
+        except RuntimeError as error:
+            if fabric.world_size == 1 or not another_is_gone(error):
+                raise
+            raise TrainingError(
+                f"Another of the {fabric.world_size} processes that train {run.path} ended.",
+                "If it says no reason here, it was killed, for memory perhaps. Go on from the last saved state with: "
+                f"cxrkit train --resume {run.path}",
+            ) from error
 
 
 def _train(

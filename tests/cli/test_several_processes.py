@@ -29,6 +29,15 @@ def start(*flags: str, folder: Path) -> subprocess.Popen[str]:
     )
 
 
+def wait_for_state(process: subprocess.Popen[str], run: Path) -> Path:
+    """A run's saved state, once it is there or its process has ended."""
+    state = run / "checkpoints" / "state.safetensors"
+    deadline = time.monotonic() + 240
+    while not state.is_file() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return state
+
+
 @pytest.mark.slow
 def test_two_processes_train_one_network_in_one_folder(tmp_path: Path) -> None:
     process = start("--steps", "6", "--json", folder=tmp_path)
@@ -76,12 +85,26 @@ def test_two_processes_compute_what_one_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_killed_process_is_told_as_that(tmp_path: Path) -> None:
+    process = start("--steps", "100000", "--out", "run", folder=tmp_path)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    if not children.is_file():
+        process.kill()
+        pytest.skip("this system doesn't list a process's children in /proc")
+    wait_for_state(process, tmp_path / "run")
+    os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
+    _, errors = process.communicate(timeout=120)
+    assert "Another of the 2 processes" in errors
+    assert "cxrkit train --resume" in errors
+    assert "defect" not in errors
+    assert process.returncode == 5
+    assert load_state(tmp_path / "run" / "checkpoints" / "state.safetensors").step > 0
+
+
+@pytest.mark.slow
 def test_ctrl_c_stops_all_after_the_same_step(tmp_path: Path) -> None:
     process = start("--steps", "100000", "--out", "run", folder=tmp_path)
-    state = tmp_path / "run" / "checkpoints" / "state.safetensors"
-    deadline = time.monotonic() + 240
-    while not state.is_file() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.2)
+    state = wait_for_state(process, tmp_path / "run")
     process.send_signal(signal.SIGINT)  # to the first process alone; the other must hear of it
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
