@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from cxrkit.data.dicom_header import remarks
 from cxrkit.data.film import Film, refuse_huge
 from cxrkit.errors import DataError
 
@@ -42,7 +43,7 @@ def read_dicom(path: Path) -> Film:
     if raw.ndim != 2:
         raise DataError(f"{path}: decodes to the shape {raw.shape}; a film is (rows, columns).", "Save one frame.")
     pixels = _as_shown(path, dataset, raw)
-    return Film(_narrow(pixels), _spacing(dataset))
+    return Film(_narrow(pixels), _spacing(dataset), remarks(dataset))
 
 
 def _read_header(path: Path) -> Any:

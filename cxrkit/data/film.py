@@ -20,10 +20,12 @@ class Film:
     Attributes:
         pixels: `(H, W)` uint8, uint16 or finite float32, bright where the film shows bone.
         spacing: (row, column) millimetres a pixel, or None where the file doesn't say.
+        remarks: what the file says that an upright frontal chest film's wouldn't, one short sentence each.
     """
 
     pixels: np.ndarray
     spacing: tuple[float, float] | None
+    remarks: tuple[str, ...] = ()
 
 
 def refuse_huge(path: Path, height: int, width: int) -> None:

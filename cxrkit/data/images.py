@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -56,7 +57,7 @@ def read_film(path: Path) -> Film:
         film = Film(_as_grey(_decode(path), path, "film"), None)
     pixels = _film_type(film.pixels, path)
     check_shows_something(pixels, str(path))
-    return Film(pixels, film.spacing)
+    return replace(film, pixels=pixels)
 
 
 def check_shows_something(pixels: np.ndarray, name: str) -> None:

@@ -36,7 +36,8 @@ class Segmentation:
         probabilities: structure to float32 `(H, W)` in [0, 1]; 0 in a frame around the film.
         cardiothoracic_ratio: with the extents it was measured between; None where the network doesn't know
             heart and lungs, or found one of them nowhere.
-        warnings: signs that the masks can't be trusted, a short sentence each; see `cxrkit.metrics.plausibility`.
+        warnings: signs that the masks can't be trusted, a short sentence each: the film's remarks, and what
+            `cxrkit.metrics.plausibility` finds.
     """
 
     film: Film
@@ -104,7 +105,7 @@ class Segmenter:
         region = (slice(0, height), slice(0, width)) if self.keep_borders else film_region(read.pixels)
         inside = self._probabilities(read, region)
         masks = {name: probability > self.threshold for name, probability in inside.items()}
-        warnings = warnings_of(Findings(masks, inside, read.pixels[region].shape))
+        warnings = (*read.remarks, *warnings_of(Findings(masks, inside, read.pixels[region].shape)))
         if not self.keep_spots:
             masks = {
                 name: one_piece(mask) if name in ONE_PIECE else without_spots(mask) for name, mask in masks.items()

@@ -138,6 +138,37 @@ def test_spacing(tmp_path: Path) -> None:
     assert read_film(write(tmp_path / "c.dcm", PixelSpacing=[0, 0])).spacing is None
 
 
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {},
+        {"Modality": "DX", "BodyPartExamined": "CHEST", "ViewPosition": "PA", "PatientOrientation": ["L", "F"]},
+        {"Modality": "", "BodyPartExamined": "TORACE", "ViewPosition": "", "PatientOrientation": ""},
+        {"BodyPartExamined": None, "PatientOrientation": ["", ""], "ViewPosition": "LLD"},
+    ],
+)
+def test_a_chest_film_has_no_remarks(tmp_path: Path, attributes: dict[str, Any]) -> None:
+    written = {name: value for name, value in attributes.items() if value is not None}
+    assert read_film(write(tmp_path / "a.dcm", **written)).remarks == ()
+
+
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [
+        ({"Modality": "MR"}, "says modality MR: no radiograph"),
+        ({"BodyPartExamined": "EXTREMITY"}, "says body part EXTREMITY: no chest"),
+        ({"ViewPosition": "LL"}, "says view LL: not frontal"),
+        ({"PatientOrientation": ["P", "F"]}, "says that rows run to P: not frontal"),
+        ({"PatientOrientation": ["R", "F"]}, "the film is mirrored"),
+        ({"PatientOrientation": ["R", "H"]}, "turned: rows run to R, columns to H"),
+        ({"PatientOrientation": ["F", "R"]}, "turned: rows run to F, columns to R"),
+    ],
+)
+def test_what_is_no_upright_chest_film_is_remarked(tmp_path: Path, attributes: dict[str, Any], said: str) -> None:
+    (remark,) = read_film(write(tmp_path / "a.dcm", **attributes)).remarks
+    assert said in remark
+
+
 def test_not_one_grey_film(tmp_path: Path) -> None:
     refused(write(tmp_path / "two.dcm", np.stack([STORED, STORED]), NumberOfFrames=2, Rows=40, Columns=30), "2 frames")
     colour = np.zeros((40, 30, 3), np.uint8)
