@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -83,8 +84,8 @@ def bench(
     """Measure what components cost: parameters, multiply-adds, time of an update and of a prediction, memory on CUDA.
 
     Arms are named as for cxrkit ablate. Films and masks are random, so no data is needed; an update is a training's
-    own, self-training left out. Arms take turns, and are compared within each turn: what slows the machine for a while
-    then slows all of them.
+    own, self-training left out. Multiply-adds are those of one film's convolutions and matrix products, nothing else.
+    Arms take turns, and are compared within each turn: what slows the machine for a while then slows all of them.
 
     cxrkit bench --model unet,attn-unet,attn-bcdu --size 256 --batch-size 5
     """
@@ -106,12 +107,12 @@ def bench(
 
 
 def _plan(
-    listed: dict[str, str | None],
-    vary: list[str] | tuple[()],
-    exclude: list[str] | tuple[()],
+    listed: Mapping[str, str | None],
+    vary: Sequence[str],
+    exclude: Sequence[str],
     config: Path | None,
-    shared: dict[str, Any],
-    assignments: list[str] | tuple[()],
+    shared: Mapping[str, Any],
+    assignments: Sequence[str],
 ) -> Plan:
     """The arms, each with one seed. Nothing trains, so the demonstration's settings and epochs play no part."""
     from cxrkit.cli.planning import plan_from_flags

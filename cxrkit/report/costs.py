@@ -138,4 +138,4 @@ def _number(value: float) -> str:
     """Three digits or more: `0.00512`, `4.13`, `31.0`, `412`, `1605`."""
     if value >= 100:
         return f"{value:.0f}"
-    return f"{value:.3g}" if value < 1 else f"{value:.{1 if value >= 10 else 2}f}"
+    return f"{value:#.3g}" if value < 1 else f"{value:.{1 if value >= 10 else 2}f}"
