@@ -5,15 +5,13 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from cxrkit.ablation.plan import PlannedRun
 from cxrkit.config import RunConfig
+from cxrkit.engine.hardware import computing_threads
 from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.train import train
@@ -65,7 +63,7 @@ def estimate(
     known: dict[str, tuple[float, float]] = {}
     listener = observer or Silent()
     listener.stage("Timing a few updates", len(kinds))
-    with _threads(threads):
+    with computing_threads(threads):
         for count, (kind, planned) in enumerate(kinds.items(), start=1):
             known[kind] = _measure(planned.config, registry)
             listener.advance(count, planned.arm.label)
@@ -75,17 +73,6 @@ def estimate(
         work = update * steps + validation * (steps // planned.config.train.validate_every)
         seconds.append(_START_SECONDS + work if steps > 0 else 0.0)
     return Estimate(tuple(seconds))
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Compute with so many threads for a while."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _kind(config: RunConfig) -> str:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cxrkit.cli import ablate, components, console, data, doctor, evaluate, export, plugins, predict, train
+from cxrkit.cli import ablate, bench, components, console, data, doctor, evaluate, export, plugins, predict, train
 from cxrkit.cli.warned import readable_warnings
 from cxrkit.errors import CxrkitError, StorageError
 
@@ -101,6 +101,7 @@ app.command()(evaluate.evaluate)
 app.command()(predict.predict)
 app.command()(ablate.ablate)
 app.command()(ablate.report)
+app.command()(bench.bench)
 app.command()(export.export)
 app.add_typer(data.app, name="data")
 app.command("list")(components.list_components)

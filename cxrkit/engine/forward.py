@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cxrkit.config import LossConfig
-from cxrkit.errors import ContractError
+from cxrkit.config import ComponentConfig, LossConfig
+from cxrkit.errors import ConfigError, ContractError
 from cxrkit.interfaces import Augment, Batch, Loss, Model, SideOutputs
 from cxrkit.registry import Registry
 
@@ -67,6 +67,22 @@ def probabilities(model: Model, images: Tensor, batch_size: int) -> Tensor:
         main = logits.main if isinstance(logits, SideOutputs) else logits
         parts.append(main.float().sigmoid().cpu())
     return torch.cat(parts)
+
+
+def build_augments(items: Sequence[ComponentConfig], registry: Registry) -> list[Augment]:
+    """The augments of a configuration, in its order.
+
+    Raises:
+        ConfigError: one that mixes films comes before one that doesn't.
+    """
+    augments: list[Augment] = [registry.get("augment", item.name).build(**item.params) for item in items]
+    pairing, names = [augment.draws > 1 for augment in augments], [item.name for item in items]
+    if pairing != sorted(pairing):
+        raise ConfigError(
+            f"The augments {', '.join(names)} can't run in this order: those that mix films come last.",
+            f"Move {names[pairing.index(True)]} to the end.",
+        )
+    return augments
 
 
 def augment_batch(augments: Sequence[Augment], batch: Batch, generator: torch.Generator) -> Batch:

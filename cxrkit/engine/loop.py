@@ -22,6 +22,7 @@ from cxrkit.engine.forward import (
     apply_model,
     augment_batch,
     batch_loss,
+    build_augments,
     build_loss,
     own_parameters,
     pad_to_multiple,
@@ -31,8 +32,8 @@ from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.sampling import Sampler, derive_seed, generator
 from cxrkit.engine.schedule import averaging, learning_rate
 from cxrkit.engine.unlabelled import PseudoLabels, Unlabelled
-from cxrkit.errors import ConfigError, TrainingError, TrainingInterruptedError
-from cxrkit.interfaces import Augment, Batch, Loss, Model, SideOutputs
+from cxrkit.errors import TrainingError, TrainingInterruptedError
+from cxrkit.interfaces import Batch, Loss, Model, SideOutputs
 from cxrkit.registry import Component, Registry
 
 if TYPE_CHECKING:
@@ -63,8 +64,7 @@ class TrainingLoop:
         network: Model = self.component.build(self.films.channels, **config.model.params)
         self.network = network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.loss: Loss = build_loss(config.loss, self.registry, self.films.channels).to(fabric.device)
-        self.augments: list[Augment] = [self.registry.get("augment", a.name).build(**a.params) for a in config.augment]
-        _check_order(self.augments, [a.name for a in config.augment])
+        self.augments = build_augments(config.augment, self.registry)
         self.average = AveragedModel(self.network, multi_avg_fn=averaging(config.train.ema), use_buffers=True)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=config.train.lr, weight_decay=config.train.weight_decay, fused=True
@@ -93,7 +93,7 @@ class TrainingLoop:
         self.observer.stage("Training", self.steps)
         self.observer.advance(self.step)
         while self.step < self.steps:
-            value, dsc, stopping = self._update(stop)
+            value, dsc, stopping = self.update(stop)
             self.step += 1
             seconds = round(time.monotonic() - self.started, 3)
             if self.step % LOG_EVERY == 0 or self.step == self.steps:
@@ -130,7 +130,7 @@ class TrainingLoop:
         together = self.fabric.all_reduce(mine, reduce_op="mean")
         return [float(value) for value in torch.as_tensor(together)]
 
-    def _update(self, stop: threading.Event) -> tuple[float, float, bool]:
+    def update(self, stop: threading.Event) -> tuple[float, float, bool]:
         """One step; returns the loss and soft Dice coefficient of its batch, and whether this step is the last."""
         seed, rank = self.config.seed, self.fabric.global_rank
         torch.manual_seed(derive_seed(seed, "step", self.step, rank))  # dropout and the like
@@ -139,7 +139,7 @@ class TrainingLoop:
         if self.pseudo_labels is not None and self.step >= self.pseudo_labels.start:
             with self.fabric.autocast():
                 batch = self.pseudo_labels.join(
-                    batch, self._kept_network(), generator(seed, "unlabelled", self.step, rank)
+                    batch, self.kept_network(), generator(seed, "unlabelled", self.step, rank)
                 )
         batch = augment_batch(self.augments, batch, random)
         for group in self.optimizer.param_groups:
@@ -193,7 +193,7 @@ class TrainingLoop:
     def _lr(self, step: int) -> float:
         return learning_rate(step, self.steps, self.config.train)
 
-    def _kept_network(self) -> Model:
+    def kept_network(self) -> Model:
         """The network whose weights are kept: the averaged one where averaging is on."""
         kept = self.average.module if self.config.train.ema > 0 else self.network
         assert isinstance(kept, Model)
@@ -239,8 +239,8 @@ class TrainingLoop:
         Then it is a copy: the training goes on as if nobody had looked.
         """
         if not self.config.train.recompute_statistics:
-            return self._kept_network()
-        settled = deepcopy(self._kept_network())
+            return self.kept_network()
+        settled = deepcopy(self.kept_network())
         places = torch.arange(len(self.films.split.train)).split(self.config.train.batch_size)
         images = (pad_to_multiple(self.batches.take(p).images, self.network.size_multiple) for p in places)
         with self.fabric.autocast():
@@ -286,12 +286,3 @@ def _soft_dice(logits: Tensor, targets: Tensor) -> float:
     with torch.no_grad():
         p = logits.sigmoid()
         return float((2 * (p * targets).sum() + 0.1) / (p.sum() + targets.sum() + 0.1))
-
-
-def _check_order(augments: list[Augment], names: list[str]) -> None:
-    pairing = [augment.draws > 1 for augment in augments]
-    if pairing != sorted(pairing):
-        raise ConfigError(
-            f"The augments {', '.join(names)} can't run in this order: those that mix films come last.",
-            f"Move {names[pairing.index(True)]} to the end.",
-        )

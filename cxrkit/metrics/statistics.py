@@ -88,6 +88,30 @@ def bootstrap_interval(values: ArrayLike, clusters: Sequence[Hashable] | None = 
     return found
 
 
+def median_interval(values: ArrayLike) -> Interval | None:
+    """A 95 % confidence interval of the median, whatever the distribution: two of the values (Conover 1999, §3.2).
+
+    Args:
+        values: `(n,)`, finite, independent of each other.
+
+    Returns:
+        None for fewer than six values: even their whole range would cover the median less often.
+
+    Raises:
+        DataError: a value isn't finite.
+
+    >>> median_interval([1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
+    Interval(low=2.0, high=9.0)
+    """
+    array = _finite(values)
+    if len(array) == 0:
+        return None
+    found = stats.quantile_test(array, q=float(np.median(array)), p=0.5).confidence_interval(confidence_level=0.95)
+    if not np.isfinite([found.low, found.high]).all():
+        return None
+    return Interval(float(found.low), float(found.high))
+
+
 def _cluster_sums(values: np.ndarray, clusters: Sequence[Hashable]) -> tuple[np.ndarray, np.ndarray]:
     """Each cluster's sum and its number of values, in the order in which they first come."""
     if len(clusters) != len(values):

@@ -18,6 +18,7 @@ VERBS = [
     ("train",),
     ("evaluate",),
     ("predict",),
+    ("bench",),
     ("data",),
     ("data", "prepare"),
     ("data", "check"),

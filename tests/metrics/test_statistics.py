@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cxrkit.errors import DataError
-from cxrkit.metrics.statistics import Interval, bootstrap_interval, compare, holm, smallest_p
+from cxrkit.metrics.statistics import Interval, bootstrap_interval, compare, holm, median_interval, smallest_p
 
 SERIES = st.lists(st.floats(0, 1, allow_nan=False).map(lambda x: round(x, 3)), min_size=2, max_size=30)
 
@@ -23,6 +23,22 @@ def test_against_scipy() -> None:
     assert test.interval is not None
     t = stats.t.interval(0.95, 37, (a - b).mean(), stats.sem(a - b))
     assert (test.interval.low, test.interval.high) == pytest.approx(t, abs=1.5e-3)
+
+
+@given(SERIES)
+def test_a_medians_interval_holds_it_and_is_of_the_ranks_that_the_binomial_distribution_says(
+    values: list[float],
+) -> None:
+    found = median_interval(values)
+    # So many of the n values lie below the true median as heads fall in n throws: the low rank is exceeded by chance.
+    rank = int(stats.binom.ppf(0.025, len(values), 0.5))
+    if rank == 0:
+        assert found is None
+        assert len(values) < 6
+        return
+    ordered = sorted(values)
+    assert found == Interval(ordered[rank - 1], ordered[-rank])
+    assert found.low <= np.median(values) <= found.high
 
 
 @pytest.mark.parametrize(("a", "b", "effect"), [([2, 3, 4], [1, 1, 1], 1.0), ([1, 1, 1], [2, 3, 4], -1.0)])

@@ -1,0 +1,250 @@
+"""What the arms of a plan cost: time of an update and of a prediction, parameters, multiply-adds, memory.
+
+The arms take turns: in each round every arm makes a few updates and predictions, in an order that changes from round
+to round. What makes a machine slow for a while so hits all arms alike, and an arm is compared with another one within
+rounds.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from cxrkit.ablation.plan import PlannedRun
+from cxrkit.engine.hardware import computing_threads, describe_hardware
+from cxrkit.engine.observer import Observer, Silent
+from cxrkit.engine.rehearsal import Rehearsal
+from cxrkit.errors import ConfigError, CxrkitError, nearest
+from cxrkit.metrics.statistics import Interval, median_interval
+from cxrkit.registry import Registry
+
+#: What an arm does in a round; its time is the median of these, lest another program's burst count.
+UPDATES, FILMS = 3, 5
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times as long an arm takes as another one.
+
+    Attributes:
+        median: of the rounds' ratios, each of which compares what was measured in the same round.
+        interval: the median's 95 % confidence interval; None for fewer than six rounds.
+    """
+
+    median: float
+    interval: Interval | None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an arm costs.
+
+    Attributes:
+        planned: the arm, and its configuration.
+        device, precision: what `auto` meant: `cpu`, `cuda` or `mps`; `32` or `bf16`.
+        parameters: how many numbers of the network are trained.
+        multiply_adds: of one film's forward pass, in convolutions and matrix products.
+        peak_memory: most bytes that an update occupies on a CUDA device, network and optimizer included; else None.
+        updates: seconds of an update, a value a round.
+        films: seconds of a film's prediction, likewise.
+    """
+
+    planned: PlannedRun
+    device: str
+    precision: str
+    parameters: int
+    multiply_adds: int
+    peak_memory: int | None
+    updates: tuple[float, ...]
+    films: tuple[float, ...]
+
+    @property
+    def label(self) -> str:
+        """The arm's name."""
+        return self.planned.arm.label
+
+    @property
+    def update(self) -> float:
+        """Seconds of an update: the median over rounds."""
+        return statistics.median(self.updates)
+
+    @property
+    def film(self) -> float:
+        """Seconds of a film's prediction: the median over rounds."""
+        return statistics.median(self.films)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What was measured.
+
+    Attributes:
+        arms: in the plan's order.
+        reference: the one that the others are compared with.
+        rounds: how often each was measured.
+        hardware: device, its name, threads and torch's version, of every kind of device that was used.
+    """
+
+    arms: tuple[Cost, ...]
+    reference: Cost
+    rounds: int
+    hardware: tuple[dict[str, str | int], ...]
+
+    def update_ratio(self, arm: Cost) -> Ratio:
+        """How many times as long an arm's update takes as the reference's."""
+        return ratio(arm.updates, self.reference.updates)
+
+    def film_ratio(self, arm: Cost) -> Ratio:
+        """How many times as long an arm's prediction takes as the reference's."""
+        return ratio(arm.films, self.reference.films)
+
+
+def bench(
+    runs: Sequence[PlannedRun],
+    registry: Registry,
+    *,
+    rounds: int = 10,
+    reference: str | None = None,
+    threads: int | None = None,
+    observer: Observer | None = None,
+) -> Costs:
+    """Measure what updates and predictions of some arms cost, on random films.
+
+    All arms are built, and make some updates, before any is timed.
+
+    Args:
+        runs: one of each arm.
+        rounds: how often each arm's turn comes.
+        reference: label of the arm that the others are compared with; by default the first.
+        threads: how many torch computes with; by default as many as it does already.
+
+    Raises:
+        ConfigError: no arm has the reference's label, or see `Rehearsal`.
+        CxrkitError: an arm that can't be built or trained; names it.
+    """
+    compared = _place(reference, [run.arm.label for run in runs])
+    listener = observer or Silent()
+    with computing_threads(threads):
+        rehearsals = _build(runs, registry, listener)
+        multiply_adds, peaks = _warm_up(runs, rehearsals, listener)
+        updates, films = _time(runs, rehearsals, rounds, listener)
+        hardware = [describe_hardware(device) for device in dict.fromkeys(r.device for r in rehearsals)]
+    costs = tuple(
+        Cost(
+            planned=run,
+            device=rehearsal.device.type,
+            precision=rehearsal.precision,
+            parameters=rehearsal.parameters,
+            multiply_adds=multiply_adds[place],
+            peak_memory=peaks[place],
+            updates=tuple(updates[place]),
+            films=tuple(films[place]),
+        )
+        for place, (run, rehearsal) in enumerate(zip(runs, rehearsals, strict=True))
+    )
+    return Costs(costs, costs[compared], rounds, tuple(hardware))
+
+
+def ratio(times: Sequence[float], others: Sequence[float]) -> Ratio:
+    """How many times as long one arm takes as another, from their seconds of each round.
+
+    >>> ratio([2, 6, 30], [1, 3, 15]).median  # ever slower, both of them
+    2.0
+    >>> ratio([1, 2], [2, 1]).median
+    1.0
+    """
+    ratios = [time / other for time, other in zip(times, others, strict=True)]
+    # Between the middle two lies their geometric mean, so that the ratio the other way round is its inverse.
+    middle = math.sqrt(statistics.median_low(ratios) * statistics.median_high(ratios))
+    return Ratio(middle, median_interval(ratios))
+
+
+def turns(arms: int, number: int) -> list[int]:
+    """The order of the arms, by their places, in the round of that number (from 0): a Williams (1949) design.
+
+    Over 2 · arms rounds each arm comes equally often in each place, and equally often right after each other one, which
+    may leave caches and clocks as it likes them.
+
+    >>> [turns(4, number) for number in range(4)]
+    [[0, 1, 3, 2], [1, 2, 0, 3], [2, 3, 1, 0], [3, 0, 2, 1]]
+    """
+    zigzag = [(place + 1) // 2 if place % 2 else -(place // 2) for place in range(arms)]
+    # An odd number of arms needs every order backwards too.
+    shift, backwards = divmod(number, 2) if arms % 2 else (number, 0)
+    order = [(place + shift) % arms for place in zigzag]
+    return order[::-1] if backwards else order
+
+
+def _build(runs: Sequence[PlannedRun], registry: Registry, listener: Observer) -> list[Rehearsal]:
+    rehearsals: list[Rehearsal] = []
+    listener.stage("Building", len(runs))
+    for run in runs:
+        with _named(run):
+            rehearsals.append(Rehearsal(run.config, registry))
+        listener.advance(len(rehearsals), run.arm.label)
+    return rehearsals
+
+
+def _warm_up(
+    runs: Sequence[PlannedRun], rehearsals: Sequence[Rehearsal], listener: Observer
+) -> tuple[list[int], list[int | None]]:
+    """Let each arm do once what is slow the first time; the multiply-adds and the peak memory of each."""
+    for device in {rehearsal.device for rehearsal in rehearsals}:
+        # On CUDA the first matrix products take a work space for good, which would count as the first arm's.
+        square = torch.ones(8, 8, device=device, requires_grad=True)
+        (square @ square).sum().backward()
+    multiply_adds: list[int] = []
+    peaks: list[int | None] = []
+    listener.stage("Warming up", len(runs))
+    for run, rehearsal in zip(runs, rehearsals, strict=True):
+        with _named(run):
+            peaks.append(rehearsal.warm_up())
+            multiply_adds.append(rehearsal.multiply_adds())
+        listener.advance(len(peaks), run.arm.label)
+    return multiply_adds, peaks
+
+
+def _time(
+    runs: Sequence[PlannedRun], rehearsals: Sequence[Rehearsal], rounds: int, listener: Observer
+) -> tuple[list[list[float]], list[list[float]]]:
+    """Seconds of an update and of a film, of each arm in each round."""
+    updates: list[list[float]] = [[] for _ in runs]
+    films: list[list[float]] = [[] for _ in runs]
+    listener.stage("Timing", rounds * len(runs))
+    done = 0
+    for number in range(rounds):
+        for place in turns(len(runs), number):
+            rehearsal = rehearsals[place]
+            with _named(runs[place]):
+                updates[place].append(statistics.median(rehearsal.update() for _ in range(UPDATES)))
+                films[place].append(statistics.median(rehearsal.predict() for _ in range(FILMS)))
+            done += 1
+            listener.advance(done, runs[place].arm.label)
+    return updates, films
+
+
+def _place(label: str | None, labels: Sequence[str]) -> int:
+    if label is None:
+        return 0
+    if label not in labels:
+        raise ConfigError(
+            f"--reference {label!r}: there is no such arm. {nearest(label, labels)}".rstrip(),
+            f"There are: {', '.join(labels)}.",
+        )
+    return labels.index(label)
+
+
+@contextmanager
+def _named(run: PlannedRun) -> Iterator[None]:
+    """Let an error say which arm it is of."""
+    try:
+        yield
+    except CxrkitError as error:
+        error.what = f"{run.arm.label}: {error.what}"
+        error.args = (f"{error.what}\n{error.remedy}",)
+        raise

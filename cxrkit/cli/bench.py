@@ -1,0 +1,142 @@
+"""`cxrkit bench`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from cxrkit.cli.helping import told
+from cxrkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cxrkit.ablation.bench import Costs
+    from cxrkit.ablation.plan import Plan
+
+_WHAT, _SHARED, _HOW, _FILES = "What to compare", "What all arms share", "Measurement", "Files and output"
+
+
+def _option(flag: str, panel: str, help: str, *, metavar: str | None = None, default: str = "", **more: Any) -> Any:
+    text = told(help, default) if default else help
+    return typer.Option(flag, help=text, rich_help_panel=panel, show_default=False, metavar=metavar, **more)
+
+
+def bench(
+    model: Annotated[str | None, _option("--model", _WHAT, "Networks.", metavar="A,B", default="attn-bcdu")] = None,
+    loss: Annotated[
+        str | None, _option("--loss", _WHAT, "Losses, or sums of them.", metavar="A,B", default="focal-tversky")
+    ] = None,
+    mixup: Annotated[str | None, _option("--mixup", _WHAT, "Mixup's δ; 0 is no mixup.", metavar="D,D")] = None,
+    augment: Annotated[
+        str | None, _option("--augment", _WHAT, "'none', or names joined by +.", metavar="A,B+C")
+    ] = None,
+    size: Annotated[
+        str | None,
+        _option("--size", _WHAT, "Side of the network's input, pixels.", metavar="N,N", default="256"),
+    ] = None,
+    vary: Annotated[
+        list[str] | None,
+        _option(
+            "--vary", _WHAT, "Any other setting: --vary train.precision=32,bf16. May be given again.", metavar="KEY=A,B"
+        ),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        _option(
+            "--exclude", _WHAT, "Leave these out: 'model=unet,loss=dice'. May be given again.", metavar="KEY=LEVEL,..."
+        ),
+    ] = None,
+    batch_size: Annotated[int | None, _option("--batch-size", _SHARED, "Films an update sees.", default="5")] = None,
+    precision: Annotated[
+        Literal["auto", "32", "bf16"] | None,
+        _option("--precision", _SHARED, "Arithmetic; auto: bf16 where the hardware has it.", default="auto"),
+    ] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda", "mps"] | None,
+        _option("--device", _SHARED, "What computes; auto: the fastest kind there is.", default="auto"),
+    ] = None,
+    config: Annotated[
+        Path | None, _option("--config", _SHARED, "Settings as YAML, such as a run's config.yaml.", metavar="FILE")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None, _option("--set", _SHARED, "Any setting of all arms.", metavar="KEY=VALUE")
+    ] = None,
+    rounds: Annotated[
+        int, typer.Option("--rounds", min=1, help="Turns of each arm; intervals need 6.", rich_help_panel=_HOW)
+    ] = 10,
+    threads: Annotated[
+        int | None, _option("--threads", _HOW, "Of torch, on a CPU.", default="all cores, or OMP_NUM_THREADS", min=1)
+    ] = None,
+    reference: Annotated[
+        str | None,
+        _option("--reference", _HOW, "The arm that others are compared with.", metavar="ARM", default="the first"),
+    ] = None,
+    out: Annotated[
+        Path | None, _option("--out", _FILES, "Write the table there too.", metavar="FILE.csv|FILE.md")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=_FILES)] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress and no messages.", rich_help_panel=_FILES)
+    ] = False,
+) -> None:
+    """Measure what components cost: parameters, multiply-adds, time of an update and of a prediction, memory on CUDA.
+
+    Arms are named as for cxrkit ablate. Films and masks are random, so no data is needed; an update is a training's
+    own, self-training left out. Multiply-adds are those of one film's convolutions and matrix products, nothing else.
+    Arms take turns, and are compared within each turn: what slows the machine for a while then slows all of them.
+
+    cxrkit bench --model unet,attn-unet,attn-bcdu --size 256 --batch-size 5
+    """
+    from cxrkit.ablation.bench import bench as measure
+    from cxrkit.cli.loading import load_plugins
+    from cxrkit.cli.progress import progress
+
+    if out is not None and out.suffix not in (".csv", ".md"):
+        raise ConfigError(f"--out {out}: is neither called .csv nor .md.", "Give the file one of these suffixes.")
+    registry = load_plugins().registry
+    listed = {"model": model, "loss": loss, "mixup": mixup, "augment": augment, "size": size}
+    shared = {"batch_size": batch_size, "precision": precision, "device": device}
+    made = _plan(listed, vary or (), exclude or (), config, shared, assignments or ())
+    with progress(quiet=quiet) as observer:
+        costs = measure(
+            made.runs(registry), registry, rounds=rounds, reference=reference, threads=threads, observer=observer
+        )
+    _show(costs, out, as_json=as_json, quiet=quiet)
+
+
+def _plan(
+    listed: Mapping[str, str | None],
+    vary: Sequence[str],
+    exclude: Sequence[str],
+    config: Path | None,
+    shared: Mapping[str, Any],
+    assignments: Sequence[str],
+) -> Plan:
+    """The arms, each with one seed. Nothing trains, so the demonstration's settings and epochs play no part."""
+    from cxrkit.cli.planning import plan_from_flags
+    from cxrkit.overrides import parse_set, read_yaml
+
+    setting = parse_set(assignments)
+    over: dict[str, Any] = {"epochs": None} | {key: value for key, value in shared.items() if value is not None}
+    of_file = {} if config is None else read_yaml(config)
+    if not of_file.get("data") and not any(key.partition(".")[0] == "data" for key in setting):
+        over["data"] = {"name": "phantom"}
+    return plan_from_flags(None, config, listed, vary, exclude, None, over | setting)
+
+
+def _show(costs: Costs, out: Path | None, *, as_json: bool, quiet: bool) -> None:
+    from cxrkit.cli.console import say, show, show_json, table
+    from cxrkit.files import write_text
+    from cxrkit.report.costs import costs_content, costs_csv, costs_markdown, costs_table, measured
+
+    if as_json:
+        show_json({"measured": measured(costs), "arms": costs_content(costs)})
+    else:
+        shown = costs_table(costs)
+        show(table(shown.headings, shown.rows), "", measured(costs), shown.caption)
+    if out is not None:
+        write_text(out, costs_csv(costs) if out.suffix == ".csv" else costs_markdown(costs))
+        if not quiet:
+            say(f"Written: {out}")

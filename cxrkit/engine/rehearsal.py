@@ -1,0 +1,201 @@
+"""A run's updates and predictions on random films, to see what they cost: nothing is read, written or learnt.
+
+The updates are those of `loop.py`, the predictions those of `forward.py`; only the films are made up.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from cxrkit.config import RunConfig
+from cxrkit.data.samples import choose_structures
+from cxrkit.data.splits import Split
+from cxrkit.data.store import Store
+from cxrkit.engine.films import Films, build_dataset
+from cxrkit.engine.forward import build_augments, probabilities
+from cxrkit.engine.hardware import autocast, choose_precision, make_fabric, synchronise
+from cxrkit.engine.loop import TrainingLoop
+from cxrkit.engine.observer import Silent
+from cxrkit.engine.run import RunDirectory
+from cxrkit.engine.sampling import generator
+from cxrkit.errors import ConfigError, CxrkitError, DataError, TrainingError
+from cxrkit.interfaces import Entry
+from cxrkit.registry import Registry
+
+#: Of the learning rate's schedule: far more than are ever rehearsed.
+_STEPS = 100_000
+_WARM_UP = 2
+_NORMALISING_ONE_VALUE = "Expected more than 1 value per channel"  # as torch says it
+
+
+class RandomFilms(Store):
+    """A store of made-up films: noise, on which each structure is an ellipse somewhere in the middle."""
+
+    def input_tensors(self, indices: Sequence[int], *, background: bool, standardise: bool) -> tuple[Tensor, Tensor]:
+        """Float32 `(n, 1, S, S)`, of mean 0 and variance 1 or in [0, 1), and float32 `(n, C, S, S)` of 0 and 1."""
+        random = generator(0, "rehearsal")
+        shape = (len(indices), 1, self.size, self.size)
+        images = torch.randn(shape, generator=random) if standardise else torch.rand(shape, generator=random)
+        ellipses = torch.rand((4, len(indices), len(self.structures), 1, 1), generator=random)
+        centre_y, centre_x = 0.3 + 0.4 * ellipses[:2]
+        radius_y, radius_x = 0.1 + 0.2 * ellipses[2:]
+        side = torch.linspace(0, 1, self.size)
+        masks = ((side[:, None] - centre_y) / radius_y) ** 2 + ((side - centre_x) / radius_x) ** 2 <= 1
+        if background:
+            masks = torch.cat([masks, ~masks.any(dim=1, keepdim=True)], dim=1)
+        return images, masks.float()
+
+
+class Rehearsal:
+    """A run's network, losses and optimizers on random films, of which it can make single updates and predictions.
+
+    Self-training plays no part in it.
+
+    Args:
+        config: the run's, resolved.
+
+    Attributes:
+        device, precision: what `auto` meant here.
+        parameters: how many numbers of the network are trained.
+
+    Raises:
+        ConfigError: a device that isn't there, several of them, or a size that the network would be shown padded.
+        DataError: the structures aren't known without the films.
+        CxrkitError: a component that can't be built. TrainingError: no memory.
+    """
+
+    def __init__(self, config: RunConfig, registry: Registry) -> None:
+        if config.train.devices * config.train.num_nodes > 1:
+            raise ConfigError("Several devices can't be measured.", "Set train.devices=1 and train.num_nodes=1.")
+        config = config.model_copy(update={"train": config.train.model_copy(update={"steps": _STEPS, "epochs": None})})
+        self.fabric = make_fabric(config.train)
+        self.device = self.fabric.device
+        self.precision = choose_precision(config.train.precision, self.device)
+        before = _allocated(self.device)
+        films = _random_films(config, registry)
+        nowhere = RunDirectory(Path(os.devnull))  # nothing is written
+        with _readable_failures():
+            self.loop = TrainingLoop(nowhere, config, registry, films, None, self.fabric, Silent())
+            self.film = self.loop.batches.take(torch.tensor([0])).images
+        self.held = _allocated(self.device) - before
+        self.parameters = sum(p.numel() for p in self.loop.network.parameters() if p.requires_grad)
+        _check_size(config, self.loop.network.size_multiple)
+
+    def update(self) -> float:
+        """Make an update of the network, as a training does, and return the seconds that it took.
+
+        Raises:
+            TrainingError: no memory, or a loss that isn't finite. ConfigError: a batch too small to be normalised.
+        """
+        synchronise(self.device)
+        began = time.perf_counter()
+        with _readable_failures():
+            self.loop.update(threading.Event())
+            synchronise(self.device)
+        self.loop.step += 1
+        return time.perf_counter() - began
+
+    def predict(self) -> float:
+        """Predict one film's probabilities, and return the seconds from its tensor on the device to them on the CPU.
+
+        Raises:
+            TrainingError: no memory.
+        """
+        network = self.loop.kept_network().eval()
+        synchronise(self.device)
+        began = time.perf_counter()
+        with _readable_failures(), autocast(self.device, self.precision):
+            probabilities(network, self.film, batch_size=1)
+        return time.perf_counter() - began
+
+    def multiply_adds(self) -> int:
+        """Multiply-adds of one film's forward pass: those of its convolutions and matrix products."""
+        with FlopCounterMode(display=False) as counter:
+            self.predict()
+        return int(counter.get_total_flops()) // 2
+
+    def warm_up(self) -> int | None:
+        """Make some updates and predictions, so that what happens once is over.
+
+        Returns the most bytes that an update occupies, with the network, optimizers and films; None but on CUDA.
+        """
+        others = _allocated(self.device) - self.held
+        for _ in range(_WARM_UP):
+            self.update()
+            self.predict()
+        if self.device.type != "cuda":
+            return None
+        torch.cuda.reset_peak_memory_stats(self.device)
+        self.update()
+        return torch.cuda.max_memory_allocated(self.device) - others
+
+
+def _random_films(config: RunConfig, registry: Registry) -> Films:
+    """As many made-up films as an update draws, all of which train."""
+    if config.structures:
+        structures = tuple(config.structures)
+    else:
+        try:
+            structures = choose_structures(build_dataset(config, registry), None)
+        except CxrkitError as error:
+            raise DataError(
+                f"How many channels a network has isn't known without the data: {error.what}",
+                "Name the structures: --set 'structures=[left_lung,right_lung,heart]'.",
+            ) from error
+    draws = math.prod(augment.draws for augment in build_augments(config.augment, registry))
+    ids = tuple(f"random-{number}" for number in range(draws * config.train.batch_size))
+    entries = tuple(Entry(name, name) for name in ids)
+    store = RandomFilms(Path(os.devnull), entries, structures, config.preprocess.size, (), "")
+    return Films(store, Split(train=ids, validation=(), test=(), seed=0), store.channels(background=config.background))
+
+
+def _check_size(config: RunConfig, multiple: int) -> None:
+    """Refuse films that the engine would pad: what was measured would be a larger size than was said."""
+    size = config.preprocess.size
+    if size % multiple:
+        near = [number for number in (size // multiple * multiple, -(-size // multiple) * multiple) if number]
+        raise ConfigError(
+            f"--size {size}: is no multiple of {multiple}, which the network {config.model.name} needs; films would be "
+            f"padded to {near[-1]}, and that would be measured.",
+            f"Use --size {' or '.join(map(str, near))}.",
+        )
+
+
+@contextmanager
+def _readable_failures() -> Iterator[None]:
+    """Tell what a user can do something about; any other failure is a component's defect and goes through."""
+    try:
+        yield
+    except TrainingError as error:
+        raise TrainingError(
+            "The loss or the gradients of an update on random films are not finite.",
+            "Lower the learning rate (--set train.lr=1e-4), or use --precision 32.",
+        ) from error
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise TrainingError(
+            "There isn't enough memory.", "Use a smaller --batch-size or --size, or leave this arm out."
+        ) from error
+    except ValueError as error:
+        if _NORMALISING_ONE_VALUE not in str(error):
+            raise
+        raise ConfigError(
+            "A layer of batch normalisation sees a single value, which has no variance.",
+            "Use a --batch-size of at least 2, or a larger --size.",
+        ) from error
+
+
+def _allocated(device: torch.device) -> int:
+    """Bytes of tensors on a CUDA device; 0 on others, which keep no such account."""
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0

@@ -1,0 +1,97 @@
+"""`cxrkit bench`, from end to end with tiny networks, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cxrkit.engine.rehearsal import Rehearsal
+
+SMALL = [
+    *("--size", "32", "--batch-size", "2", "--device", "cpu", "--precision", "32", "--rounds", "2"),
+    *("--set", "model.base_channels=4", "--set", "model.depth=2"),
+]
+
+
+def said(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_arms_are_those_of_an_ablation_and_the_table_goes_to_a_file_too(cxrkit, tmp_path: Path) -> None:
+    flags = ["--model", "unet,attn-unet", "--mixup", "0,0.2", "--exclude", "model=unet,mixup=0.2"]
+    outcome = cxrkit("bench", *flags, *SMALL, "--threads", 1, "--out", tmp_path / "costs.md")
+    assert outcome.code == 0, outcome.err
+    for arm in ("unet · mixup 0", "attn-unet · mixup 0", "attn-unet · mixup 0.2"):
+        assert arm in outcome.out
+    assert "unet · mixup 0.2" not in outcome.out.replace("attn-unet · mixup 0.2", "")
+    assert "1 thread, " in outcome.out
+    assert "precision 32, 32 × 32, batches of 2, loss focal-tversky, 2 rounds" in outcome.out
+    assert "peak memory" not in outcome.out, "there is no honest number on a CPU"
+    assert "Timing: 6 to do" in outcome.err
+    assert f"Written: {tmp_path / 'costs.md'}" in outcome.err
+    assert (tmp_path / "costs.md").read_text().startswith("| arm | parameters (M) |")
+
+
+def test_json_has_every_round_and_quiet_says_nothing(cxrkit) -> None:
+    line = ["bench", "--model", "unet", "--vary", "train.precision=32,bf16", *SMALL, "--json", "--quiet"]
+    line[line.index("--precision") : line.index("--rounds")] = []
+    outcome = cxrkit(*line)
+    assert (outcome.code, outcome.err) == (0, "")
+    content = json.loads(outcome.out)
+    assert [arm["arm"] for arm in content["arms"]] == ["train.precision 32", "bf16"]
+    assert [arm["precision"] for arm in content["arms"]] == ["32", "bf16"]
+    assert all(len(arm["update_seconds_by_round"]) == len(arm["film_seconds_by_round"]) == 2 for arm in content["arms"])
+    first = content["arms"][0]
+    assert (first["update_ratio"], first["peak_memory_bytes"]) == (1.0, None)
+    assert first["parameters"] > first["batch_size"] == 2
+
+
+def test_a_runs_settings_can_be_measured_at_the_size_that_they_say(cxrkit, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("model: {name: unet, base_channels: 4, depth: 2}\ntrain: {epochs: 3, batch_size: 2}\nseed: 4\n")
+    outcome = cxrkit("bench", "--config", file, "--rounds", 1, "--json", "--quiet")
+    assert outcome.code == 0, outcome.err
+    [arm] = json.loads(outcome.out)["arms"]
+    assert (arm["size"], arm["batch_size"]) == (256, 2), "the demonstration's small size is not taken"
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (["--model", "unet,unett"], 4, "Did you mean 'unet'"),
+        (["--model", "unet", "--size", "32,34"], 2, "size 34: --size 34: is no multiple of 4"),
+        (["--model", "unet", "--batch-size", "1", "--set", "model.depth=5"], 2, "batch normalisation"),
+        (["--model", "unet", "--vary", "model.depth"], 2, "KEY=A,B"),
+        (["--model", "unet", "--reference", "dice"], 2, "there is no such arm"),
+        (["--model", "unet", "--out", "costs.html"], 2, "neither called .csv nor .md"),
+        (["--model", "unet", "--rounds", "0"], 2, "--rounds"),
+        (["--model", "unet", "--set", "train.devices=2"], 2, "Several devices"),
+        (["--model", "unet", "--vary", "train.precision=32,bf16"], 2, "precision is set for all runs"),
+        (["--model", "unet", "--config", "nowhere.yaml"], 2, "no such configuration file"),
+    ],
+)
+def test_mistakes_are_told(cxrkit, flags: list[str], code: int, message: str) -> None:
+    outcome = cxrkit("bench", *SMALL, *flags)
+    assert outcome.code == code, outcome.err
+    assert message in said(outcome.err)
+    assert "Traceback" not in outcome.err
+    assert outcome.out == ""
+
+
+def test_a_device_that_is_not_there_is_told(cxrkit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    outcome = cxrkit("bench", "--model", "unet", *SMALL, "--device", "cuda")
+    assert outcome.code == 2
+    assert "--device cuda: this machine has no such device" in outcome.err
+
+
+def test_ctrl_c_ends_it(cxrkit, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(self: Rehearsal) -> float:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Rehearsal, "predict", interrupted)
+    outcome = cxrkit("bench", "--model", "unet", *SMALL)
+    assert outcome.code == 130
+    assert outcome.err.endswith("Stopped. The same line begins it again.\n")

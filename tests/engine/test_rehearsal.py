@@ -1,0 +1,142 @@
+"""Updates and predictions on random films: that they are a training's, and what can't be rehearsed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cxrkit.config import RunConfig
+from cxrkit.engine import rehearsal as rehearsing
+from cxrkit.engine.rehearsal import Rehearsal
+from cxrkit.errors import ConfigError, DataError, TrainingError
+from cxrkit.interfaces import Loss, Model
+from cxrkit.registry import Registry
+
+Tiny = Callable[..., RunConfig]
+Add = Callable[[str, str, object], None]
+
+
+class Counted(Model):
+    """A network whose cost is known: a 3 × 3 convolution of 1 to 8 channels, and a 1 × 1 one to the outputs."""
+
+    def __init__(self, channels: Sequence[str]) -> None:
+        super().__init__(channels)
+        self.layers = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, len(channels), 1))
+        self.fixed = nn.Parameter(torch.zeros(100), requires_grad=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.layers(images)
+        return logits
+
+
+@pytest.mark.parametrize("background", [True, False])
+@pytest.mark.parametrize("standardise", [True, False])
+def test_random_films_look_like_a_stores(tiny: Tiny, components: Registry, background: bool, standardise: bool) -> None:
+    config = tiny(background=background, preprocess__standardise=standardise, augment=["mixup"])
+    batches = Rehearsal(config, components).loop.batches
+    assert batches.images.shape == (4, 1, 32, 32), "two draws for each film of the batch"
+    assert batches.targets.shape == (4, 4 if background else 3, 32, 32)
+    assert batches.targets.unique().tolist() == [0, 1]
+    assert batches.targets[:, :3].mean((0, 2, 3)).min() > 0.01, "every structure is somewhere"
+    if background:
+        assert torch.equal(batches.targets[:, 3], 1 - batches.targets[:, :3].amax(dim=1))
+    assert batches.images.mean().item() == pytest.approx(0.0 if standardise else 0.5, abs=0.05)
+    assert batches.images.std().item() == pytest.approx(1.0 if standardise else 12**-0.5, abs=0.05)
+
+
+def test_an_update_is_one_of_the_training_and_a_prediction_changes_nothing(tiny: Tiny, components: Registry) -> None:
+    rehearsal = Rehearsal(tiny(train__warmup=0), components)
+    loop = rehearsal.loop
+    weights = {name: value.clone() for name, value in loop.network.state_dict().items()}
+    assert rehearsal.update() > 0
+    after = {name: value.clone() for name, value in loop.network.state_dict().items()}
+    assert any(not torch.equal(weights[name], after[name]) for name in weights)
+    assert (loop.step, int(loop.average.n_averaged)) == (1, 1)
+    assert rehearsal.predict() > 0
+    assert all(torch.equal(after[name], value) for name, value in loop.network.state_dict().items())
+
+
+def test_parameters_and_multiply_adds_are_those_on_paper(tiny: Tiny, components: Registry, add: Add) -> None:
+    add("model", "counted", Counted)
+    rehearsal = Rehearsal(tiny(model="counted"), components)
+    assert rehearsal.parameters == (9 * 8 + 8) + (8 * 4 + 4)
+    assert rehearsal.multiply_adds() == 32 * 32 * (9 * 8 + 8 * 4)
+
+
+def test_the_peak_is_the_arms_own(tiny: Tiny, components: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    rehearsal = Rehearsal(tiny(), components)
+    assert rehearsal.warm_up() is None, "a CPU keeps no account"
+    rehearsal.device, rehearsal.held = torch.device("cuda"), 30
+    monkeypatch.setattr(rehearsing, "synchronise", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 100)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 250)
+    assert rehearsal.warm_up() == 250 - 70
+
+
+@pytest.mark.parametrize(("size", "remedy"), [(34, "Use --size 32 or 36."), (18, "Use --size 16 or 20.")])
+def test_a_size_that_would_be_padded_is_refused(tiny: Tiny, components: Registry, size: int, remedy: str) -> None:
+    with pytest.raises(ConfigError, match=f"--size {size}: is no multiple of 4") as caught:
+        Rehearsal(tiny(preprocess__size=size), components)
+    assert caught.value.remedy == remedy
+
+
+def test_a_batch_too_small_to_be_normalised_is_told(tiny: Tiny, components: Registry) -> None:
+    # Five times halved, 32 × 32 pixels are one.
+    rehearsal = Rehearsal(tiny(model__depth=5, train__batch_size=1), components)
+    with pytest.raises(ConfigError, match="single value") as caught:
+        rehearsal.update()
+    assert "--batch-size of at least 2" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+    ],
+)
+def test_running_out_of_memory_is_told(tiny: Tiny, components: Registry, add: Add, error: Exception) -> None:
+    class Exhausted(Loss):
+        def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+            raise error
+
+    add("loss", "exhausted", Exhausted)
+    with pytest.raises(TrainingError, match="isn't enough memory") as caught:
+        Rehearsal(tiny(loss="exhausted"), components).update()
+    assert "--batch-size" in caught.value.remedy
+
+
+def test_a_components_own_failure_goes_through(tiny: Tiny, components: Registry, add: Add) -> None:
+    class Broken(Loss):
+        def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+            raise RuntimeError("size mismatch")
+
+    add("loss", "broken", Broken)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        Rehearsal(tiny(loss="broken"), components).update()
+
+
+def test_updates_that_diverge_are_told(tiny: Tiny, components: Registry) -> None:
+    rehearsal = Rehearsal(tiny(train__lr=1e30, train__warmup=0), components)
+    rehearsal.update()  # the loss before the first step is finite yet
+    with pytest.raises(TrainingError, match="not finite") as caught:
+        rehearsal.update()
+    assert "train.lr" in caught.value.remedy
+
+
+def test_structures_are_asked_for_where_the_data_is_not_there(tiny: Tiny, components: Registry) -> None:
+    elsewhere = {"name": "folder", "root": "nowhere"}
+    with pytest.raises(DataError, match="without the data") as caught:
+        Rehearsal(tiny(data=elsewhere), components)
+    assert "--set 'structures=" in caught.value.remedy
+    named = Rehearsal(tiny(data=elsewhere, structures=["left_lung", "heart"]), components)
+    assert named.loop.films.channels == ("left_lung", "heart", "background")
+
+
+def test_several_devices_are_refused(tiny: Tiny, components: Registry) -> None:
+    with pytest.raises(ConfigError, match="Several devices"):
+        Rehearsal(tiny(train__devices=2), components)
