@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from cxrkit.cli import ablate, bench, components, console, data, doctor, evaluate, export, plugins, predict, train
+from cxrkit.cli.helping import unwrap
 from cxrkit.cli.warned import readable_warnings
 from cxrkit.errors import CxrkitError, StorageError
 
@@ -108,6 +109,7 @@ app.command("list")(components.list_components)
 app.command("show")(components.show_component)
 app.add_typer(plugins.app, name="plugins")
 app.command()(doctor.doctor)
+unwrap(app)
 
 
 def main() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+
+import typer
 
 _TOLD = r"(?P<text>.*) \[dim\]\\\[default: (?P<default>.*)\]\[/dim\]"
 
@@ -16,3 +19,13 @@ def untold(help_text: str) -> tuple[str, str]:
     """The help text and the default of what `told` made, for whoever shows them apart; no default is ""."""
     found = re.fullmatch(_TOLD, help_text, re.DOTALL)
     return (found["text"], found["default"]) if found else (help_text, "")
+
+
+def unwrap(app: typer.Typer) -> None:
+    """Let the terminal break the lines of every command's help: those of a docstring are as long as a source line."""
+    for command in app.registered_commands:
+        paragraphs = (inspect.getdoc(command.callback) or "").split("\n\n")
+        command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            unwrap(group.typer_instance)
