@@ -24,6 +24,10 @@ def _option(flag: str, panel: str, help: str, *, metavar: str | None = None, def
 
 
 def bench(
+    plan: Annotated[
+        Path | None,
+        typer.Argument(metavar="[PLAN.yaml]", help="An ablation's plan; flags win over it.", show_default=False),
+    ] = None,
     model: Annotated[str | None, _option("--model", _WHAT, "Networks.", metavar="A,B", default="attn-bcdu")] = None,
     loss: Annotated[
         str | None, _option("--loss", _WHAT, "Losses, or sums of them.", metavar="A,B", default="focal-tversky")
@@ -88,6 +92,8 @@ def bench(
     Arms take turns, and are compared within each turn: what slows the machine for a while then slows all of them.
 
     cxrkit bench --model unet,attn-unet,attn-bcdu --size 256 --batch-size 5
+
+    cxrkit bench examples/ablations/components.yaml --loss dice --set train_size=all
     """
     from cxrkit.ablation.bench import bench as measure
     from cxrkit.cli.loading import load_plugins
@@ -98,7 +104,7 @@ def bench(
     registry = load_plugins().registry
     listed = {"model": model, "loss": loss, "mixup": mixup, "augment": augment, "size": size}
     shared = {"batch_size": batch_size, "precision": precision, "device": device}
-    made = _plan(listed, vary or (), exclude or (), config, shared, assignments or ())
+    made = _plan(plan, listed, vary or (), exclude or (), config, shared, assignments or ())
     with progress(quiet=quiet) as observer:
         costs = measure(
             made.runs(registry), registry, rounds=rounds, reference=reference, threads=threads, observer=observer
@@ -107,6 +113,7 @@ def bench(
 
 
 def _plan(
+    file: Path | None,
     listed: Mapping[str, str | None],
     vary: Sequence[str],
     exclude: Sequence[str],
@@ -116,14 +123,16 @@ def _plan(
 ) -> Plan:
     """The arms, each with one seed. Nothing trains, so the demonstration's settings and epochs play no part."""
     from cxrkit.cli.planning import plan_from_flags
-    from cxrkit.overrides import parse_set, read_yaml
+    from cxrkit.overrides import parse_set
 
-    setting = parse_set(assignments)
     over: dict[str, Any] = {"epochs": None} | {key: value for key, value in shared.items() if value is not None}
-    of_file = {} if config is None else read_yaml(config)
-    if not of_file.get("data") and not any(key.partition(".")[0] == "data" for key in setting):
-        over["data"] = {"name": "phantom"}
-    return plan_from_flags(None, config, listed, vary, exclude, None, over | setting)
+    over |= parse_set(assignments)
+    made = plan_from_flags(file, config, listed, vary, exclude, "1", over)
+    data = made.base["data"]
+    if not isinstance(data, Mapping) or data.get("name") == "phantom" or not data.keys() - {"name"}:
+        # Nobody says where films lie: two lungs and a heart.
+        made = plan_from_flags(file, config, listed, vary, exclude, "1", {"data": {"name": "phantom"}} | over)
+    return made
 
 
 def _show(costs: Costs, out: Path | None, *, as_json: bool, quiet: bool) -> None:

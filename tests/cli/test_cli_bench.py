@@ -57,6 +57,22 @@ def test_a_runs_settings_can_be_measured_at_the_size_that_they_say(cxrkit, tmp_p
     assert (arm["size"], arm["batch_size"]) == (256, 2), "the demonstration's small size is not taken"
 
 
+def test_a_plans_arms_are_measured_once_each_without_its_films(cxrkit, tmp_path: Path) -> None:
+    file = tmp_path / "plan.yaml"
+    file.write_text("""
+base: {data: {name: folder}, preprocess: {size: 32}}
+factors:
+  network:
+    small: {model: unet, model.base_channels: 4, model.depth: 2}
+    smaller: {model: unet, model.base_channels: 2, model.depth: 2}
+  train_size: [10, 20]
+seeds: 3
+""")
+    outcome = cxrkit("bench", file, "--set", "train_size=10", "--rounds", 1, "--json", "--quiet")
+    assert outcome.code == 0, outcome.err
+    assert [arm["arm"] for arm in json.loads(outcome.out)["arms"]] == ["small", "smaller"]
+
+
 @pytest.mark.parametrize(
     ("flags", "code", "message"),
     [
