@@ -65,6 +65,13 @@ def test_heart_border_of_a_run(trained: api.TrainedRun) -> None:
     assert "nan" not in line
 
 
+@pytest.mark.parametrize("script", ["channels.py", "heart-border.py"])
+def test_what_is_no_run_is_told(tmp_path: Path, script: str) -> None:
+    done = subprocess.run([sys.executable, SCRIPTS / script, tmp_path], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{tmp_path}: there is no run in that place")
+
+
 def test_a_border_is_measured_on_either_side(heart_border: ModuleType) -> None:
     heart, lungs, drawn = (np.zeros((80, 80), bool) for _ in range(3))
     heart[30:50, 30:50] = True

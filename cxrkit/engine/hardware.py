@@ -112,10 +112,9 @@ def make_fabric(config: TrainConfig) -> Fabric:
 
 def another_is_gone(error: RuntimeError) -> bool:
     """Whether an error among several processes says that one of them ended without a word."""
-    # Gloo has no error class of its own, unlike NCCL.
-    return isinstance(error, torch.distributed.DistError) or any(
-        sign in str(error) for sign in ("losed by peer", "reset by peer", "Broken pipe", "Timed out waiting")
-    )
+    # As Gloo and NCCL say it; NCCL's own class has errors of many other kinds too.
+    signs = ("losed by peer", "reset by peer", "Broken pipe", "Timed out waiting", "remote process exiting")
+    return any(sign in str(error) for sign in signs)
 
 
 def describe_hardware(device: torch.device) -> dict[str, str | int]:

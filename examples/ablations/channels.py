@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from cxrkit import CxrkitError
 from cxrkit.config import SplitConfig
 from cxrkit.engine.checkpoint import load_network
 from cxrkit.engine.films import prepare_films
@@ -53,5 +54,8 @@ def measure(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:]:
-        measure(Path(name))
+    try:
+        for name in sys.argv[1:]:
+            measure(Path(name))
+    except CxrkitError as error:
+        sys.exit(str(error))

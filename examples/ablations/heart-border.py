@@ -15,6 +15,7 @@ import numpy as np
 from channels import test_films
 from scipy.ndimage import distance_transform_edt
 
+from cxrkit import CxrkitError
 from cxrkit.metrics.surface import outline
 
 _NEAR = 0.025
@@ -47,5 +48,8 @@ def measure(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:]:
-        measure(Path(name))
+    try:
+        for name in sys.argv[1:]:
+            measure(Path(name))
+    except CxrkitError as error:
+        sys.exit(str(error))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
@@ -144,12 +145,15 @@ def test_spacing(tmp_path: Path) -> None:
         {},
         {"Modality": "DX", "BodyPartExamined": "CHEST", "ViewPosition": "PA", "PatientOrientation": ["L", "F"]},
         {"Modality": "", "BodyPartExamined": "TORACE", "ViewPosition": "", "PatientOrientation": ""},
-        {"BodyPartExamined": None, "PatientOrientation": ["", ""], "ViewPosition": "LLD"},
+        {"BodyPartExamined": "", "PatientOrientation": ["", ""], "ViewPosition": "AP"},
+        {"Modality": ["DX", "CR"], "PatientOrientation": ["L ", " F"]},
+        {"PatientOrientation": ["L", ""]},
+        {"PatientOrientation": ["L", "F", "H"]},
+        {"PatientOrientation": "HFS"},
     ],
 )
 def test_a_chest_film_has_no_remarks(tmp_path: Path, attributes: dict[str, Any]) -> None:
-    written = {name: value for name, value in attributes.items() if value is not None}
-    assert read_film(write(tmp_path / "a.dcm", **written)).remarks == ()
+    assert read_film(write(tmp_path / "a.dcm", **attributes)).remarks == ()
 
 
 @pytest.mark.parametrize(
@@ -157,16 +161,31 @@ def test_a_chest_film_has_no_remarks(tmp_path: Path, attributes: dict[str, Any])
     [
         ({"Modality": "MR"}, "says modality MR: no radiograph"),
         ({"BodyPartExamined": "EXTREMITY"}, "says body part EXTREMITY: no chest"),
-        ({"ViewPosition": "LL"}, "says view LL: not frontal"),
-        ({"PatientOrientation": ["P", "F"]}, "says that rows run to P: not frontal"),
-        ({"PatientOrientation": ["R", "F"]}, "the film is mirrored"),
-        ({"PatientOrientation": ["R", "H"]}, "turned: rows run to R, columns to H"),
-        ({"PatientOrientation": ["F", "R"]}, "turned: rows run to F, columns to R"),
+        ({"ViewPosition": "LL", "PatientOrientation": ["P", "F"]}, "says view LL: not frontal"),
+        ({"ViewPosition": "RLD"}, "says view RLD: not upright"),
+        ({"PatientOrientation": ["P", "F"]}, "says that rows run to P, columns to F: not frontal"),
+        ({"PatientOrientation": ["R", "F"]}, "the film is mirrored (rows run to R, columns to F)"),
+        ({"PatientOrientation": ["L", "H"]}, "the film is mirrored"),
+        ({"PatientOrientation": ["F", "L"]}, "the film is mirrored"),
+        ({"PatientOrientation": ["R", "H"]}, "turned (rows run to R, columns to H)"),
+        ({"PatientOrientation": ["FL", "R"]}, "turned (rows run to FL, columns to R)"),
     ],
 )
 def test_what_is_no_upright_chest_film_is_remarked(tmp_path: Path, attributes: dict[str, Any], said: str) -> None:
     (remark,) = read_film(write(tmp_path / "a.dcm", **attributes)).remarks
     assert said in remark
+
+
+@pytest.mark.parametrize("kind", [b"US", b"AT", b"FD", b"ZZ"])
+@pytest.mark.parametrize("name", ["Modality", "BodyPartExamined", "ViewPosition", "PatientOrientation"])
+def test_a_header_that_breaks_the_standard_is_no_remark(tmp_path: Path, name: str, kind: bytes) -> None:
+    path = write(tmp_path / "a.dcm", **{name: ["P", "F"] if name == "PatientOrientation" else "LL"})
+    tag = dcmread(path)[name].tag
+    start = tag.group.to_bytes(2, "little") + tag.element.to_bytes(2, "little")
+    content = path.read_bytes()
+    assert content.count(start + b"CS") == 1
+    path.write_bytes(content.replace(start + b"CS", start + kind))
+    assert read_film(path).remarks == ()
 
 
 def test_not_one_grey_film(tmp_path: Path) -> None:
