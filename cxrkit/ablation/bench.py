@@ -19,7 +19,7 @@ from cxrkit.ablation.plan import PlannedRun
 from cxrkit.engine.hardware import computing_threads, describe_hardware
 from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.rehearsal import Rehearsal
-from cxrkit.errors import ConfigError, CxrkitError, nearest
+from cxrkit.errors import ConfigError, CxrkitError, PluginError, nearest
 from cxrkit.metrics.statistics import Interval, median_interval
 from cxrkit.registry import Registry
 
@@ -125,7 +125,7 @@ def bench(
 
     Raises:
         ConfigError: no arm has the reference's label, or see `Rehearsal`.
-        CxrkitError: an arm that can't be built or trained; names it.
+        CxrkitError: an arm that can't be built or trained; names it. PluginError: whatever else a component raises.
     """
     compared = _place(reference, [run.arm.label for run in runs])
     listener = observer or Silent()
@@ -248,3 +248,8 @@ def _named(run: PlannedRun) -> Iterator[None]:
         error.what = f"{run.arm.label}: {error.what}"
         error.args = (f"{error.what}\n{error.remedy}",)
         raise
+    except Exception as error:
+        raise PluginError(
+            f"{run.arm.label}: a defect of a component or of cxrkit: {type(error).__name__}: {' '.join(str(error).split())}",
+            "Run the same line again with --debug to see where; mend the component, or leave this arm out (--exclude).",
+        ) from error

@@ -32,6 +32,32 @@ class Counted(Model):
         return logits
 
 
+class Attending(Model):
+    """Attention over the pixels of a film that is pooled to 4 × 4, of 8 features in two heads."""
+
+    def __init__(self, channels: Sequence[str]) -> None:
+        super().__init__(channels)
+        self.inward, self.outward = nn.Conv2d(1, 8, 1), nn.Conv2d(8, len(channels), 1)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, images: Tensor) -> Tensor:
+        pixels = self.inward(nn.functional.adaptive_avg_pool2d(images, 4)).flatten(2).mT
+        mixed = self.attention(pixels, pixels, pixels, need_weights=False)[0].mT.unflatten(2, (4, 4))
+        return nn.functional.interpolate(self.outward(mixed), images.shape[-2:])
+
+
+class Recurrent(Model):
+    """An LSTM of 6 features that reads a film's 32 rows, and a 1 × 1 convolution to the outputs."""
+
+    def __init__(self, channels: Sequence[str]) -> None:
+        super().__init__(channels)
+        self.reader, self.outward = nn.LSTM(32, 6, batch_first=True), nn.Conv2d(6, len(channels), 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        read = self.reader(images[:, 0])[0].mT.unsqueeze(3)
+        return self.outward(read).expand(-1, -1, -1, images.shape[3])
+
+
 @pytest.mark.parametrize("background", [True, False])
 @pytest.mark.parametrize("standardise", [True, False])
 def test_random_films_look_like_a_stores(tiny: Tiny, components: Registry, background: bool, standardise: bool) -> None:
@@ -75,6 +101,28 @@ def test_the_peak_is_the_arms_own(tiny: Tiny, components: Registry, monkeypatch:
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 250)
     assert rehearsal.warm_up() == 250 - 70
+
+
+_QUERIES_KEYS_VALUES_OUTPUTS, _SCORES, _MIXING = 4 * 16 * 8 * 8, 16 * 16 * 8, 16 * 16 * 8
+_GATES = 4 * 6 * (32 + 6)  # of an LSTM's step
+
+
+@pytest.mark.parametrize("precision", ["32", "bf16"])
+@pytest.mark.parametrize(
+    ("network", "count"),
+    [
+        (Attending, 16 * 8 + _QUERIES_KEYS_VALUES_OUTPUTS + _SCORES + _MIXING + 16 * 8 * 4),
+        (Recurrent, 32 * (_GATES + 6 * 4)),
+    ],
+)
+def test_attention_and_recurrent_layers_are_counted(
+    tiny: Tiny, components: Registry, add: Add, network: type[Model], count: int, precision: str
+) -> None:
+    add("model", "counted", network)
+    settings = [torch.backends.mha.get_fastpath_enabled(), torch._C._get_mkldnn_enabled()]
+    rehearsal = Rehearsal(tiny(model="counted", train__precision=precision), components)
+    assert rehearsal.multiply_adds() == count
+    assert [torch.backends.mha.get_fastpath_enabled(), torch._C._get_mkldnn_enabled()] == settings == [True, True]
 
 
 @pytest.mark.parametrize(("size", "remedy"), [(34, "Use --size 32 or 36."), (18, "Use --size 16 or 20.")])
@@ -140,3 +188,7 @@ def test_structures_are_asked_for_where_the_data_is_not_there(tiny: Tiny, compon
 def test_several_devices_are_refused(tiny: Tiny, components: Registry) -> None:
     with pytest.raises(ConfigError, match="Several devices"):
         Rehearsal(tiny(train__devices=2), components)
+
+
+def test_a_run_of_several_devices_can_be_measured_on_one(tiny: Tiny, components: Registry) -> None:
+    assert Rehearsal(tiny(train__strategy="ddp"), components).update() > 0
