@@ -153,7 +153,7 @@ def _random_films(config: RunConfig, registry: Registry) -> Films:
         except CxrkitError as error:
             raise DataError(
                 f"How many channels a network has isn't known without the data: {error.what}",
-                "Name the structures: --set 'structures=[left_lung,right_lung,heart]'.",
+                f"Name the structures: --set 'structures=[left_lung,right_lung,heart]'. Or: {error.remedy}",
             ) from error
     draws = math.prod(augment.draws for augment in build_augments(config.augment, registry))
     ids = tuple(f"random-{number}" for number in range(draws * config.train.batch_size))
