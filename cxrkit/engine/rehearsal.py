@@ -151,9 +151,10 @@ def _random_films(config: RunConfig, registry: Registry) -> Films:
         try:
             structures = choose_structures(build_dataset(config, registry), None)
         except CxrkitError as error:
+            mending = error.remedy.replace("--data ", "--set data.root=")  # there is no --data here
             raise DataError(
                 f"How many channels a network has isn't known without the data: {error.what}",
-                f"Name the structures: --set 'structures=[left_lung,right_lung,heart]'. Or: {error.remedy}",
+                f"Name the structures: --set 'structures=[left_lung,right_lung,heart]'. Or: {mending}",
             ) from error
     draws = math.prod(augment.draws for augment in build_augments(config.augment, registry))
     ids = tuple(f"random-{number}" for number in range(draws * config.train.batch_size))
