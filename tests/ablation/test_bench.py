@@ -111,6 +111,7 @@ def test_all_are_built_and_warm_before_any_is_timed_and_rounds_are_interleaved(l
     assert all(sorted(order) == names for order in rounds)
     assert len({tuple(order) for order in rounds}) == 6
     assert [arm.update for arm in costs.arms] == pytest.approx([0.1, 0.2, 0.3])
+    assert [arm.film for arm in costs.arms] == pytest.approx([0.01, 0.02, 0.03])
     assert [len(arm.films) for arm in costs.arms] == [6, 6, 6]
     assert [costs.film_ratio(arm).median for arm in costs.arms] == pytest.approx([1, 2, 3])
 
