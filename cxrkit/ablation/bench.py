@@ -8,6 +8,7 @@ rounds.
 from __future__ import annotations
 
 import math
+import shlex
 import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,16 +16,23 @@ from dataclasses import dataclass
 
 import torch
 
-from cxrkit.ablation.plan import PlannedRun
+from cxrkit.ablation.calibrate import FREE
+from cxrkit.ablation.naming import label_of
+from cxrkit.ablation.places import full_name
+from cxrkit.ablation.plan import Level, Plan, PlannedRun
 from cxrkit.engine.hardware import computing_threads, describe_hardware
 from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.rehearsal import Rehearsal
-from cxrkit.errors import ConfigError, CxrkitError, nearest
+from cxrkit.errors import ConfigError, CxrkitError, PluginError, nearest
 from cxrkit.metrics.statistics import Interval, median_interval
 from cxrkit.registry import Registry
 
 #: What an arm does in a round; its time is the median of these, lest another program's burst count.
 UPDATES, FILMS = 3, 5
+
+#: Settings, or what they are below, that change nothing that is measured.
+_IDLE_TRAINING = (*FREE, "recompute_statistics", "protocol", "strategy")
+_IDLE = ("seed", "data", "split", "unlabelled", *(f"train.{key}" for key in _IDLE_TRAINING))
 
 
 @dataclass(frozen=True)
@@ -104,6 +112,36 @@ class Costs:
         return ratio(arm.films, self.reference.films)
 
 
+def check_factors(plan: Plan) -> None:
+    """Refuse a factor that changes nothing that is measured.
+
+    Raises:
+        ConfigError: arms would differ by chance alone; names the factor.
+    """
+    arms = plan.arms()
+    for factor in plan.factors:
+        used = {arm.levels[factor.name] for arm in arms}
+        levels = [level for level in factor.levels if level.label in used]
+        if len(levels) > 1 and all(_is_idle(key) for level in levels for key in level.settings):
+            raise ConfigError(
+                f"{factor.name}: no cost that is measured depends on it, so its levels "
+                f"({', '.join(level.label for level in levels)}) would differ by chance alone.",
+                f"Leave it out; if a plan has it: {_leaving_one(factor.name, levels)}",
+            )
+
+
+def _is_idle(key: str) -> bool:
+    return any(full_name(key) == idle or full_name(key).startswith(f"{idle}.") for idle in _IDLE)
+
+
+def _leaving_one(factor: str, levels: Sequence[Level]) -> str:
+    """Flags that leave the first of a factor's levels."""
+    first, *others = levels
+    if set(first.settings) == {factor}:
+        return shlex.join(["--set", f"{factor}={label_of(first.settings[factor], factor)}"])
+    return shlex.join(word for level in others for word in ("--exclude", f"{factor}={level.label}"))
+
+
 def bench(
     runs: Sequence[PlannedRun],
     registry: Registry,
@@ -125,7 +163,7 @@ def bench(
 
     Raises:
         ConfigError: no arm has the reference's label, or see `Rehearsal`.
-        CxrkitError: an arm that can't be built or trained; names it.
+        CxrkitError: an arm that can't be built or trained; names it. PluginError: whatever else a component raises.
     """
     compared = _place(reference, [run.arm.label for run in runs])
     listener = observer or Silent()
@@ -248,3 +286,9 @@ def _named(run: PlannedRun) -> Iterator[None]:
         error.what = f"{run.arm.label}: {error.what}"
         error.args = (f"{error.what}\n{error.remedy}",)
         raise
+    except Exception as error:
+        said = " ".join(str(error).split())
+        raise PluginError(
+            f"{run.arm.label}: a defect of a component or of cxrkit: {type(error).__name__}: {said}",
+            "Run the same line again with --debug to see where; mend the component, or leave this arm out (--exclude).",
+        ) from error

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -96,20 +99,40 @@ def bench(
     cxrkit bench examples/ablations/components.yaml --loss dice --set train_size=all
     """
     from cxrkit.ablation.bench import bench as measure
+    from cxrkit.cli.console import say
     from cxrkit.cli.loading import load_plugins
     from cxrkit.cli.progress import progress
+    from cxrkit.files import atomic_path
+    from cxrkit.report.costs import costs_csv, costs_markdown
 
-    if out is not None and out.suffix not in (".csv", ".md"):
-        raise ConfigError(f"--out {out}: is neither called .csv nor .md.", "Give the file one of these suffixes.")
+    _check(out, threads)
     registry = load_plugins().registry
     listed = {"model": model, "loss": loss, "mixup": mixup, "augment": augment, "size": size}
     shared = {"batch_size": batch_size, "precision": precision, "device": device}
     made = _plan(plan, listed, vary or (), exclude or (), config, shared, assignments or ())
-    with progress(quiet=quiet) as observer:
-        costs = measure(
-            made.runs(registry), registry, rounds=rounds, reference=reference, threads=threads, observer=observer
-        )
-    _show(costs, out, as_json=as_json, quiet=quiet)
+    # Opened before the work, lest a place that can't be written to be told after it.
+    with nullcontext() if out is None else atomic_path(out) as file:
+        with progress(quiet=quiet) as observer:
+            costs = measure(
+                made.runs(registry), registry, rounds=rounds, reference=reference, threads=threads, observer=observer
+            )
+        _show(costs, as_json=as_json)
+        if file is not None:
+            content = costs_csv(costs) if file.suffix.lower() == ".csv" else costs_markdown(costs)
+            file.write_text(content, encoding="utf-8")
+    if out is not None and not quiet:
+        say(f"Written: {out}")
+
+
+def _check(out: Path | None, threads: int | None) -> None:
+    """Refuse at once what would fail after the measurement, or make nonsense of it."""
+    if out is not None and out.suffix.lower() not in (".csv", ".md"):
+        raise ConfigError(f"--out {out}: is neither called .csv nor .md.", "Give the file one of these suffixes.")
+    if out is not None and out.is_dir():
+        raise ConfigError(f"--out {out}: is a folder.", "Name a file.")
+    there = os.cpu_count() or 1
+    if threads is not None and threads > there:
+        raise ConfigError(f"--threads {threads}: this machine computes {there} at once.", "Ask for no more than that.")
 
 
 def _plan(
@@ -122,30 +145,28 @@ def _plan(
     assignments: Sequence[str],
 ) -> Plan:
     """The arms, each with one seed. Nothing trains, so the demonstration's settings and epochs play no part."""
+    from cxrkit.ablation.bench import check_factors
     from cxrkit.cli.planning import plan_from_flags
-    from cxrkit.overrides import parse_set
+    from cxrkit.overrides import merge, parse_set
 
-    over: dict[str, Any] = {"epochs": None} | {key: value for key, value in shared.items() if value is not None}
+    over: dict[str, Any] = {key: value for key, value in shared.items() if value is not None}
     over |= parse_set(assignments)
+    over.pop("seed", None)
     made = plan_from_flags(file, config, listed, vary, exclude, "1", over)
     data = made.base["data"]
     if not isinstance(data, Mapping) or data.get("name") == "phantom" or not data.keys() - {"name"}:
         # Nobody says where films lie: two lungs and a heart.
         made = plan_from_flags(file, config, listed, vary, exclude, "1", {"data": {"name": "phantom"}} | over)
-    return made
+    check_factors(made)
+    return replace(made, base=merge(made.base, {"train": {"epochs": None}}))
 
 
-def _show(costs: Costs, out: Path | None, *, as_json: bool, quiet: bool) -> None:
-    from cxrkit.cli.console import say, show, show_json, table
-    from cxrkit.files import write_text
-    from cxrkit.report.costs import costs_content, costs_csv, costs_markdown, costs_table, measured
+def _show(costs: Costs, *, as_json: bool) -> None:
+    from cxrkit.cli.console import show, show_json, table
+    from cxrkit.report.costs import costs_content, costs_table, measured
 
     if as_json:
         show_json({"measured": measured(costs), "arms": costs_content(costs)})
     else:
         shown = costs_table(costs)
         show(table(shown.headings, shown.rows), "", measured(costs), shown.caption)
-    if out is not None:
-        write_text(out, costs_csv(costs) if out.suffix == ".csv" else costs_markdown(costs))
-        if not quiet:
-            say(f"Written: {out}")

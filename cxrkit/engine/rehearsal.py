@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from cxrkit.config import RunConfig
@@ -77,7 +78,8 @@ class Rehearsal:
     def __init__(self, config: RunConfig, registry: Registry) -> None:
         if config.train.devices * config.train.num_nodes > 1:
             raise ConfigError("Several devices can't be measured.", "Set train.devices=1 and train.num_nodes=1.")
-        config = config.model_copy(update={"train": config.train.model_copy(update={"steps": _STEPS, "epochs": None})})
+        alone = {"steps": _STEPS, "epochs": None, "strategy": "auto"}
+        config = config.model_copy(update={"train": config.train.model_copy(update=alone)})
         self.fabric = make_fabric(config.train)
         self.device = self.fabric.device
         self.precision = choose_precision(config.train.precision, self.device)
@@ -120,8 +122,9 @@ class Rehearsal:
 
     def multiply_adds(self) -> int:
         """Multiply-adds of one film's forward pass: those of its convolutions and matrix products."""
-        with FlopCounterMode(display=False) as counter:
-            self.predict()
+        network = self.loop.kept_network().eval()
+        with _readable_failures(), _no_fused_products(), FlopCounterMode(display=False) as counter:
+            probabilities(network, self.film, batch_size=1)
         return int(counter.get_total_flops()) // 2
 
     def warm_up(self) -> int | None:
@@ -148,9 +151,10 @@ def _random_films(config: RunConfig, registry: Registry) -> Films:
         try:
             structures = choose_structures(build_dataset(config, registry), None)
         except CxrkitError as error:
+            mending = error.remedy.replace("--data ", "--set data.root=")  # there is no --data here
             raise DataError(
                 f"How many channels a network has isn't known without the data: {error.what}",
-                "Name the structures: --set 'structures=[left_lung,right_lung,heart]'.",
+                f"Name the structures: --set 'structures=[left_lung,right_lung,heart]'. Or: {mending}",
             ) from error
     draws = math.prod(augment.draws for augment in build_augments(config.augment, registry))
     ids = tuple(f"random-{number}" for number in range(draws * config.train.batch_size))
@@ -169,6 +173,22 @@ def _check_size(config: RunConfig, multiple: int) -> None:
             f"padded to {near[-1]}, and that would be measured.",
             f"Use --size {' or '.join(map(str, near))}.",
         )
+
+
+@contextmanager
+def _no_fused_products() -> Iterator[None]:
+    """Let attention and recurrent layers multiply matrices: torch counts some of their fused kernels as nothing."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with (
+            sdpa_kernel(SDPBackend.MATH),
+            torch.backends.mkldnn.flags(enabled=False, allow_tf32=None),
+            torch.backends.cudnn.flags(enabled=False, allow_tf32=None),
+        ):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 @contextmanager

@@ -48,6 +48,7 @@ def measured(costs: Costs) -> str:
         _same(f"network {config.model.name}" for config in configs),
         _same(f"loss {' + '.join(loss.name for loss in config.loss)}" for config in configs),
         _same(" + ".join(augment.name for augment in config.augment) or "no augments" for config in configs),
+        "self-training left out" if any(config.unlabelled.films != "none" for config in configs) else "",
         f"{costs.rounds} round{'' if costs.rounds == 1 else 's'} of {UPDATES} updates and {FILMS} films",
     ]
     return f"Measured: {', '.join(part for part in parts if part)}; random films and masks."

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from cxrkit.ablation import bench as benching
 from cxrkit.ablation.bench import FILMS, UPDATES, bench, ratio, turns
 from cxrkit.ablation.plan import PlannedRun, make_plan
-from cxrkit.errors import ConfigError, TrainingError
+from cxrkit.errors import ConfigError, PluginError, TrainingError
 from cxrkit.plugins import registry
 
 SECONDS = st.floats(1e-4, 1e3)
@@ -58,19 +58,21 @@ def test_doctests_hold() -> None:
 
 
 class Pretender:
-    """A rehearsal that takes a told time, and writes down what is asked of it."""
+    """A rehearsal that takes a told time, but ever so often much longer, and writes down what is asked of it."""
 
     log: ClassVar[list[tuple[str, str]]] = []
+    fails: ClassVar[tuple[str, str, BaseException]] = ("", "", Exception())
 
     def __init__(self, config, registry) -> None:
         self.name, self.device, self.precision, self.parameters = config.loss[0].name, torch.device("cpu"), "32", 7
-        self.log.append(("build", self.name))
+        self._take("build", 0)
 
     def _take(self, what: str, seconds: float) -> float:
         self.log.append((what, self.name))
-        if self.name == "bce" and what == "warm up":
-            raise TrainingError("There isn't enough memory.", "Use less.")
-        return seconds * {"dice": 1, "focal-tversky": 2, "tversky": 3}[self.name]
+        if (self.name, what) == self.fails[:2]:
+            raise self.fails[2]
+        burst = self.log.count((what, self.name)) % {"update": UPDATES, "predict": FILMS}.get(what, 1) == 0
+        return (100 if burst else 1) * seconds * {"dice": 1, "focal-tversky": 2, "tversky": 3}[self.name]
 
     def update(self) -> float:
         return self._take("update", 0.1)
@@ -109,6 +111,7 @@ def test_all_are_built_and_warm_before_any_is_timed_and_rounds_are_interleaved(l
     assert all(sorted(order) == names for order in rounds)
     assert len({tuple(order) for order in rounds}) == 6
     assert [arm.update for arm in costs.arms] == pytest.approx([0.1, 0.2, 0.3])
+    assert [arm.film for arm in costs.arms] == pytest.approx([0.01, 0.02, 0.03])
     assert [len(arm.films) for arm in costs.arms] == [6, 6, 6]
     assert [costs.film_ratio(arm).median for arm in costs.arms] == pytest.approx([1, 2, 3])
 
@@ -121,9 +124,26 @@ def test_another_arm_may_be_the_reference(log) -> None:
     assert caught.value.remedy == "There are: dice, tversky."
 
 
-def test_an_arm_that_fails_is_named_before_anything_is_timed(log) -> None:
+def test_an_arm_that_fails_is_named_before_anything_is_timed(log, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = TrainingError("There isn't enough memory.", "Use less.")
+    monkeypatch.setattr(Pretender, "fails", ("tversky", "warm up", error))
     with pytest.raises(TrainingError) as caught:
-        bench(planned("dice", "bce"), registry())
-    assert caught.value.what == "bce: There isn't enough memory."
-    assert str(caught.value) == "bce: There isn't enough memory.\nUse less."
+        bench(planned("dice", "tversky"), registry())
+    assert caught.value.what == "tversky: There isn't enough memory."
+    assert str(caught.value) == "tversky: There isn't enough memory.\nUse less."
     assert not [what for what, _ in log if what in ("update", "predict")]
+
+
+@pytest.mark.parametrize("what", ["build", "warm up", "update", "predict"])
+def test_a_components_own_failure_names_its_arm_too(log, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    monkeypatch.setattr(Pretender, "fails", ("tversky", what, RuntimeError("sizes\ndiffer")))
+    with pytest.raises(PluginError) as caught:
+        bench(planned("dice", "tversky"), registry(), rounds=1)
+    assert caught.value.what == "tversky: a defect of a component or of cxrkit: RuntimeError: sizes differ"
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_ctrl_c_is_not_an_arms_failure(log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pretender, "fails", ("dice", "update", KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        bench(planned("dice"), registry(), rounds=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -34,8 +35,10 @@ def test_arms_are_those_of_an_ablation_and_the_table_goes_to_a_file_too(cxrkit, 
     assert (tmp_path / "costs.md").read_text().startswith("| arm | parameters (M) |")
 
 
-def test_json_has_every_round_and_quiet_says_nothing(cxrkit) -> None:
-    line = ["bench", "--model", "unet", "--vary", "train.precision=32,bf16", *SMALL, "--json", "--quiet"]
+def test_json_has_every_round_and_quiet_says_nothing(cxrkit, tmp_path: Path) -> None:
+    file = tmp_path / "costs.CSV"
+    flags = ["--threads", 2, "--json", "--quiet", "--out", file]
+    line = ["bench", "--model", "unet", "--vary", "train.precision=32,bf16", *SMALL, *flags]
     line[line.index("--precision") : line.index("--rounds")] = []
     outcome = cxrkit(*line)
     assert (outcome.code, outcome.err) == (0, "")
@@ -45,7 +48,8 @@ def test_json_has_every_round_and_quiet_says_nothing(cxrkit) -> None:
     assert all(len(arm["update_seconds_by_round"]) == len(arm["film_seconds_by_round"]) == 2 for arm in content["arms"])
     first = content["arms"][0]
     assert (first["update_ratio"], first["peak_memory_bytes"]) == (1.0, None)
-    assert first["parameters"] > first["batch_size"] == 2
+    assert first["parameters"] > first["batch_size"] == first["threads"] == 2
+    assert file.read_text().startswith("arm,parameters,")
 
 
 def test_a_runs_settings_can_be_measured_at_the_size_that_they_say(cxrkit, tmp_path: Path) -> None:
@@ -85,6 +89,9 @@ seeds: 3
         (["--model", "unet", "--rounds", "0"], 2, "--rounds"),
         (["--model", "unet", "--set", "train.devices=2"], 2, "Several devices"),
         (["--model", "unet", "--vary", "train.precision=32,bf16"], 2, "precision is set for all runs"),
+        (["--model", "unet", "--vary", "train.epochs=1,2"], 2, "train.epochs: no cost that is measured depends on it"),
+        (["--model", "unet", "--set", "data.root=/nowhere"], 3, "--set 'structures="),
+        (["--model", "unet", "--out", "."], 2, "neither called .csv nor .md"),
         (["--model", "unet", "--config", "nowhere.yaml"], 2, "no such configuration file"),
     ],
 )
@@ -94,6 +101,56 @@ def test_mistakes_are_told(cxrkit, flags: list[str], code: int, message: str) ->
     assert message in said(outcome.err)
     assert "Traceback" not in outcome.err
     assert outcome.out == ""
+
+
+PLAN = """
+base: {data: {name: folder}, preprocess: {size: 32}, unlabelled: {films: rest}}
+factors:
+  network: {small: {model: unet, model.base_channels: 4, model.depth: 2}}
+  train_size: [10, all]
+  labels:
+    few: {split.validation: 2, unlabelled: none}
+    and more: {split.validation: rest}
+    or others: {split.test_size: 3}
+"""
+
+
+def test_factors_that_cost_nothing_are_refused_with_flags_that_take_them_out(cxrkit, tmp_path: Path) -> None:
+    file = tmp_path / "plan.yaml"
+    file.write_text(PLAN)
+    remedies = ["--set train_size=10", "--exclude 'labels=and more' --exclude 'labels=or others'"]
+    line = ["bench", file, "--rounds", 1, "--batch-size", 2, "--json", "--quiet"]
+    for factor, remedy in zip(("train_size", "labels"), remedies, strict=True):
+        outcome = cxrkit(*line)
+        assert outcome.code == 2
+        assert f"{factor}: no cost that is measured depends on it" in said(outcome.err)
+        assert said(outcome.err).endswith(f"if a plan has it: {remedy}")
+        line += shlex.split(remedy)
+    outcome = cxrkit(*line)
+    assert outcome.code == 0, outcome.err
+    content = json.loads(outcome.out)
+    assert len(content["arms"]) == 1
+    assert "self-training left out" not in content["measured"], "its arm has none"
+
+
+def test_settings_of_the_training_that_play_no_part_may_be_set(cxrkit) -> None:
+    outcome = cxrkit("bench", "--model", "unet", *SMALL, "--set", "seed=3", "--set", "train.epochs=5")
+    assert outcome.code == 0, outcome.err
+
+
+def test_what_the_machine_cannot_do_is_refused_before_anything_is_built(cxrkit, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("cxrkit.ablation.bench.bench", lambda *given, **more: pytest.fail("it was measured"))
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "file").touch()
+    for flags, code, message in (
+        (["--threads", 3], 2, "--threads 3: this machine computes 2 at once"),
+        (["--out", tmp_path / "folder.csv"], 2, "is a folder"),
+        (["--out", tmp_path / "file" / "costs.csv"], 6, "a file"),
+    ):
+        outcome = cxrkit("bench", "--model", "unet", *SMALL, *flags)
+        assert outcome.code == code, outcome.err
+        assert message in said(outcome.err)
 
 
 def test_a_device_that_is_not_there_is_told(cxrkit, monkeypatch: pytest.MonkeyPatch) -> None:

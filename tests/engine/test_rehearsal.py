@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -32,6 +33,32 @@ class Counted(Model):
         return logits
 
 
+class Attending(Model):
+    """Attention over the pixels of a film that is pooled to 4 × 4, of 8 features in two heads."""
+
+    def __init__(self, channels: Sequence[str]) -> None:
+        super().__init__(channels)
+        self.inward, self.outward = nn.Conv2d(1, 8, 1), nn.Conv2d(8, len(channels), 1)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, images: Tensor) -> Tensor:
+        pixels = self.inward(nn.functional.adaptive_avg_pool2d(images, 4)).flatten(2).mT
+        mixed = self.attention(pixels, pixels, pixels, need_weights=False)[0].mT.unflatten(2, (4, 4))
+        return nn.functional.interpolate(self.outward(mixed), images.shape[-2:])
+
+
+class Recurrent(Model):
+    """An LSTM of 6 features that reads a film's 32 rows, and a 1 × 1 convolution to the outputs."""
+
+    def __init__(self, channels: Sequence[str]) -> None:
+        super().__init__(channels)
+        self.reader, self.outward = nn.LSTM(32, 6, batch_first=True), nn.Conv2d(6, len(channels), 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        read = self.reader(images[:, 0])[0].mT.unsqueeze(3)
+        return self.outward(read).expand(-1, -1, -1, images.shape[3])
+
+
 @pytest.mark.parametrize("background", [True, False])
 @pytest.mark.parametrize("standardise", [True, False])
 def test_random_films_look_like_a_stores(tiny: Tiny, components: Registry, background: bool, standardise: bool) -> None:
@@ -52,11 +79,51 @@ def test_an_update_is_one_of_the_training_and_a_prediction_changes_nothing(tiny:
     loop = rehearsal.loop
     weights = {name: value.clone() for name, value in loop.network.state_dict().items()}
     assert rehearsal.update() > 0
-    after = {name: value.clone() for name, value in loop.network.state_dict().items()}
-    assert any(not torch.equal(weights[name], after[name]) for name in weights)
+    assert any(not torch.equal(weights[name], value) for name, value in loop.network.state_dict().items())
     assert (loop.step, int(loop.average.n_averaged)) == (1, 1)
-    assert rehearsal.predict() > 0
-    assert all(torch.equal(after[name], value) for name, value in loop.network.state_dict().items())
+    for network in (loop.network, loop.average):
+        before = {name: value.clone() for name, value in network.state_dict().items()}
+        assert rehearsal.predict() > 0
+        assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize(("precision", "ema"), [("32", 0.99), ("bf16", 0.99), ("bf16", 0.0)])
+def test_a_prediction_is_of_the_network_that_is_kept_in_the_precision_of_the_training(
+    tiny: Tiny, components: Registry, monkeypatch: pytest.MonkeyPatch, precision: str, ema: float
+) -> None:
+    rehearsal = Rehearsal(tiny(train__precision=precision, train__ema=ema), components)
+    seen: list[tuple[nn.Module, bool, bool, torch.dtype]] = []
+
+    def spy(network: nn.Module, images: Tensor, batch_size: int) -> None:
+        assert (len(images), batch_size) == (1, 1)
+        autocast = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
+        seen.append((network, network.training, *autocast))
+
+    monkeypatch.setattr(rehearsing, "probabilities", spy)
+    rehearsal.update()
+    rehearsal.predict()
+    kept = rehearsal.loop.average.module if ema else rehearsal.loop.network
+    assert seen == [(kept, False, precision == "bf16", torch.bfloat16)]
+
+
+def test_clocks_are_read_when_the_device_has_done_its_work(
+    tiny: Tiny, components: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rehearsal, calls = Rehearsal(tiny(), components), list[str]()
+
+    def clock() -> float:
+        calls.append("clock")
+        return float(len(calls))
+
+    monkeypatch.setattr(rehearsing, "synchronise", lambda device: calls.append("wait"))
+    monkeypatch.setattr(rehearsing, "time", SimpleNamespace(perf_counter=clock))
+    monkeypatch.setattr(rehearsing, "probabilities", lambda *given, **more: calls.append("predict"))
+    monkeypatch.setattr(rehearsal.loop, "update", lambda stop: calls.append("update"))
+    assert rehearsal.update() == 3
+    assert calls == ["wait", "clock", "update", "wait", "clock"]
+    calls.clear()
+    assert rehearsal.predict() == 2
+    assert calls == ["wait", "clock", "predict", "clock"]
 
 
 def test_parameters_and_multiply_adds_are_those_on_paper(tiny: Tiny, components: Registry, add: Add) -> None:
@@ -67,14 +134,45 @@ def test_parameters_and_multiply_adds_are_those_on_paper(tiny: Tiny, components:
 
 
 def test_the_peak_is_the_arms_own(tiny: Tiny, components: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    rehearsal = Rehearsal(tiny(), components)
+    rehearsal, calls = Rehearsal(tiny(), components), list[str]()
     assert rehearsal.warm_up() is None, "a CPU keeps no account"
+    assert rehearsal.loop.step > 0
+
+    def peak(device: torch.device) -> int:
+        calls.append("read")
+        return 250
+
     rehearsal.device, rehearsal.held = torch.device("cuda"), 30
-    monkeypatch.setattr(rehearsing, "synchronise", lambda device: None)
+    monkeypatch.setattr(rehearsal, "update", lambda: calls.append("update"))
+    monkeypatch.setattr(rehearsal, "predict", lambda: calls.append("predict"))
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 100)
-    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 250)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: calls.append("reset"))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", peak)
     assert rehearsal.warm_up() == 250 - 70
+    assert calls[:2] == ["update", "predict"]
+    assert calls[-3:] == ["reset", "update", "read"]
+
+
+_QUERIES_KEYS_VALUES_OUTPUTS, _SCORES, _MIXING = 4 * 16 * 8 * 8, 16 * 16 * 8, 16 * 16 * 8
+_GATES = 4 * 6 * (32 + 6)  # of an LSTM's step
+
+
+@pytest.mark.parametrize("precision", ["32", "bf16"])
+@pytest.mark.parametrize(
+    ("network", "count"),
+    [
+        (Attending, 16 * 8 + _QUERIES_KEYS_VALUES_OUTPUTS + _SCORES + _MIXING + 16 * 8 * 4),
+        (Recurrent, 32 * (_GATES + 6 * 4)),
+    ],
+)
+def test_attention_and_recurrent_layers_are_counted(
+    tiny: Tiny, components: Registry, add: Add, network: type[Model], count: int, precision: str
+) -> None:
+    add("model", "counted", network)
+    settings = [torch.backends.mha.get_fastpath_enabled(), torch._C._get_mkldnn_enabled()]
+    rehearsal = Rehearsal(tiny(model="counted", train__precision=precision), components)
+    assert rehearsal.multiply_adds() == count
+    assert [torch.backends.mha.get_fastpath_enabled(), torch._C._get_mkldnn_enabled()] == settings == [True, True]
 
 
 @pytest.mark.parametrize(("size", "remedy"), [(34, "Use --size 32 or 36."), (18, "Use --size 16 or 20.")])
@@ -133,6 +231,7 @@ def test_structures_are_asked_for_where_the_data_is_not_there(tiny: Tiny, compon
     with pytest.raises(DataError, match="without the data") as caught:
         Rehearsal(tiny(data=elsewhere), components)
     assert "--set 'structures=" in caught.value.remedy
+    assert caught.value.remedy.endswith("Or: Check the path: --set data.root=DIR.")
     named = Rehearsal(tiny(data=elsewhere, structures=["left_lung", "heart"]), components)
     assert named.loop.films.channels == ("left_lung", "heart", "background")
 
@@ -140,3 +239,7 @@ def test_structures_are_asked_for_where_the_data_is_not_there(tiny: Tiny, compon
 def test_several_devices_are_refused(tiny: Tiny, components: Registry) -> None:
     with pytest.raises(ConfigError, match="Several devices"):
         Rehearsal(tiny(train__devices=2), components)
+
+
+def test_a_run_of_several_devices_can_be_measured_on_one(tiny: Tiny, components: Registry) -> None:
+    assert Rehearsal(tiny(train__strategy="ddp"), components).update() > 0

@@ -15,10 +15,15 @@ HARDWARE = {"device": "cpu", "name": "a processor", "threads": 2, "torch": "2.9"
 
 
 def costs(
-    *, rounds: int = 6, models: Sequence[str] = ("unet", "attn-unet"), memory: Sequence[int | None] = (None, None)
+    *,
+    rounds: int = 6,
+    models: Sequence[str] = ("unet", "attn-unet"),
+    films: str = "none",
+    memory: Sequence[int | None] = (None, None),
 ) -> Costs:
     """The first arm takes 2 s an update and 10 ms a film, each further one so much more."""
-    runs = make_plan({"base": {"data": "phantom", "loss": "dice"}, "factors": {"model": list(models)}}).runs(registry())
+    base = {"data": "phantom", "loss": "dice", "unlabelled": {"films": films}}
+    runs = make_plan({"base": base, "factors": {"model": list(models)}}).runs(registry())
     arms = tuple(
         Cost(run, "cpu", "32", 1_234_567, 48_000_000_000, peak, (2.0 * n,) * rounds, (0.01 * n,) * rounds)
         for n, (run, peak) in enumerate(zip(runs, memory, strict=False), start=1)
@@ -58,6 +63,7 @@ def test_what_was_measured_is_said_where_all_arms_share_it() -> None:
         "no augments, 6 rounds of 3 updates and 5 films; random films and masks."
     )
     assert "network unet" in measured(costs(models=["unet"]))
+    assert "no augments, self-training left out, 6 rounds" in measured(costs(films="rest"))
     assert measured(costs()) in costs_markdown(costs())
 
 
