@@ -35,7 +35,8 @@ def test_arms_are_those_of_an_ablation_and_the_table_goes_to_a_file_too(cxrkit, 
     assert (tmp_path / "costs.md").read_text().startswith("| arm | parameters (M) |")
 
 
-def test_json_has_every_round_and_quiet_says_nothing(cxrkit, tmp_path: Path) -> None:
+def test_json_has_every_round_and_quiet_says_nothing(cxrkit, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
     file = tmp_path / "costs.CSV"
     flags = ["--threads", 2, "--json", "--quiet", "--out", file]
     line = ["bench", "--model", "unet", "--vary", "train.precision=32,bf16", *SMALL, *flags]
