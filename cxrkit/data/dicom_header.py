@@ -21,8 +21,8 @@ _NOT_FRONTAL = frozenset({"LL", "RL", "LAT", "LATERAL", "LLO", "RLO", "LAO", "RA
 _LYING = frozenset({"LLD", "RLD"})
 #: Where an upright film's rows and columns run to: the patient's left, and the feet (PS3.3 C.7.6.1.1.1).
 _UPRIGHT = ("L", "F")
-#: Those of a film as seen from behind, upright or turned.
-_MIRRORED = frozenset({("R", "F"), ("L", "H"), ("H", "R"), ("F", "L")})
+_MIRRORED = ("R", "F")
+_TURNED_AND_MIRRORED = frozenset({("L", "H"), ("H", "R"), ("F", "L")})
 
 
 def remarks(dataset: Any) -> tuple[str, ...]:
@@ -55,8 +55,10 @@ def _view(dataset: Any) -> Iterator[str]:
     run = f"rows run to {row}, columns to {column}"
     if {row[0], column[0]} & {"A", "P"}:
         yield f"that {run}: not frontal"
-    elif (row[0], column[0]) in _MIRRORED:
+    elif (row[0], column[0]) == _MIRRORED:
         yield f"that the film is mirrored ({run}): left and right are exchanged"
+    elif (row[0], column[0]) in _TURNED_AND_MIRRORED:
+        yield f"that the film is turned and mirrored ({run})"
     elif (row[0], column[0]) != _UPRIGHT:
         yield f"that the film is turned ({run})"
 

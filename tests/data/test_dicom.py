@@ -164,11 +164,11 @@ def test_a_chest_film_has_no_remarks(tmp_path: Path, attributes: dict[str, Any])
         ({"ViewPosition": "LL", "PatientOrientation": ["P", "F"]}, "says view LL: not frontal"),
         ({"ViewPosition": "RLD"}, "says view RLD: not upright"),
         ({"PatientOrientation": ["P", "F"]}, "says that rows run to P, columns to F: not frontal"),
-        ({"PatientOrientation": ["R", "F"]}, "the film is mirrored (rows run to R, columns to F)"),
-        ({"PatientOrientation": ["L", "H"]}, "the film is mirrored"),
-        ({"PatientOrientation": ["F", "L"]}, "the film is mirrored"),
-        ({"PatientOrientation": ["R", "H"]}, "turned (rows run to R, columns to H)"),
-        ({"PatientOrientation": ["FL", "R"]}, "turned (rows run to FL, columns to R)"),
+        ({"PatientOrientation": ["R", "F"]}, "mirrored (rows run to R, columns to F): left and right are exchanged"),
+        ({"PatientOrientation": ["L", "H"]}, "the film is turned and mirrored (rows run to L, columns to H)"),
+        ({"PatientOrientation": ["F", "L"]}, "the film is turned and mirrored"),
+        ({"PatientOrientation": ["R", "H"]}, "the film is turned (rows run to R, columns to H)"),
+        ({"PatientOrientation": ["FL", "R"]}, "the film is turned (rows run to FL, columns to R)"),
     ],
 )
 def test_what_is_no_upright_chest_film_is_remarked(tmp_path: Path, attributes: dict[str, Any], said: str) -> None:
