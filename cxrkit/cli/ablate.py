@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxrkit.cli.helping import told
+from cxrkit.cli import arms
+from cxrkit.cli.helping import option
 from cxrkit.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -18,45 +19,30 @@ if TYPE_CHECKING:
 
 #: What may be given with --resume; of --set only what is the launcher's.
 _ON_RESUMING = frozenset({"resume", "launcher", "workers", "assignments", "dry_run", "as_json", "quiet"})
-_WHAT, _FIXED, _WHERE, _FILES, _SEARCH = "What to compare", "What all runs share", "Where", "Files and output", "Search"
-
-
-def _option(flag: str, panel: str, help: str, *, metavar: str | None = None, default: str = "") -> Any:
-    text = told(help, default) if default else help
-    return typer.Option(flag, help=text, rich_help_panel=panel, show_default=False, metavar=metavar)
+_FIXED, _WHERE, _FILES, _SEARCH = "What all runs share", "Where", "Files and output", "Search"
 
 
 def ablate(
     context: typer.Context,
-    plan: Annotated[
-        Path | None, typer.Argument(metavar="[PLAN.yaml]", help="A plan; flags win over it.", show_default=False)
-    ] = None,
-    model: Annotated[str | None, _option("--model", _WHAT, "Networks.", metavar="A,B")] = None,
-    loss: Annotated[str | None, _option("--loss", _WHAT, "Losses, or sums of them.", metavar="A,B")] = None,
-    mixup: Annotated[str | None, _option("--mixup", _WHAT, "Mixup's δ; 0 is no mixup.", metavar="D,D")] = None,
-    augment: Annotated[
-        str | None, _option("--augment", _WHAT, "'none', or names joined by +.", metavar="A,B+C")
-    ] = None,
+    plan: arms.Plan = None,
+    model: Annotated[str | None, option("--model", arms.WHAT, "Networks.", metavar="A,B")] = None,
+    loss: Annotated[str | None, option("--loss", arms.WHAT, "Losses, or sums of them.", metavar="A,B")] = None,
+    mixup: arms.Mixups = None,
+    augment: arms.Augments = None,
     train_size: Annotated[
-        str | None, _option("--train-size", _WHAT, "Training films; 'all' is the whole pool.", metavar="N,N")
+        str | None, option("--train-size", arms.WHAT, "Training films; 'all' is the whole pool.", metavar="N,N")
     ] = None,
-    size: Annotated[str | None, _option("--size", _WHAT, "Side of the network's input, pixels.", metavar="N,N")] = None,
-    lr: Annotated[str | None, _option("--lr", _WHAT, "Learning rates.", metavar="X,X")] = None,
-    vary: Annotated[
-        list[str] | None,
-        _option("--vary", _WHAT, "Any other setting: --vary model.depth=3,4. May be given again.", metavar="KEY=A,B"),
+    size: Annotated[
+        str | None, option("--size", arms.WHAT, "Side of the network's input, pixels.", metavar="N,N")
     ] = None,
-    exclude: Annotated[
-        list[str] | None,
-        _option(
-            "--exclude", _WHAT, "Leave these out: 'model=unet,loss=dice'. May be given again.", metavar="KEY=LEVEL,..."
-        ),
-    ] = None,
+    lr: Annotated[str | None, option("--lr", arms.WHAT, "Learning rates.", metavar="X,X")] = None,
+    vary: arms.Varied = None,
+    exclude: arms.Excluded = None,
     seeds: Annotated[
         str | None,
-        _option(
+        option(
             "--seeds",
-            _WHAT,
+            arms.WHAT,
             "How many, or which (0,4,7). A seed decides split and first weights, the same for every arm.",
             metavar="N|N,N",
             default="1, or the plan's",
@@ -64,20 +50,20 @@ def ablate(
     ] = None,
     data: Annotated[
         str | None,
-        _option("--data", _FIXED, "As for cxrkit train.", metavar="PLACE|NAME", default="synthetic films"),
+        option("--data", _FIXED, "As for cxrkit train.", metavar="PLACE|NAME", default="synthetic films"),
     ] = None,
-    steps: Annotated[int | None, _option("--steps", _FIXED, "Updates of every run: the budget.")] = None,
-    test_size: Annotated[str | None, _option("--test-size", _FIXED, "Test films.", metavar="COUNT|FRACTION")] = None,
+    steps: Annotated[int | None, option("--steps", _FIXED, "Updates of every run: the budget.")] = None,
+    test_size: Annotated[str | None, option("--test-size", _FIXED, "Test films.", metavar="COUNT|FRACTION")] = None,
     validation: Annotated[
-        str | None, _option("--validation", _FIXED, "Validation films.", metavar="COUNT|FRACTION|rest")
+        str | None, option("--validation", _FIXED, "Validation films.", metavar="COUNT|FRACTION|rest")
     ] = None,
     protocol: Annotated[
         str | None,
-        _option("--protocol", _FIXED, "honest, or paper: select on the test films, as its code did.", metavar="NAME"),
+        option("--protocol", _FIXED, "honest, or paper: select on the test films, as its code did.", metavar="NAME"),
     ] = None,
     config: Annotated[
         Path | None,
-        _option(
+        option(
             "--config",
             _FIXED,
             "Settings as YAML, such as a run's config.yaml; those of a PLAN's base: lie over them.",
@@ -86,17 +72,17 @@ def ablate(
     ] = None,
     assignments: Annotated[
         list[str] | None,
-        _option(
+        option(
             "--set", _FIXED, "Any setting of all runs; launcher.KEY=VALUE sets the launcher's.", metavar="KEY=VALUE"
         ),
     ] = None,
     search: Annotated[
         int | None,
-        _option("--search", _SEARCH, "Instead of the grid: so many trials, chosen by Optuna on validation films."),
+        option("--search", _SEARCH, "Instead of the grid: so many trials, chosen by Optuna on validation films."),
     ] = None,
     ranges: Annotated[
         list[str] | None,
-        _option(
+        option(
             "--range",
             _SEARCH,
             "A range to search: train.lr=1e-4..1e-2:log, model.depth=3..5. Factors above are choices.",
@@ -105,18 +91,18 @@ def ablate(
     ] = None,
     launcher: Annotated[
         str,
-        _option("--launcher", _WHERE, "What runs them; see: cxrkit list launcher.", metavar="NAME", default="local"),
+        option("--launcher", _WHERE, "What runs them; see: cxrkit list launcher.", metavar="NAME", default="local"),
     ] = "local",
-    workers: Annotated[int | None, _option("--workers", _WHERE, "Runs side by side.", default="the launcher's")] = None,
+    workers: Annotated[int | None, option("--workers", _WHERE, "Runs side by side.", default="the launcher's")] = None,
     out: Annotated[
         Path | None,
-        _option(
+        option(
             "--out", _FILES, "The ablation's folder; given again, it goes on.", metavar="DIR", default="ablations/NAME"
         ),
     ] = None,
     resume: Annotated[
         Path | None,
-        _option(
+        option(
             "--resume",
             _FILES,
             "Go on with an ablation or a search, by its own plan; --seeds adds seeds, --search N trials.",

@@ -11,77 +11,58 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cxrkit.cli.helping import told
+from cxrkit.cli import arms
+from cxrkit.cli.helping import option
 from cxrkit.errors import ConfigError
 
 if TYPE_CHECKING:
     from cxrkit.ablation.bench import Costs
     from cxrkit.ablation.plan import Plan
 
-_WHAT, _SHARED, _HOW, _FILES = "What to compare", "What all arms share", "Measurement", "Files and output"
-
-
-def _option(flag: str, panel: str, help: str, *, metavar: str | None = None, default: str = "", **more: Any) -> Any:
-    text = told(help, default) if default else help
-    return typer.Option(flag, help=text, rich_help_panel=panel, show_default=False, metavar=metavar, **more)
+_SHARED, _HOW, _FILES = "What all arms share", "Measurement", "Files and output"
 
 
 def bench(
-    plan: Annotated[
-        Path | None,
-        typer.Argument(metavar="[PLAN.yaml]", help="An ablation's plan; flags win over it.", show_default=False),
-    ] = None,
-    model: Annotated[str | None, _option("--model", _WHAT, "Networks.", metavar="A,B", default="attn-bcdu")] = None,
+    plan: arms.Plan = None,
+    model: Annotated[str | None, option("--model", arms.WHAT, "Networks.", metavar="A,B", default="attn-bcdu")] = None,
     loss: Annotated[
-        str | None, _option("--loss", _WHAT, "Losses, or sums of them.", metavar="A,B", default="focal-tversky")
+        str | None, option("--loss", arms.WHAT, "Losses, or sums of them.", metavar="A,B", default="focal-tversky")
     ] = None,
-    mixup: Annotated[str | None, _option("--mixup", _WHAT, "Mixup's δ; 0 is no mixup.", metavar="D,D")] = None,
-    augment: Annotated[
-        str | None, _option("--augment", _WHAT, "'none', or names joined by +.", metavar="A,B+C")
-    ] = None,
+    mixup: arms.Mixups = None,
+    augment: arms.Augments = None,
     size: Annotated[
         str | None,
-        _option("--size", _WHAT, "Side of the network's input, pixels.", metavar="N,N", default="256"),
+        option("--size", arms.WHAT, "Side of the network's input, pixels.", metavar="N,N", default="256"),
     ] = None,
-    vary: Annotated[
-        list[str] | None,
-        _option(
-            "--vary", _WHAT, "Any other setting: --vary train.precision=32,bf16. May be given again.", metavar="KEY=A,B"
-        ),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None,
-        _option(
-            "--exclude", _WHAT, "Leave these out: 'model=unet,loss=dice'. May be given again.", metavar="KEY=LEVEL,..."
-        ),
-    ] = None,
-    batch_size: Annotated[int | None, _option("--batch-size", _SHARED, "Films an update sees.", default="5")] = None,
+    vary: arms.Varied = None,
+    exclude: arms.Excluded = None,
+    batch_size: Annotated[int | None, option("--batch-size", _SHARED, "Films an update sees.", default="5")] = None,
     precision: Annotated[
         Literal["auto", "32", "bf16"] | None,
-        _option("--precision", _SHARED, "Arithmetic; auto: bf16 where the hardware has it.", default="auto"),
+        option("--precision", _SHARED, "Arithmetic; auto: bf16 where the hardware has it.", default="auto"),
     ] = None,
     device: Annotated[
         Literal["auto", "cpu", "cuda", "mps"] | None,
-        _option("--device", _SHARED, "What computes; auto: the fastest kind there is.", default="auto"),
+        option("--device", _SHARED, "What computes; auto: the fastest kind there is.", default="auto"),
     ] = None,
     config: Annotated[
-        Path | None, _option("--config", _SHARED, "Settings as YAML, such as a run's config.yaml.", metavar="FILE")
+        Path | None, option("--config", _SHARED, "Settings as YAML, such as a run's config.yaml.", metavar="FILE")
     ] = None,
     assignments: Annotated[
-        list[str] | None, _option("--set", _SHARED, "Any setting of all arms.", metavar="KEY=VALUE")
+        list[str] | None, option("--set", _SHARED, "Any setting of all arms.", metavar="KEY=VALUE")
     ] = None,
     rounds: Annotated[
         int, typer.Option("--rounds", min=1, help="Turns of each arm; intervals need 6.", rich_help_panel=_HOW)
     ] = 10,
     threads: Annotated[
-        int | None, _option("--threads", _HOW, "Of torch, on a CPU.", default="all cores, or OMP_NUM_THREADS", min=1)
+        int | None, option("--threads", _HOW, "Of torch, on a CPU.", default="all cores, or OMP_NUM_THREADS", min=1)
     ] = None,
     reference: Annotated[
         str | None,
-        _option("--reference", _HOW, "The arm that others are compared with.", metavar="ARM", default="the first"),
+        option("--reference", _HOW, "The arm that others are compared with.", metavar="ARM", default="the first"),
     ] = None,
     out: Annotated[
-        Path | None, _option("--out", _FILES, "Write the table there too.", metavar="FILE.csv|FILE.md")
+        Path | None, option("--out", _FILES, "Write the table there too.", metavar="FILE.csv|FILE.md")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=_FILES)] = False,
     quiet: Annotated[

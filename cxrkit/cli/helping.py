@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import inspect
 import re
+from typing import Any
 
 import typer
 
 _TOLD = r"(?P<text>.*) \[dim\]\\\[default: (?P<default>.*)\]\[/dim\]"
+
+
+def option(flag: str, panel: str, help: str, *, metavar: str | None = None, default: str = "", **more: Any) -> Any:
+    """A flag of a verb, in a panel of its help; `default` as for `told`, `more` as for Typer."""
+    text = told(help, default) if default else help
+    return typer.Option(flag, help=text, rich_help_panel=panel, show_default=False, metavar=metavar, **more)
 
 
 def told(help_text: str, default: str) -> str:
