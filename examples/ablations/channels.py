@@ -9,6 +9,7 @@ paper's DSC points though the masks are as good.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -53,9 +54,14 @@ def measure(path: Path) -> None:
     print("  thresholded", *dice((predicted > 0.5).float(), truth), flush=True)
 
 
-if __name__ == "__main__":
+def measure_each(measure: Callable[[Path], None]) -> None:
+    """Measure the runs that the command line names."""
     try:
         for name in sys.argv[1:]:
             measure(Path(name))
     except CxrkitError as error:
         sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    measure_each(measure)

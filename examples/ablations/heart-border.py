@@ -8,14 +8,12 @@ side, and the mean of these over films. A point of the outline borders on a lung
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
-from channels import test_films
+from channels import measure_each, test_films
 from scipy.ndimage import distance_transform_edt
 
-from cxrkit import CxrkitError
 from cxrkit.metrics.surface import outline
 
 _NEAR = 0.025
@@ -48,8 +46,4 @@ def measure(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        for name in sys.argv[1:]:
-            measure(Path(name))
-    except CxrkitError as error:
-        sys.exit(str(error))
+    measure_each(measure)
