@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
-from cxrkit.ablation.calibrate import FREE
+from cxrkit.ablation.calibrate import COSTLESS
 from cxrkit.ablation.naming import label_of
 from cxrkit.ablation.places import full_name
 from cxrkit.ablation.plan import Level, Plan, PlannedRun
@@ -31,7 +31,7 @@ from cxrkit.registry import Registry
 UPDATES, FILMS = 3, 5
 
 #: Settings, or what they are below, that change nothing that is measured.
-_IDLE_TRAINING = (*FREE, "recompute_statistics", "protocol", "strategy")
+_IDLE_TRAINING = (*COSTLESS, "recompute_statistics", "protocol", "strategy")
 _IDLE = ("seed", "data", "split", "unlabelled", *(f"train.{key}" for key in _IDLE_TRAINING))
 
 

@@ -18,7 +18,7 @@ from cxrkit.engine.train import train
 from cxrkit.registry import Registry
 
 #: Settings of `train` that don't change what an update does, or not how long it takes.
-FREE = ("lr", "steps", "epochs", "schedule", "warmup", "weight_decay", "validate_every", "checkpoint_every")
+COSTLESS = ("lr", "steps", "epochs", "schedule", "warmup", "weight_decay", "validate_every", "checkpoint_every")
 
 _UPDATES = 5
 _START_SECONDS = 8.0  # a process's imports, and its scores and pictures in the end
@@ -82,7 +82,7 @@ def _kind(config: RunConfig) -> str:
     """What the time of an update depends on."""
     content = config.model_dump(mode="json")
     content.pop("seed")
-    for key in FREE:
+    for key in COSTLESS:
         content["train"].pop(key)
     for augment in content["augment"]:
         augment.pop("delta", None)

@@ -113,8 +113,8 @@ def make_fabric(config: TrainConfig) -> Fabric:
 def another_is_gone(error: RuntimeError) -> bool:
     """Whether an error among several processes says that one of them ended without a word."""
     # As Gloo and NCCL say it; NCCL's own class has errors of many other kinds too.
-    signs = ("losed by peer", "reset by peer", "Broken pipe", "Timed out waiting", "remote process exiting")
-    return any(sign in str(error) for sign in signs)
+    signs = ("closed by peer", "reset by peer", "broken pipe", "timed out waiting", "remote process exiting")
+    return any(sign in str(error).lower() for sign in signs)
 
 
 def describe_hardware(device: torch.device) -> dict[str, str | int]:
