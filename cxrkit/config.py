@@ -152,6 +152,11 @@ class TrainConfig(_Part):
     num_nodes: int = Field(1, ge=1, description="machines")
     strategy: Literal["auto", "ddp"] = Field("auto", description="how several devices share the work")
     precision: Literal["auto", "32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it")
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="auto: on CUDA a step is recorded and launched as a whole; on: the network's operations are also "
+        "compiled into fewer, which takes a minute at the start; off: neither",
+    )
 
     @field_validator("precision", mode="before")
     @classmethod

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cxrkit.config import RunConfig
 from cxrkit.engine.films import Films
+from cxrkit.engine.hardware import to_device
 from cxrkit.interfaces import Batch
 
 
@@ -29,12 +30,12 @@ class FilmBatches:
         images, targets = self.films.store.input_tensors(
             indices, background=self.films.background, standardise=self.standardise
         )
-        return images.to(self.device), targets.to(self.device)
+        return to_device(images, self.device), to_device(targets, self.device)
 
     def take(self, chosen: Tensor) -> Batch:
         """The films at these places of the training part."""
         if self.resident:
-            chosen = chosen.to(self.device)
+            chosen = to_device(chosen, self.device)
             return Batch(self.images[chosen], self.targets[chosen])
         return Batch(*self._load([self.positions[int(index)] for index in chosen]))
 

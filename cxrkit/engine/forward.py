@@ -60,13 +60,16 @@ def _unwrap(model: nn.Module) -> nn.Module:
 @torch.no_grad()
 def probabilities(model: Model, images: Tensor, batch_size: int) -> Tensor:
     """Probabilities, float32 `(N, C, H, W)` in [0, 1] on the CPU, of a network in evaluation mode."""
-    parts: list[Tensor] = []
-    for chunk in images.split(batch_size):
-        chunk = chunk.contiguous(memory_format=torch.channels_last)
-        logits = apply_model(model, chunk, size_multiple=model.size_multiple, channels=len(model.channels))
-        main = logits.main if isinstance(logits, SideOutputs) else logits
-        parts.append(main.float().sigmoid().cpu())
-    return torch.cat(parts)
+    return torch.cat([device_probabilities(model, chunk).cpu() for chunk in images.split(batch_size)])
+
+
+@torch.no_grad()
+def device_probabilities(model: Model, images: Tensor) -> Tensor:
+    """Probabilities of a batch of images, float32 `(B, C, H, W)` in [0, 1] on their own device."""
+    images = images.contiguous(memory_format=torch.channels_last)
+    logits = apply_model(model, images, size_multiple=model.size_multiple, channels=len(model.channels))
+    main = logits.main if isinstance(logits, SideOutputs) else logits
+    return main.float().sigmoid()
 
 
 def build_augments(items: Sequence[ComponentConfig], registry: Registry) -> list[Augment]:

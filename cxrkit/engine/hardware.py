@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from torch import Tensor
 
 from cxrkit.config import TrainConfig
 from cxrkit.errors import ConfigError
@@ -68,6 +69,11 @@ def computing_threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """Values of the CPU on a device, without waiting for what a CUDA device still has to do."""
+    return values.to(device, non_blocking=device.type == "cuda")
 
 
 def synchronise(device: torch.device) -> None:

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
 from cxrkit.config import RunConfig
 from cxrkit.engine import checkpoint as ckpt
 from cxrkit.engine.batches import FilmBatches
+from cxrkit.engine.capture import CapturedPass, Pass
 from cxrkit.engine.evaluate import quick_scores
 from cxrkit.engine.films import Films
 from cxrkit.engine.forward import (
@@ -30,9 +31,9 @@ from cxrkit.engine.forward import (
 from cxrkit.engine.observer import Observer
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.sampling import Sampler, derive_seed, generator
-from cxrkit.engine.schedule import averaging, learning_rate
+from cxrkit.engine.schedule import learning_rate, update_average
 from cxrkit.engine.unlabelled import PseudoLabels, Unlabelled
-from cxrkit.errors import TrainingError, TrainingInterruptedError
+from cxrkit.errors import ConfigError, TrainingError, TrainingInterruptedError
 from cxrkit.interfaces import Batch, Loss, Model, SideOutputs
 from cxrkit.registry import Component, Registry
 
@@ -40,6 +41,15 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 LOG_EVERY = 10
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a step of the training showed: its batch's loss and soft Dice coefficient, and whether to stop after it."""
+
+    loss: float
+    dsc: float
+    stopping: bool
 
 
 @dataclass
@@ -56,6 +66,7 @@ class TrainingLoop:
     step: int = 0
     best: tuple[float, int] | None = None
     started: float = field(default_factory=time.monotonic)
+    unread: list[Tensor] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         config, fabric = self.config, self.fabric
@@ -65,13 +76,19 @@ class TrainingLoop:
         self.network = network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.loss: Loss = build_loss(config.loss, self.registry, self.films.channels).to(fabric.device)
         self.augments = build_augments(config.augment, self.registry)
-        self.average = AveragedModel(self.network, multi_avg_fn=averaging(config.train.ema), use_buffers=True)
+        self.average = AveragedModel(self.network, use_buffers=True)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=config.train.lr, weight_decay=config.train.weight_decay, fused=True
         )
         own = own_parameters(self.loss)
         self.own_optimizer = torch.optim.Adam(own) if own else None
-        self.model, self.stepper = fabric.setup(self.network, self.optimizer)
+        computed: nn.Module = self.network
+        if config.train.compile == "on":
+            computed = torch.compile(self.network, dynamic=False)  # type: ignore[assignment]
+        self.model, self.stepper = fabric.setup(computed, self.optimizer)
+        self.forward_backward: Pass = self._forward_backward
+        if config.train.compile != "off" and fabric.device.type == "cuda" and fabric.world_size == 1 and not own:
+            self.forward_backward = CapturedPass(self._forward_backward, fabric.device, self._not_captured)
         draws = math.prod(augment.draws for augment in self.augments)
         train_ids = self.films.split.train
         self.sampler = Sampler(len(train_ids), config.train.batch_size, draws, config.seed, fabric.world_size)
@@ -92,46 +109,36 @@ class TrainingLoop:
             self.run.forget_metrics_after(self.step)
         self.observer.stage("Training", self.steps)
         self.observer.advance(self.step)
+        train = self.config.train
         while self.step < self.steps:
-            value, dsc, stopping = self.update(stop)
-            self.step += 1
-            seconds = round(time.monotonic() - self.started, 3)
-            if self.step % LOG_EVERY == 0 or self.step == self.steps:
-                self._log(
-                    {
-                        "step": self.step,
-                        "loss": value,
-                        "train_dsc": dsc,
-                        "lr": self._lr(self.step - 1),
-                        "seconds": seconds,
-                    }
-                )
-            self.observer.advance(self.step, f"loss {value:.3f}")
-            if self.watched_films and (self.step % self.config.train.validate_every == 0 or self.step == self.steps):
+            self.update()
+            logs, validates, saves = (
+                self._due(every) for every in (LOG_EVERY, train.validate_every, train.checkpoint_every)
+            )
+            # Several processes must look, and stop, at the same steps.
+            stops = self.fabric.world_size == 1 and stop.is_set()
+            reading = None
+            if logs or validates or saves or stops or self.fabric.device.type == "cpu":
+                reading = self.look(stop)
+            self.observer.advance(self.step, f"loss {reading.loss:.3f}" if reading else "")
+            if reading and logs:
+                self._log_training(reading)
+            if self.watched_films and validates:
                 self._validate()
-            if self.step % self.config.train.checkpoint_every == 0 or self.step == self.steps:
+            stopping = reading is not None and reading.stopping
+            if saves or stopping:
                 self._save()
-            alone = self.fabric.world_size == 1  # several processes stop when all of them have heard, a step later
-            if stopping or (alone and stop.is_set()):
-                self._save()
+            if stopping:
                 raise TrainingInterruptedError(
                     f"Stopped after step {self.step} of {self.steps}; everything is saved.",
-                    f"Go on with: cxrkit train --resume {self.run.path}",
+                    f"Continue with: cxrkit train --resume {self.run.path}",
                 )
 
-    def _over_all_processes(self, *readings: float) -> list[float]:
-        """The mean of each reading over the processes.
+    def _due(self, every: int) -> bool:
+        return self.step % every == 0 or self.step == self.steps
 
-        All of them must see the same: one that met a NaN or a Ctrl-C alone would leave the others waiting.
-        """
-        if self.fabric.world_size == 1:
-            return list(readings)
-        mine = torch.tensor(readings, dtype=torch.float64, device=self.fabric.device)
-        together = self.fabric.all_reduce(mine, reduce_op="mean")
-        return [float(value) for value in torch.as_tensor(together)]
-
-    def update(self, stop: threading.Event) -> tuple[float, float, bool]:
-        """One step; returns the loss and soft Dice coefficient of its batch, and whether this step is the last."""
+    def update(self) -> None:
+        """One step of the network, its average, and the loss; what it reads stays on the device until `look`."""
         seed, rank = self.config.seed, self.fabric.global_rank
         torch.manual_seed(derive_seed(seed, "step", self.step, rank))  # dropout and the like
         random = generator(seed, "augment", self.step, rank)
@@ -146,34 +153,66 @@ class TrainingLoop:
             group["lr"] = self._lr(self.step)
 
         self.model.train()
+        readings, logits = self.forward_backward(batch)
+        self.unread.append(torch.cat([readings, self._clip()]))
+        self.stepper.step()
+        update_average(self.average, self.network, self.config.train.ema, self.step)
+        self._update_loss(logits, batch)
+        self.step += 1
+
+    def _forward_backward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Gradients of a batch's loss; returns the loss and the soft Dice coefficient, `(2,)`, and the logits."""
         images = batch.images.contiguous(memory_format=torch.channels_last)
         multiple, channels = self.network.size_multiple, len(self.films.channels)
         output = apply_model(self.model, images, size_multiple=multiple, channels=channels)
-        main = (output.main if isinstance(output, SideOutputs) else output).float()
-        output = SideOutputs(main, output.sides) if isinstance(output, SideOutputs) else main
+        logits = (output.main if isinstance(output, SideOutputs) else output).float()
+        output = SideOutputs(logits, output.sides) if isinstance(output, SideOutputs) else logits
         loss = batch_loss(self.loss, output, batch)
-        value, dsc, asked = self._over_all_processes(
-            loss.detach().item(), _soft_dice(main.detach(), batch.targets), float(stop.is_set())
-        )
-        if not math.isfinite(value):
-            raise self._diverged(f"the loss is {value}")
         self.optimizer.zero_grad(set_to_none=True)
         if self.own_optimizer is not None:
             self.own_optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
-        self._clip()
-        self.stepper.step()
-        self.average.update_parameters(self.network)
-        self._update_loss(main.detach(), batch)
-        return value, dsc, asked > 0
+        logits = logits.detach()
+        return torch.stack([loss.detach().float(), _soft_dice(logits, batch.targets)]), logits
 
-    def _clip(self) -> None:
-        limit = self.config.train.clip_norm
+    def _clip(self) -> Tensor:
+        """Scale the gradients down to the norm that is allowed; returns the one that they had, `(1,)`."""
         norm = self.fabric.clip_gradients(
-            self.model, self.optimizer, max_norm=limit or math.inf, error_if_nonfinite=False
+            self.model, self.optimizer, max_norm=self.config.train.clip_norm or math.inf, error_if_nonfinite=False
         )
-        if norm is not None and not torch.isfinite(norm):
-            raise self._diverged("the gradients are not finite")
+        return torch.zeros(1, device=self.fabric.device) if norm is None else norm.detach().float().reshape(1)
+
+    def look(self, stop: threading.Event) -> Reading:
+        """Read what the updates since the last look left on the device, of all processes together.
+
+        Raises:
+            TrainingError: a loss or gradients that aren't finite; names the first such step.
+        """
+        mine = torch.stack(self.unread).double().cpu()
+        self.unread.clear()
+        rows = torch.cat([mine, torch.full((len(mine), 1), float(stop.is_set()), dtype=torch.float64)], dim=1)
+        if self.fabric.world_size > 1:
+            # All must see the same: one that met a NaN or a Ctrl-C alone would leave the others waiting.
+            rows = torch.as_tensor(self.fabric.all_reduce(rows.to(self.fabric.device), reduce_op="mean"))
+        first = self.step - len(rows) + 1
+        for step, (loss, _, norm, _) in enumerate(rows.tolist(), start=first):
+            if not math.isfinite(loss):
+                raise self._diverged(step, f"the loss is {loss}")
+            if not math.isfinite(norm):
+                raise self._diverged(step, "the gradients are not finite")
+        loss, dsc, _, asked = rows[-1].tolist()
+        return Reading(loss, dsc, asked > 0)
+
+    def _log_training(self, reading: Reading) -> None:
+        self._log(
+            {
+                "step": self.step,
+                "loss": reading.loss,
+                "train_dsc": reading.dsc,
+                "lr": self._lr(self.step - 1),
+                "seconds": round(time.monotonic() - self.started, 3),
+            }
+        )
 
     def _update_loss(self, logits: Tensor, batch: Batch) -> None:
         """Train the loss's own parameters, if it has any (a critic)."""
@@ -189,6 +228,14 @@ class TrainingLoop:
                 if parameter.grad is not None and self.fabric.world_size > 1:
                     parameter.grad = self.fabric.all_reduce(parameter.grad, reduce_op="mean")
         self.own_optimizer.step()
+
+    def _not_captured(self, reason: str) -> None:
+        if self.config.train.compile == "on":
+            raise ConfigError(
+                f"--compile on: this network or loss can't be recorded as a CUDA graph: {reason}",
+                "Use --compile off, or auto; a component must not read values from the device (.item(), bool(...)).",
+            )
+        self.observer.say(f"Each step is launched operation by operation, because it can't be recorded: {reason}")
 
     def _lr(self, step: int) -> float:
         return learning_rate(step, self.steps, self.config.train)
@@ -271,18 +318,18 @@ class TrainingLoop:
         if self.fabric.is_global_zero:
             self.run.log(record)
 
-    def _diverged(self, what: str) -> TrainingError:
+    def _diverged(self, step: int, what: str) -> TrainingError:
         last = self.run.state_file.is_file()
         saved = "The last good state is kept in its checkpoints." if last else "Nothing had been saved yet."
         return TrainingError(
-            f"Step {self.step + 1} of {self.steps}: {what} (loss {' + '.join(t.name for t in self.config.loss)}, "
-            f"learning rate {self._lr(self.step):.2g}). {saved}",
+            f"Step {step} of {self.steps}: {what} (loss {' + '.join(t.name for t in self.config.loss)}, "
+            f"learning rate {self._lr(step - 1):.2g}). {saved}",
             "Use a lower --lr, --precision 32, or --set train.clip_norm=0.5; check the films with `cxrkit data check`.",
         )
 
 
-def _soft_dice(logits: Tensor, targets: Tensor) -> float:
+def _soft_dice(logits: Tensor, targets: Tensor) -> Tensor:
     """The paper's DSC (§2.3) of a batch while it trains, all channels flattened together."""
     with torch.no_grad():
         p = logits.sigmoid()
-        return float((2 * (p * targets).sum() + 0.1) / (p.sum() + targets.sum() + 0.1))
+        return (2 * (p * targets).sum() + 0.1) / (p.sum() + targets.sum() + 0.1)

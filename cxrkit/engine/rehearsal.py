@@ -22,6 +22,7 @@ from cxrkit.config import RunConfig
 from cxrkit.data.samples import choose_structures
 from cxrkit.data.splits import Split
 from cxrkit.data.store import Store
+from cxrkit.engine.capture import CapturedPass
 from cxrkit.engine.films import Films, build_dataset
 from cxrkit.engine.forward import build_augments, probabilities
 from cxrkit.engine.hardware import autocast, choose_precision, make_fabric, synchronise
@@ -35,7 +36,6 @@ from cxrkit.registry import Registry
 
 #: Of the learning rate's schedule: far more than are ever rehearsed.
 _STEPS = 100_000
-_WARM_UP = 2
 _NORMALISING_ONE_VALUE = "Expected more than 1 value per channel"  # as torch says it
 
 
@@ -102,10 +102,11 @@ class Rehearsal:
         synchronise(self.device)
         began = time.perf_counter()
         with _readable_failures():
-            self.loop.update(threading.Event())
+            self.loop.update()
             synchronise(self.device)
-        self.loop.step += 1
-        return time.perf_counter() - began
+            seconds = time.perf_counter() - began
+            self.loop.look(threading.Event())
+        return seconds
 
     def predict(self) -> float:
         """Predict one film's probabilities, and return the seconds from its tensor on the device to them on the CPU.
@@ -133,14 +134,19 @@ class Rehearsal:
         Returns the most bytes that an update occupies, with the network, optimizers and films; None but on CUDA.
         """
         others = _allocated(self.device) - self.held
-        for _ in range(_WARM_UP):
+        self.update()
+        self.predict()
+        if self.device.type != "cuda":
             self.update()
             self.predict()
-        if self.device.type != "cuda":
             return None
         torch.cuda.reset_peak_memory_stats(self.device)
         self.update()
-        return torch.cuda.max_memory_allocated(self.device) - others
+        peak = torch.cuda.max_memory_allocated(self.device) - others
+        for _ in range(CapturedPass.WARM_UP):  # until a graph is recorded, whose memory the counter doesn't see
+            self.update()
+        self.predict()
+        return peak
 
 
 def _random_films(config: RunConfig, registry: Registry) -> Films:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from cxrkit.config import TrainConfig
-
-Tensors = list[Tensor] | tuple[Tensor, ...]
 
 
 def learning_rate(step: int, steps: int, config: TrainConfig) -> float:
@@ -24,17 +22,27 @@ def learning_rate(step: int, steps: int, config: TrainConfig) -> float:
     return config.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-def averaging(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
-    """Exponential moving average whose decay grows from 0, so that the first weights are soon forgotten."""
+@torch.no_grad()
+def update_average(average: AveragedModel, network: nn.Module, decay: float, count: int) -> None:
+    """Bring an exponential moving average of a network's tensors up to date, after `count` earlier updates.
 
-    @torch.no_grad()
-    def average(averaged: Tensors, current: Tensors, count: Tensor | int) -> None:
-        count = int(count)
-        share = 1 - min(decay, (1 + count) / (10 + count))
-        for old, new in zip(averaged, current, strict=True):
-            if old.is_floating_point():
-                old.lerp_(new, share)
-            else:
-                old.copy_(new)
+    Its decay grows from 0, so that the first weights are soon forgotten. The count is the host's, so that nothing has
+    to be read from the device.
+    """
+    share = 1 - min(decay, (1 + count) / (10 + count))
+    pairs = zip(_tensors(average.module), _tensors(network), strict=True)
+    alike: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+    for old, new in pairs:
+        olds, news = alike.setdefault(old.dtype, ([], []))
+        olds.append(old)
+        news.append(new)
+    for dtype, (olds, news) in alike.items():
+        if count > 0 and dtype.is_floating_point:
+            torch._foreach_lerp_(olds, news, share)
+        else:
+            torch._foreach_copy_(olds, news)
+    average.n_averaged += 1
 
-    return average
+
+def _tensors(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]

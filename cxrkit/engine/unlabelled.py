@@ -19,7 +19,8 @@ from cxrkit.data.store import Store, open_store
 from cxrkit.data.unlabelled import UnlabelledFolder
 from cxrkit.engine.batches import fits
 from cxrkit.engine.films import Films
-from cxrkit.engine.forward import probabilities
+from cxrkit.engine.forward import device_probabilities
+from cxrkit.engine.hardware import to_device
 from cxrkit.engine.observer import Observer
 from cxrkit.files import home_path
 from cxrkit.interfaces import BACKGROUND, Batch, Model
@@ -110,7 +111,7 @@ class PseudoLabels:
         self.images = self._load(indices) if resident else None
 
     def _load(self, indices: tuple[int, ...]) -> Tensor:
-        return self.unlabelled.store.input_images(indices, standardise=self.standardise).to(self.device)
+        return to_device(self.unlabelled.store.input_images(indices, standardise=self.standardise), self.device)
 
     def join(self, batch: Batch, teacher: Model, random: torch.Generator) -> Batch:
         """The drawn batch with some of its films replaced by films without masks, and what `teacher` makes of them.
@@ -124,11 +125,11 @@ class PseudoLabels:
         count = math.floor(self.unlabelled.share * len(batch) + float(torch.rand((), generator=random)))
         if count == 0:
             return batch
-        places = torch.randperm(len(batch), generator=random)[:count].to(self.device)
+        places = to_device(torch.randperm(len(batch), generator=random)[:count], self.device)
         indices = self.unlabelled.indices
         chosen = torch.randperm(len(indices), generator=random).repeat(math.ceil(count / len(indices)))[:count]
         if self.images is not None:
-            drawn = self.images[chosen.to(self.device)]
+            drawn = self.images[to_device(chosen, self.device)]
         else:
             drawn = self._load(tuple(indices[int(place)] for place in chosen))
         images, targets = batch.images.clone(), batch.targets.clone()
@@ -141,7 +142,7 @@ def pseudo_labels(teacher: Model, images: Tensor) -> Tensor:
 
     A last channel `background` is what belongs to no structure, as in targets that were drawn by hand.
     """
-    found = (probabilities(teacher, images, batch_size=len(images)) > 0.5).float().to(images.device)
+    found = (device_probabilities(teacher, images) > 0.5).float()
     if teacher.channels[-1] == BACKGROUND:
         found[:, -1] = 1 - found[:, :-1].amax(1)
     return found

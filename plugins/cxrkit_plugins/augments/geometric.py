@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from cxrkit import Augment, Batch
-from cxrkit_plugins.augments.sampling import happens, refuse_partner, uniform
+from cxrkit_plugins.augments.sampling import happens, refuse_partner, to_device, uniform
 
 
 class Geometric(Augment):
@@ -77,7 +77,7 @@ class Geometric(Augment):
         -1 and 1 are the outer edges of the border pixels (`align_corners=False`).
         """
         deformed = happens(self.probability, count, generator).float()
-        to_source = self._draw_affine(count, height, width, deformed, generator).to(device)
+        to_source = to_device(self._draw_affine(count, height, width, deformed, generator), device)
         bend = self._draw_bend(count, height, width, deformed, generator, device)
         rows = torch.arange(height, device=device) - (height - 1) / 2
         columns = torch.arange(width, device=device) - (width - 1) / 2
@@ -85,7 +85,7 @@ class Geometric(Augment):
         # In pixels from the centre, so that a rotation stays one on films that aren't square.
         pixels = torch.stack([x, y], dim=-1)
         source = torch.einsum("bij,hwj->bhwi", to_source[:, :, :2], pixels) + to_source[:, None, None, :, 2]
-        half = torch.tensor([width / 2, height / 2], device=device)
+        half = to_device(torch.tensor([width / 2, height / 2]), device)
         return (source + bend) / half
 
     def _draw_affine(self, count: int, height: int, width: int, deformed: Tensor, generator: torch.Generator) -> Tensor:
@@ -123,7 +123,7 @@ class Geometric(Augment):
         side = self.elastic_points
         noise = torch.randn(count, 2, side, side, generator=generator).clamp(-2, 2)
         points = self.elastic * min(height, width) * deformed[:, None, None, None] * noise
-        bend = F.interpolate(points.to(device), size=(height, width), mode="bicubic", align_corners=True)
+        bend = F.interpolate(to_device(points, device), size=(height, width), mode="bicubic", align_corners=True)
         return bend.permute(0, 2, 3, 1)
 
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from cxrkit import Augment, Batch
-from cxrkit_plugins.augments.sampling import generator_on, happens, refuse_partner, uniform
+from cxrkit_plugins.augments.sampling import generator_on, happens, refuse_partner, to_device, uniform
 
 #: A Gaussian of this deviation, in pixels, is a single pixel: it leaves a film as it is.
 NO_BLUR = 0.05
@@ -67,7 +67,7 @@ class Intensity(Augment):
         # An even film has no range; it comes out as it was.
         unit = (images - lowest) / torch.where(span > 0, span, 1)
         changed = lowest + span * self._change(unit, generator)
-        chosen = happens(self.probability, len(batch), generator).to(images.device)
+        chosen = to_device(happens(self.probability, len(batch), generator), images.device)
         return batch.with_(images=torch.where(chosen.view(-1, 1, 1, 1), changed, images))
 
     def _change(self, unit: Tensor, generator: torch.Generator) -> Tensor:
@@ -75,9 +75,9 @@ class Intensity(Augment):
         count, device = unit.shape[0], unit.device
 
         def drawn(low: float, high: float) -> Tensor:
-            return uniform(low, high, count, 1, 1, 1, generator=generator).to(device)
+            return to_device(uniform(low, high, count, 1, 1, 1, generator=generator), device)
 
-        inverted = happens(self.inversion, count, generator).to(device).view(-1, 1, 1, 1)
+        inverted = to_device(happens(self.inversion, count, generator), device).view(-1, 1, 1, 1)
         unit = torch.where(inverted, 1 - unit, unit)
         unit = unit ** drawn(-math.log(self.gamma), math.log(self.gamma)).exp()
         mean = unit.mean((1, 2, 3), keepdim=True)
@@ -96,4 +96,4 @@ class Intensity(Augment):
             return unit
         kernel = 2 * math.ceil(3 * self.blur) + 1
         # "replicate", because "reflect" can't reach further than the film is wide.
-        return gaussian_blur2d(unit, (kernel, kernel), deviation.expand(-1, 2).to(unit), border_type="replicate")
+        return gaussian_blur2d(unit, (kernel, kernel), deviation.expand(-1, 2), border_type="replicate")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cxrkit import Augment, Batch, Partner
 from cxrkit.errors import ContractError
-from cxrkit_plugins.augments.sampling import refuse_partner
+from cxrkit_plugins.augments.sampling import refuse_partner, to_device
 
 
 class Mixup(Augment):
@@ -60,7 +60,7 @@ class Mixup(Augment):
         pairs = len(batch) // 2
         first_images, second_images = batch.images.split(pairs)
         first_targets, second_targets = batch.targets.split(pairs)
-        weight = self.draw_weights(pairs, generator).to(batch.images.device)
+        weight = to_device(self.draw_weights(pairs, generator), batch.images.device)
         images = _mix(first_images, second_images, weight)
         if self.target == "labels":
             return Batch(images, _mix(first_targets, second_targets, weight))

@@ -22,6 +22,11 @@ def happens(probability: float, count: int, generator: torch.Generator) -> Tenso
     return torch.rand(count, generator=generator) < probability
 
 
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """Values drawn on the CPU, on `device`, without waiting for what a CUDA device still has to do."""
+    return values.to(device, non_blocking=device.type == "cuda")
+
+
 def generator_on(device: torch.device, generator: torch.Generator) -> torch.Generator:
     """A generator on `device`, seeded from `generator`: for a value a pixel, too many to carry over."""
     seed = int(torch.randint(2**62, (), generator=generator))
