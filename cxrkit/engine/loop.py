@@ -115,17 +115,16 @@ class TrainingLoop:
             logs, validates, saves = (
                 self._due(every) for every in (LOG_EVERY, train.validate_every, train.checkpoint_every)
             )
-            # Several processes must look, and stop, at the same steps.
-            stops = self.fabric.world_size == 1 and stop.is_set()
+            alone = self.fabric.world_size == 1  # several processes must look, and stop, at the same steps
             reading = None
-            if logs or validates or saves or stops or self.fabric.device.type == "cpu":
+            if logs or validates or saves or (alone and stop.is_set()) or self.fabric.device.type == "cpu":
                 reading = self.look(stop)
             self.observer.advance(self.step, f"loss {reading.loss:.3f}" if reading else "")
             if reading and logs:
                 self._log_training(reading)
             if self.watched_films and validates:
                 self._validate()
-            stopping = reading is not None and reading.stopping
+            stopping = reading is not None and (reading.stopping or (alone and stop.is_set()))
             if saves or stopping:
                 self._save()
             if stopping:
