@@ -27,6 +27,7 @@ PATHS: dict[str, str] = {
     "seed": "seed",
     "device": "train.device",
     "precision": "train.precision",
+    "compile": "train.compile",
     "devices": "train.devices",
     "num_nodes": "train.num_nodes",
     "strategy": "train.strategy",

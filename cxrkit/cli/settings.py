@@ -33,6 +33,7 @@ DEFAULTS: dict[str, str] = {
     "seed": "0",
     "device": "auto",
     "precision": "auto",
+    "compile": "auto",
     "devices": "1",
     "num_nodes": "1",
     "strategy": "auto",

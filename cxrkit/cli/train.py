@@ -147,6 +147,15 @@ def train(
         Literal["auto", "32", "bf16"] | None,
         _option("--precision", _MACHINE, "Arithmetic; auto: bf16 where the hardware has it."),
     ] = None,
+    compile: Annotated[
+        Literal["auto", "on", "off"] | None,
+        _option(
+            "--compile",
+            _MACHINE,
+            "auto: on CUDA each step is recorded and launched as a whole; on: its operations are also fused, which "
+            "takes about a minute at the start and pays in long trainings; off: neither.",
+        ),
+    ] = None,
     devices: Annotated[int | None, _option("--devices", _MACHINE, "Processes, one a device.")] = None,
     num_nodes: Annotated[int | None, _option("--num-nodes", _MACHINE, "Machines.")] = None,
     strategy: Annotated[
@@ -226,6 +235,7 @@ def train(
         "seed": seed,
         "device": device,
         "precision": precision,
+        "compile": compile,
         "devices": devices,
         "num_nodes": num_nodes,
         "strategy": strategy,
