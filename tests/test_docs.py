@@ -113,7 +113,7 @@ def test_commands_in_the_docs_parse_and_name_what_there_is(arguments: list[str])
     choices = choose_settings(
         {name: options[name] for name in PATHS},
         datasets=registry().components("dataset"),
-        file=file if file and file.is_file() else None,
+        file=file if file and Path(file).is_file() else None,
         assignments=options["assignments"] or (),
         loss=options["loss"],
         mixup=options["mixup"],

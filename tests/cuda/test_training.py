@@ -107,16 +107,21 @@ def test_the_same_run_twice_is_the_same(tmp_path: Path, tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize("mode", ["off", "auto"])
-@pytest.mark.parametrize("augments", AUGMENTS)
-def test_no_update_waits_for_the_device(tiny: Tiny, mode: str, augments: str) -> None:
+@pytest.mark.parametrize(
+    ("model", "augments"),
+    [("unet", "none"), ("unet", "mixup"), ("unet", "all"), ("attn-bcdu", "mixup"), ("attn-unet", "none")],
+)
+def test_no_update_waits_for_the_device(tiny: Tiny, mode: str, model: str, augments: str) -> None:
     import threading
 
     import torch
 
+    from cxrkit.engine.capture import CapturedPass
     from cxrkit.engine.rehearsal import Rehearsal
     from cxrkit.plugins import registry
 
-    config = tiny(train__compile=mode, train__precision="bf16", augment=AUGMENTS[augments])
+    network = {"name": model, "base_channels": 8, "depth": 2}
+    config = tiny(model=network, train__compile=mode, train__precision="bf16", augment=AUGMENTS[augments])
     loop = Rehearsal(config, registry()).loop
     for _ in range(6):  # whatever is recorded is so by then
         loop.update()
@@ -128,6 +133,48 @@ def test_no_update_waits_for_the_device(tiny: Tiny, mode: str, augments: str) ->
     finally:
         torch.cuda.set_sync_debug_mode("default")
     loop.look(threading.Event())
+    if mode == "auto":
+        assert isinstance(loop.forward_backward, CapturedPass)
+        assert loop.forward_backward.graph is not None, "the step was recorded"
+
+
+@pytest.mark.parametrize("mode", ["auto", "on"])
+def test_a_loss_that_reads_the_device_is_not_recorded(tmp_path: Path, tiny: Tiny, mode: str) -> None:
+    from torch import Tensor
+
+    from cxrkit.config import LossConfig
+    from cxrkit.engine.observer import Silent
+    from cxrkit.errors import ConfigError
+    from cxrkit.interfaces import Loss
+    from cxrkit.plugins import registry
+    from cxrkit.registry import Component, Registry
+
+    class Reading(Loss):
+        def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+            return (logits.sigmoid() - targets).square().mean() * (1 + logits.mean().item() ** 2)
+
+    class Listening(Silent):
+        messages: list[str] = []
+
+        def say(self, message: str) -> None:
+            self.messages.append(message)
+
+    mine = Registry()
+    for component in [c for kind in ("model", "dataset", "augment") for c in registry().components(kind)]:
+        mine.add(component)
+    mine.add(Component("loss", "reading", Reading, "reads", "tests", "1"))
+    config, listener = tiny(train__compile=mode).model_copy(update={"loss": [LossConfig(name="reading")]}), Listening()
+    from cxrkit.engine.run import RunDirectory
+    from cxrkit.engine.train import train as run_training
+
+    run = RunDirectory.create(tmp_path / "run", config)
+    if mode == "on":
+        with pytest.raises(ConfigError, match="--compile on"):
+            run_training(run, mine, listener)
+    else:
+        run_training(run, mine, listener)
+        assert len(losses(run)) == 2
+        assert any("recorded" in message for message in listener.messages)
 
 
 def test_a_divergence_names_the_step_at_which_it_began(tmp_path: Path, tiny: Tiny) -> None:

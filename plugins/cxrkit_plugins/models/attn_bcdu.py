@@ -301,8 +301,9 @@ class SameConvTranspose2d(nn.ConvTranspose2d):
             return F.conv2d(feature, weight.flip(2, 3), self.bias, padding=1)
         # Even outputs are w0·x[i] + w2·x[i - 1], odd ones w1·x[i]: an ordinary 2×2 convolution gives all four
         # phases at once, and is several times as fast as torch's transposed one in bf16 on a CPU.
-        rows = [weight[..., [2, 0], :], F.pad(weight[..., 1:2, :], (0, 0, 1, 0))]
-        phases = [part for row in rows for part in (row[..., [2, 0]], F.pad(row[..., 1:2], (1, 0)))]
+        # (Flipped and sliced: a list of indices would have to be copied to the device.)
+        rows = [weight.flip(2)[..., ::2, :], F.pad(weight[..., 1:2, :], (0, 0, 1, 0))]
+        phases = [part for row in rows for part in (row.flip(3)[..., ::2], F.pad(row[..., 1:2], (1, 0)))]
         assert self.bias is not None
         stacked = F.conv2d(
             F.pad(feature, (1, 0, 1, 0)), torch.stack(phases, 1).flatten(0, 1), self.bias.repeat_interleave(4)
