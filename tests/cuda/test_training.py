@@ -154,7 +154,8 @@ def test_a_loss_that_reads_the_device_is_not_recorded(tmp_path: Path, tiny: Tiny
             return (logits.sigmoid() - targets).square().mean() * (1 + logits.mean().item() ** 2)
 
     class Listening(Silent):
-        messages: list[str] = []
+        def __init__(self) -> None:
+            self.messages: list[str] = []
 
         def say(self, message: str) -> None:
             self.messages.append(message)
