@@ -256,7 +256,8 @@ def build_ours(arm: dict[str, Any], options: argparse.Namespace) -> dict[str, An
     loop = rehearsal.loop
 
     def look() -> None:
-        loop.look(threading.Event())
+        if loop.unread:
+            loop.look(threading.Event())
 
     if options.together:
         return many_updates(loop.update, look, 1 if options.tiny else 5)
@@ -265,6 +266,7 @@ def build_ours(arm: dict[str, Any], options: argparse.Namespace) -> dict[str, An
     return numbers | {
         "warm_up_seconds": warm,
         "peak_memory": peak,
+        "reserved_memory": reserved(),
         "parameters": rehearsal.parameters,
         "multiply_adds": rehearsal.multiply_adds(),
         "film_seconds": statistics.median(rehearsal.predict() for _ in range(rounds)),
@@ -311,7 +313,12 @@ def build_other(arm: dict[str, Any], options: argparse.Namespace) -> dict[str, A
     peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
     wait(options)
     numbers = timed(update, lambda: None, 2 if options.tiny else 30, batch)
-    return numbers | {"warm_up_seconds": warm, "peak_memory": peak, "parameters": parameters}
+    return numbers | {
+        "warm_up_seconds": warm,
+        "peak_memory": peak,
+        "reserved_memory": reserved(),
+        "parameters": parameters,
+    }
 
 
 def other_network(name: str, channels: int, width: int) -> Any:
@@ -350,6 +357,13 @@ def synchronise() -> None:
 
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+
+
+def reserved() -> int | None:
+    """Bytes that torch holds on the device, those of a recorded graph included."""
+    import torch
+
+    return torch.cuda.memory_reserved() if torch.cuda.is_available() else None
 
 
 def many_updates(update: Callable[[], Any], look: Callable[[], Any], seconds: float) -> dict[str, Any]:
