@@ -48,10 +48,18 @@ run_tests() {                         # run_tests NAME LIMIT PYTEST-ARGUMENT...
   rm -f "$file.all"
   echo "$name: $(tail -n 1 "$file")"
 }
-check_cuda() { run_tests check-cuda "$(seconds_of CHECK)" -m cuda "${CHECK_TESTS:-tests/cuda}"; }
+pytest_options() {                    # pytest_options PROCESSES
+  ! has xdist || echo "-n $1"
+  ! has pytest_timeout || echo "--timeout=150"
+}
+check_cuda() {
+  # shellcheck disable=SC2046  # words on purpose
+  run_tests check-cuda "$(seconds_of CHECK)" -m cuda $(pytest_options 4) "${CHECK_TESTS:-tests/cuda}"
+}
 check_suite() {
-  has xdist && local side_by_side=(-n "${CHECK_WORKERS:-12}") || local side_by_side=()
-  run_tests check-suite "$(seconds_of CHECK)" -m "not cuda" "${side_by_side[@]}" "${CHECK_TESTS:-tests}"
+  # shellcheck disable=SC2046
+  run_tests check-suite "$(seconds_of CHECK)" -m "not cuda" $(pytest_options "${CHECK_WORKERS:-12}") \
+    "${CHECK_TESTS:-tests}"
 }
 check() { local end=$((SECONDS + $(seconds_of CHECK))); check_cuda; CHECK_SECONDS="$(left "$end")" check_suite; }
 
