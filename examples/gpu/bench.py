@@ -5,13 +5,15 @@
 Every arm's numbers are a small file below --work; what is there already isn't measured again, and what failed is
 tried again. All of them together are written to OUT/bench.json.
 
-Arms that aren't compiled are measured one after the other in one process. Compiled ones warm up side by side, each in
-its own process, and are then measured alone, in turn. Last, several processes train at once on the one device.
+Arms that aren't compiled are measured one after the other in one process. Compiled ones warm up side by side, some at
+a time, each in its own process, and are then measured alone, in turn. Last, several processes train at once on the one
+device.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import statistics
@@ -24,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 STRUCTURES = ["left_lung", "right_lung", "heart"]
-SIDE_BY_SIDE = (1, 2, 4)
+SIDE_BY_SIDE = (2, 4)
+WARM_AT_ONCE = 4  # compiled arms that warm up together; each holds its memory meanwhile
 
 
 def arms(tiny: bool) -> dict[str, dict[str, Any]]:
@@ -37,7 +40,7 @@ def arms(tiny: bool) -> dict[str, dict[str, Any]]:
         "smp": {"model": {"name": "smp", "encoder": "resnet18" if tiny else "resnet34"}, "loss": "dice"},
     }
     found: dict[str, dict[str, Any]] = {}
-    for mode in ("off", "auto", "on"):
+    for mode in ("auto", "off", "on"):
         for name, settings in ours.items():
             number = 5 if name == "attn-bcdu" and not tiny else batch
             train = {"batch_size": number, "device": "auto", "precision": "auto", "compile": mode}
@@ -46,7 +49,7 @@ def arms(tiny: bool) -> dict[str, dict[str, Any]]:
                 "compiled": mode == "on",
             }
     for mode in ("eager", "compiled"):
-        for name in ("monai-basic-unet", "monai-attention-unet", "smp-unet-resnet34"):
+        for name in ("monai-attention-unet", "monai-basic-unet", "smp-unet-resnet34"):
             found[f"{name}/{mode}"] = {
                 "network": name,
                 "size": size,
@@ -85,11 +88,14 @@ def drive(options: argparse.Namespace) -> None:
     try:
         if eager := [name for name in missing if not arms(options.tiny)[name]["compiled"]]:
             finish([start(options, eager)], deadline)
-        for count in SIDE_BY_SIDE if not options.tiny else (2,):
+        compiled = [name for name in missing if arms(options.tiny)[name]["compiled"]]
+        compiled = compiled[:1] if options.tiny else compiled
+        in_turn(options, compiled[:WARM_AT_ONCE], deadline)
+        for count in SIDE_BY_SIDE[: 1 if options.tiny else None]:
             if not succeeded(options, f"side-by-side-{count}"):
                 side_by_side(options, count, deadline)
-        compiled = [name for name in missing if arms(options.tiny)[name]["compiled"]]
-        in_turn(options, compiled[:1] if options.tiny else compiled, deadline)
+        for first in range(WARM_AT_ONCE, len(compiled), WARM_AT_ONCE):
+            in_turn(options, compiled[first : first + WARM_AT_ONCE], deadline)
     finally:
         gather(options)
 
@@ -114,7 +120,7 @@ def finish(processes: list[subprocess.Popen[bytes]], deadline: float) -> None:
 
 def in_turn(options: argparse.Namespace, names: list[str], deadline: float) -> None:
     """Let arms warm up together and measure one at a time."""
-    if deadline - time.monotonic() < 5:
+    if not names or deadline - time.monotonic() < 5:
         return
     clear_signals(options)
     started = {name: start(options, [name], "--wait", f"go-{file_name(name)}") for name in names}
@@ -234,6 +240,7 @@ def measure_and_write(name: str, options: argparse.Namespace) -> None:
     except Exception as error:  # whatever it is, the other arms are still measured
         content = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
     write(options, written, content)
+    gc.collect()
     if cuda:
         torch.cuda.empty_cache()
 
@@ -256,7 +263,8 @@ def build_ours(arm: dict[str, Any], options: argparse.Namespace) -> dict[str, An
     loop = rehearsal.loop
 
     def look() -> None:
-        loop.look(threading.Event())
+        if loop.unread:
+            loop.look(threading.Event())
 
     if options.together:
         return many_updates(loop.update, look, 1 if options.tiny else 5)
@@ -265,6 +273,7 @@ def build_ours(arm: dict[str, Any], options: argparse.Namespace) -> dict[str, An
     return numbers | {
         "warm_up_seconds": warm,
         "peak_memory": peak,
+        "reserved_memory": reserved(),
         "parameters": rehearsal.parameters,
         "multiply_adds": rehearsal.multiply_adds(),
         "film_seconds": statistics.median(rehearsal.predict() for _ in range(rounds)),
@@ -311,7 +320,12 @@ def build_other(arm: dict[str, Any], options: argparse.Namespace) -> dict[str, A
     peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
     wait(options)
     numbers = timed(update, lambda: None, 2 if options.tiny else 30, batch)
-    return numbers | {"warm_up_seconds": warm, "peak_memory": peak, "parameters": parameters}
+    return numbers | {
+        "warm_up_seconds": warm,
+        "peak_memory": peak,
+        "reserved_memory": reserved(),
+        "parameters": parameters,
+    }
 
 
 def other_network(name: str, channels: int, width: int) -> Any:
@@ -350,6 +364,13 @@ def synchronise() -> None:
 
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+
+
+def reserved() -> int | None:
+    """Bytes that torch holds on the device, those of a recorded graph included."""
+    import torch
+
+    return torch.cuda.memory_reserved() if torch.cuda.is_available() else None
 
 
 def many_updates(update: Callable[[], Any], look: Callable[[], Any], seconds: float) -> dict[str, Any]:
@@ -414,7 +435,7 @@ def synchronisations(update: Callable[[], Any]) -> dict[str, Any]:
             update()
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    found = [warning for warning in caught if "synchroniz" in str(warning.message)]
+    found = [warning for warning in caught if "called a synchroniz" in str(warning.message)]
     places = sorted({f"{'/'.join(Path(warning.filename).parts[-2:])}:{warning.lineno}" for warning in found})
     return {"synchronisations": len(found), "synchronising_lines": places}
 

@@ -154,7 +154,7 @@ def train(
     class TimedTrainer(nnUNetTrainer):  # type: ignore[misc]
         began = time.monotonic()
 
-        def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> Any:
+        def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> Any:  # noqa: N802
             rotation, dummy, patch, _ = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
             self.inference_allowed_mirroring_axes = None
             return rotation, dummy, patch, None

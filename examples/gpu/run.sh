@@ -48,10 +48,18 @@ run_tests() {                         # run_tests NAME LIMIT PYTEST-ARGUMENT...
   rm -f "$file.all"
   echo "$name: $(tail -n 1 "$file")"
 }
-check_cuda() { run_tests check-cuda "$(seconds_of CHECK)" -m cuda "${CHECK_TESTS:-tests/cuda}"; }
+pytest_options() {                    # pytest_options PROCESSES
+  ! has xdist || echo "-n $1"
+  ! has pytest_timeout || echo "--timeout=150"
+}
+check_cuda() {
+  # shellcheck disable=SC2046  # words on purpose
+  run_tests check-cuda "$(seconds_of CHECK)" -m cuda $(pytest_options 4) "${CHECK_TESTS:-tests/cuda}"
+}
 check_suite() {
-  has xdist && local side_by_side=(-n "${CHECK_WORKERS:-12}") || local side_by_side=()
-  run_tests check-suite "$(seconds_of CHECK)" -m "not cuda" "${side_by_side[@]}" "${CHECK_TESTS:-tests}"
+  # shellcheck disable=SC2046
+  run_tests check-suite "$(seconds_of CHECK)" -m "not cuda" $(pytest_options "${CHECK_WORKERS:-12}") \
+    "${CHECK_TESTS:-tests}"
 }
 check() { local end=$((SECONDS + $(seconds_of CHECK))); check_cuda; CHECK_SECONDS="$(left "$end")" check_suite; }
 
@@ -64,20 +72,26 @@ ablation() {                          # ablation NAME LIMIT SEEDS PLAN-AND-FLAGS
   # What an earlier call brought back stands for the runs that it finished.
   [ ! -d "$folder" ] && [ -f "$OUT/$name.tar.gz" ] && tar -xzf "$OUT/$name.tar.gz" -C "$WORK"
   local reserve=${TINY:+5} count=1 ablate=("$PYTHON" -m cxrkit ablate) status=0
-  local slots=(--set "launcher.per_gpu=${SLOTS:-5}")
+  local slots="${SLOTS:-5}"
   reserve="${reserve:-30}"            # for the report
   while [ "$count" -le "$seeds" ] && [ "$(left "$end")" -gt "$reserve" ]; do
     if [ -f "$folder/ablation.yaml" ]; then
       local known; known="$("$PYTHON" "$here/seeds.py" "$folder")"
       [ "$known" -gt "$count" ] && count="$known"
-      ablate=("$PYTHON" -m cxrkit ablate --resume "$folder" --seeds "$count" "${slots[@]}")
+      ablate=("$PYTHON" -m cxrkit ablate --resume "$folder" --seeds "$count")
     else
-      ablate=("$PYTHON" -m cxrkit ablate "$@" --seeds 1 --out "$folder" "${slots[@]}")
+      ablate=("$PYTHON" -m cxrkit ablate "$@" --seeds 1 --out "$folder")
     fi
-    limited "$(($(left "$end") - reserve))" "${ablate[@]}" --quiet < /dev/null
+    limited "$(($(left "$end") - reserve))" "${ablate[@]}" --set "launcher.per_gpu=$slots" --quiet < /dev/null
     status=$?
-    [ "$status" -eq 0 ] || break
-    count=$((count + 1))
+    if [ "$status" -eq 0 ]; then
+      count=$((count + 1))
+    elif [ "$status" -eq 124 ] || [ "$slots" -eq 1 ]; then
+      break
+    else
+      slots=$(((slots + 1) / 2))      # most likely the device's memory
+      echo "$name: status $status; again with $slots side by side"
+    fi
   done
   [ -d "$folder" ] || { echo "$name: nothing was begun (status $status)"; return 1; }
   limited 60 "$PYTHON" -m cxrkit report "$folder" > "$OUT/$name.txt" 2>&1 < /dev/null
@@ -88,7 +102,7 @@ ablation() {                          # ablation NAME LIMIT SEEDS PLAN-AND-FLAGS
 table_1() {
   [ -n "$DATA$TINY" ] || { skip table-1 "DATA names no films"; return; }
   local settings=(--set preprocess.size=512 --set model.base_channels=48)
-  local small=(--mixup 0,0.2 --train-size 4 --set model.base_channels=4 --set model.depth=2 --set preprocess.size=32
+  local small=(--mixup 0,0.2 --train-size 10 --set train.batch_size=2 --set model.base_channels=4 --set model.depth=2 --set preprocess.size=32
     --set split.test_size=3 --set train.steps=4 --set train.precision=32 --set train.validate_every=2)
   [ -n "$TINY" ] && settings=("${small[@]}")
   ablation table-1 "$(seconds_of TABLE)" "${SEEDS:-5}" examples/ablations/table-1.yaml --data "${DATA:-phantom}" \
@@ -108,7 +122,7 @@ print(",".join(c.name for c in r().components("model")))')" || return 1
   fi
   [ -n "$DATA" ] || { echo "zoo: no trainings, because DATA names no films"; return; }
   settings+=(--steps 600 --mixup 0.2 --set "split.file=$SPLIT" --set train.validate_every=100)
-  [ -n "$TINY" ] && settings=(--size 32 --steps 2 --test-size 3)
+  [ -n "$TINY" ] && settings=(--size 32 --steps 2 --set "split.file=$SPLIT")
   ablation zoo "$(left "$end")" 1 --model "$names" --data "$DATA" "${settings[@]}"
 }
 
