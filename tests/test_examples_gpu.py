@@ -18,7 +18,14 @@ GPU = Path(__file__).resolve().parents[1] / "examples" / "gpu"
 
 def run(out: Path, *stages: str, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name not in ("DATA", "SPLIT", "WORK")}
-    small = {"OUT": str(out), "PYTHON": sys.executable, "TINY": "1", "SEEDS": "1", "OMP_NUM_THREADS": "1"}
+    small = {
+        "OUT": str(out),
+        "PYTHON": sys.executable,
+        "TINY": "1",
+        "SEEDS": "1",
+        "STAGE_SECONDS": "600",
+        "OMP_NUM_THREADS": "1",
+    }
     return subprocess.run(
         ["bash", GPU / "run.sh", *stages],
         env=environment | small | variables,

@@ -39,8 +39,12 @@ def arms(tiny: bool) -> dict[str, dict[str, Any]]:
         "attn-unet": {"model": {"name": "attn-unet", "base_channels": narrow or 64}, "loss": "dice"},
         "smp": {"model": {"name": "smp", "encoder": "resnet18" if tiny else "resnet34"}, "loss": "dice"},
     }
+    others = ("monai-attention-unet", "monai-basic-unet", "smp-unet-resnet34")
+    modes, ways = ("auto", "off", "on"), ("eager", "compiled")
+    if tiny:
+        ours, others, modes = {name: ours[name] for name in ("unet", "attn-bcdu")}, others[1:2], ("auto", "on")
     found: dict[str, dict[str, Any]] = {}
-    for mode in ("auto", "off", "on"):
+    for mode in modes:
         for name, settings in ours.items():
             number = 5 if name == "attn-bcdu" and not tiny else batch
             train = {"batch_size": number, "device": "auto", "precision": "auto", "compile": mode}
@@ -48,14 +52,14 @@ def arms(tiny: bool) -> dict[str, dict[str, Any]]:
                 "settings": settings | {"structures": STRUCTURES, "preprocess": {"size": size}, "train": train},
                 "compiled": mode == "on",
             }
-    for mode in ("eager", "compiled"):
-        for name in ("monai-attention-unet", "monai-basic-unet", "smp-unet-resnet34"):
-            found[f"{name}/{mode}"] = {
+    for way in ways:
+        for name in others:
+            found[f"{name}/{way}"] = {
                 "network": name,
                 "size": size,
                 "batch": batch,
                 "width": narrow or 64,
-                "compiled": mode == "compiled",
+                "compiled": way == "compiled",
             }
     return found
 
