@@ -61,6 +61,11 @@ class PairedTest:
         return PairedTest(self.items, self.differing, above, -self.difference, interval, -self.effect, self.p)
 
 
+def sample_std(values: Sequence[float]) -> float | None:
+    """Sample standard deviation (n - 1); None for fewer than two values."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
 def bootstrap_interval(values: ArrayLike, clusters: Sequence[Hashable] | None = None) -> Interval | None:
     """A 95 % confidence interval of the mean, by the bias-corrected and accelerated bootstrap (Efron 1987).
 

@@ -1,0 +1,116 @@
+"""Which arms can be ranked in a column, and on which seeds and films.
+
+A mean over an easy seed, or over the films that a network didn't fail on, isn't better than one over all. Arms are
+ranked on the same seeds and films only:
+
+* arms that have every planned seed; if none has, all arms, on the seeds that they share;
+* of these, arms that have a value wherever another has one;
+* the films of each seed that all of them were tested on; none where arms are of different data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cxrkit.metrics.statistics import EQUAL
+from cxrkit.report.ablation.cells import ArmNumbers
+from cxrkit.report.ablation.columns import Column
+
+#: Why arms cannot be ranked whose films only share their names.
+DIFFERENT_DATA = "they were tested on different data"
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """An arm that isn't ranked, and why: seeds that are missing, or values that it lost."""
+
+    arm: ArmNumbers
+    why: str
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The arms that can be ranked in one column.
+
+    Attributes:
+        ranked: the arms, each with its mean over `seeds` of its means over the films that all were tested on; empty
+            where `problem` says why none can be ranked.
+        seeds: that all ranked arms have.
+        left_out: arms that have values and aren't ranked.
+        shared: whether this is less than what the arms' own means are over: fewer seeds or films.
+    """
+
+    column: Column
+    ranked: tuple[tuple[ArmNumbers, float], ...] = ()
+    seeds: tuple[int, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    shared: bool = False
+    problem: str | None = None
+
+    @property
+    def best(self) -> tuple[ArmNumbers, ...]:
+        """The arms with the best mean; several where they are equal."""
+        if not self.ranked:
+            return ()
+        sign = 1 if self.column.measure.higher_is_better else -1
+        top = max(sign * mean for _, mean in self.ranked)
+        return tuple(arm for arm, mean in self.ranked if top - sign * mean < EQUAL)
+
+    @property
+    def best_mean(self) -> float | None:
+        """Their mean."""
+        best = self.best
+        return next((mean for arm, mean in self.ranked if arm in best), None)
+
+
+def rank_arms(arms: Sequence[ArmNumbers], column: Column, seeds: Sequence[int]) -> Ranking:
+    """The ranking of all arms of an ablation by a column; `seeds` are the planned ones."""
+    if column.caveat is not None:
+        return Ranking(column, problem=column.caveat)
+    cells = {arm.arm.slug: arm.cells[column.key] for arm in arms}
+    scored = [arm for arm in arms if cells[arm.arm.slug].values]
+    absent = {arm.arm.slug: [str(s) for s in seeds if s not in cells[arm.arm.slug].values] for arm in scored}
+    candidates = [arm for arm in scored if not absent[arm.arm.slug]] or scored
+    shared = tuple(seed for seed in seeds if all(seed in cells[arm.arm.slug].values for arm in candidates))
+    known = {arm.arm.slug: {seed: set(cells[arm.arm.slug].known[seed]) for seed in shared} for arm in candidates}
+    lost = {
+        slug: sum(
+            len((cells[slug].values[seed].keys() - own[seed]) & set().union(*(films[seed] for films in known.values())))
+            for seed in shared
+        )
+        for slug, own in known.items()
+    }
+    ranked = [arm for arm in candidates if not lost[arm.arm.slug]]
+    left_out = [
+        LeftOut(arm, f"seed {', '.join(absent[arm.arm.slug])} missing") for arm in scored if arm not in candidates
+    ]
+    left_out += [
+        LeftOut(arm, f"no value on {lost[arm.arm.slug]} of {cells[arm.arm.slug].tested} films")
+        for arm in candidates
+        if arm not in ranked
+    ]
+    films = {seed: set.intersection(*(known[arm.arm.slug][seed] for arm in ranked)) for seed in shared if ranked}
+    problem = None
+    if not scored:
+        problem = "no arm has values"
+    elif any(len({arm.data.get(seed) for arm in candidates}) > 1 for seed in shared):
+        problem = DIFFERENT_DATA
+    elif not shared:
+        problem = "no arm has every seed, and no seed is common to all"
+    elif not ranked:
+        problem = "each arm lost films that another has"
+    elif not all(films.values()):
+        problem = "they share no test films"
+    if problem is not None:
+        return Ranking(column, (), shared, tuple(left_out), False, problem)
+    means = tuple((arm, _mean(cells[arm.arm.slug].known, films)) for arm in ranked)
+    fewer = len(shared) < len(seeds) or any(known[arm.arm.slug] != films for arm in ranked)
+    return Ranking(column, means, shared, tuple(left_out), fewer)
+
+
+def _mean(values: Mapping[int, Mapping[str, float]], films: Mapping[int, set[str]]) -> float:
+    """Over seeds, of the means over these films."""
+    return float(np.mean([np.mean([values[seed][film] for film in sorted(of)]) for seed, of in films.items()]))
