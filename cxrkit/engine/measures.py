@@ -114,22 +114,22 @@ def _ratio_error(film: FilmPair) -> float | None:
 
 STRUCTURE_MEASURES: tuple[Measure[StructurePair], ...] = (
     Measure(
-        *("dice", "Dice", "%", 1, True, "overlap of two masks, twice what they share over the sum of their areas"),
+        *("dice", "Dice", "%", 1, True, "twice the shared area over the sum of both areas"),
         compute=lambda s: float(dice(s.predicted, s.truth)),
         main=True,
         primary=True,
     ),
     Measure(
-        *("iou", "IoU", "%", 1, True, "overlap of two masks, what they share over what either covers"),
+        *("iou", "IoU", "%", 1, True, "the shared area over that of the union"),
         compute=lambda s: float(intersection_over_union(s.predicted, s.truth)),
     ),
     Measure(
-        *("hd95", "HD95", "length", 2, False, "95th percentile of the distances between two outlines"),
+        *("hd95", "HD95", "length", 2, False, "95th percentile of the distances between the outlines"),
         compute=lambda s: s.distances.hausdorff_95,
         main=True,
     ),
     Measure(
-        *("assd", "ASSD", "length", 2, False, "mean distance between two outlines"),
+        *("assd", "ASSD", "length", 2, False, "mean distance between the outlines"),
         compute=lambda s: s.distances.average,
     ),
 )
@@ -142,14 +142,14 @@ FILM_MEASURES: tuple[Measure[FilmPair], ...] = (
         main=True,
     ),
     Measure(
-        *("dsc", "DSC", "%", 1, True, "soft Dice coefficient over all channels together, background included"),
+        *("dsc", "DSC", "%", 1, True, "soft Dice coefficient of all channels together, background included"),
         compute=lambda film: float(soft_dice_pooled(film.predicted, film.truth)),
         protocol="paper",
         main=True,
         primary=True,
     ),
     Measure(
-        *("iou", "IoU", "%", 1, True, "soft IoU, mean over the channels, background included"),
+        *("iou", "IoU", "%", 1, True, "soft IoU, averaged over the channels, background included"),
         compute=lambda film: float(soft_iou_per_channel(film.predicted, film.truth).mean()),
         protocol="paper",
         main=True,

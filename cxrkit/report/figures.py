@@ -1,4 +1,4 @@
-"""The figures of a report: curves of the training, and films with what is true and what was found."""
+"""The figures of a report: curves of the training, and films with their true and predicted masks."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from cxrkit.interfaces import BACKGROUND
 
 @dataclass(frozen=True)
 class Panel:
-    """One film of the picture: what it shows, what was found, and what is true.
+    """One film of the picture: the film, the prediction and the truth.
 
     Attributes:
         label: why it is shown (`best`, `median`, `worst`).

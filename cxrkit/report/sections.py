@@ -42,7 +42,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture: its file beside the Markdown, its title and caption, and what the page holds: the file's bytes."""
+    """A picture: its file relative to the Markdown, title, caption, and the file's bytes for the page."""
 
     file: str
     title: str

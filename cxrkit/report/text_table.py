@@ -24,7 +24,7 @@ class Table:
         rows: as many cells each.
         bold: (row, column) of the best value of each column.
         alarm: (row, column) of cells that show that something is missing.
-        names: how many columns stand on the left and hold names; the others hold numbers.
+        names: how many of the first columns are names, aligned left; the others are numbers.
     """
 
     caption: str
@@ -84,15 +84,8 @@ class Table:
         ]
 
 
-_LATEX = {
+_LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "±": r"$\pm$",

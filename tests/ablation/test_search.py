@@ -15,7 +15,7 @@ from cxrkit import comparisons
 from cxrkit.ablation import search as searching
 from cxrkit.ablation.plan import make_plan
 from cxrkit.ablation.ranges import Range, Space
-from cxrkit.ablation.search import Found, check_search, search
+from cxrkit.ablation.search import SearchResult, check_search, search
 from cxrkit.ablation.study import distributions, open_study
 from cxrkit.engine.run import RunDirectory
 from cxrkit.errors import ConfigError, TrainingError
@@ -78,7 +78,7 @@ class Told:
         self.lines.append((number, state.split(":")[0]))
 
 
-def run(where: Space, trials: int, path: Path, launcher: FakeLauncher, listener: Any = None) -> Found:
+def run(where: Space, trials: int, path: Path, launcher: FakeLauncher, listener: Any = None) -> SearchResult:
     return search(where, trials, path, launcher, registry(), listener)
 
 
@@ -113,7 +113,7 @@ def test_trials_that_fail_are_counted_with_what_they_said(tmp_path: Path) -> Non
 
 
 def test_without_any_trial_that_ended_it_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="None of 2 trials came to an end"):
+    with pytest.raises(TrainingError, match="None of 2 trials was completed"):
         run(space(), 2, tmp_path, FakeLauncher(lambda job: 1))
 
 
@@ -156,7 +156,7 @@ def test_a_search_goes_on_with_the_trials_that_a_kill_left(tmp_path: Path) -> No
         run(space(), 4, tmp_path, FakeLauncher(dies, room=1))
     told = Told()
     found = run(space(), 4, tmp_path, launcher, told)
-    assert told.lines[0] == (0, "goes on")
+    assert told.lines[0] == (0, "continued")
     assert found.complete == 4
     assert [name for name in launcher.started if "trial-0000" in name]
 

@@ -99,8 +99,7 @@ def _lost(numbers: Numbers) -> Iterator[str]:
         cells = [(arm, arm.cells[column.key]) for arm in numbers.arms if arm.cells[column.key].lost]
         if cells:
             named = listed([f"{arm.label} ({cell.lost} of {cell.tested} films)" for arm, cell in cells])
-            unranked = {entry.arm.label for entry in numbers.rankings[column.key].left_out}
-            out = [arm.label for arm, _ in cells if arm.label in unranked]
+            out = [arm.label for arm, _ in cells if arm.label in numbers.rankings[column.key].left_out]
             ranked = f" Not ranked, since another arm has what they lost: {listed(out)}." if out else ""
             labels[f"no value for {named}; means are over the rest.{ranked}"].append(column.label)
     for text, columns in labels.items():
@@ -194,7 +193,7 @@ def _effects(numbers: Numbers) -> Iterator[str]:
     for effects in numbers.effects:
         scored = {arm.arm.levels[effects.factor] for arm in numbers.arms if arm.finished}
         if effects.problem is not None:
-            problems[effects.factor, effects.problem].append(numbers.column(effects.column).label)
+            problems[effects.factor, effects.problem].append(effects.column.label)
         elif effects.absent and not scored & set(effects.absent):  # not just without this structure
             absent[effects.factor, listed(effects.absent)] = None
     for (factor, problem), columns in problems.items():

@@ -58,7 +58,7 @@ def comparisons_csv(numbers: Numbers) -> str:
     """
     rows: list[Sequence[object]] = []
     for c in numbers.comparisons:
-        row: list[object] = [c.column, c.first.label, c.second.label]
+        row: list[object] = [c.column.key, c.first.label, c.second.label]
         if (test := c.test) is None:
             rows.append([*row, 0, *[""] * 10])
             continue
@@ -78,7 +78,7 @@ def effects_csv(numbers: Numbers) -> str:
     """
     rows: list[Sequence[object]] = []
     for p in numbers.level_pairs:
-        about = [p.column, p.factor, p.first, p.second, p.test.items, p.test.differing, p.test.above]
+        about = [p.column.key, p.factor, p.first, p.second, p.test.items, p.test.differing, p.test.above]
         std = "" if p.std is None else p.std
         rows.append([*about, p.test.difference, std, p.test.effect, p.test.p, p.corrected])
     numbers_of = ["runs", "differing", "a_larger", "difference", "std", "effect", "p", "p_holm"]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -33,13 +33,12 @@ class Comparison:
     Films of one patient count once, with their mean. Where their data differ, films of one name are other films.
 
     Attributes:
-        column: its key.
         test: None where there is no such film: they cannot be compared.
         corrected: the test's p, by Holm over all pairs of arms in this column.
         by_seed: seed to the mean difference over its films, first minus second.
     """
 
-    column: str
+    column: Column
     first: Arm
     second: Arm
     test: PairedTest | None
@@ -51,13 +50,18 @@ class Comparison:
         """In how many seeds the first is the larger one."""
         return sum(difference > EQUAL for difference in self.by_seed.values())
 
+    def turned(self) -> Comparison:
+        """The same with the second arm as the first."""
+        test = None if self.test is None else self.test.turned()
+        by_seed = {seed: -difference for seed, difference in self.by_seed.items()}
+        return replace(self, first=self.second, second=self.first, test=test, by_seed=by_seed)
+
 
 @dataclass(frozen=True)
 class FactorEffects:
     """A factor's main effect on one column.
 
     Attributes:
-        column: its key.
         levels: level to its blocks' means over films, the blocks in the same order for all; empty where `problem` says
             why the effect cannot be determined.
         planned: blocks that any level has in the plan.
@@ -65,7 +69,7 @@ class FactorEffects:
     """
 
     factor: str
-    column: str
+    column: Column
     levels: Mapping[str, tuple[float, ...]]
     planned: int
     absent: tuple[str, ...]
@@ -84,7 +88,7 @@ class LevelPair:
     """
 
     factor: str
-    column: str
+    column: Column
     first: str
     second: str
     std: float | None
@@ -103,7 +107,7 @@ def compare_arms(arms: Sequence[ArmNumbers], column: Column, *, intervals: bool)
         compared.append((first.arm, second.arm, test, _over_films(pairs)))
     corrected = iter(holm([test.p for _, _, test, _ in compared if test is not None]))
     return [
-        Comparison(column.key, a, b, test, None if test is None else next(corrected), by_seed)
+        Comparison(column, a, b, test, None if test is None else next(corrected), by_seed)
         for a, b, test, by_seed in compared
     ]
 
@@ -163,7 +167,7 @@ def factor_effects(factor: Factor, arms: Sequence[ArmNumbers], column: Column, s
     if problem is None and not means:
         problem = "its levels were tested on different data" if len(alike) < len(whole) else _NO_BLOCK
     levels = {} if problem else {level: tuple(block[level] for block in means) for level in present}
-    return FactorEffects(factor.name, column.key, levels, planned, absent, problem)
+    return FactorEffects(factor.name, column, levels, planned, absent, problem)
 
 
 def _others(arm: ArmNumbers, factor: Factor) -> tuple[str, ...]:

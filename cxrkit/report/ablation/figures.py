@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 #: The names of all files that `draw_all_figures` may make.
 STEMS = ("curves", "validation", "distributions", "distances", "effects")
-_TOGETHER = 10  # so many arms can be told apart in one diagram
+_TOGETHER = 10  # so many arms are distinguishable in one diagram
 _COLUMNS = 3
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure: its file's name without suffix, its title, and what stands below it."""
+    """A figure: its file's name without suffix, its title and caption."""
 
     stem: str
     title: str
@@ -37,7 +37,7 @@ class Drawn:
 
 
 def draw_all_figures(numbers: Numbers) -> Iterator[Drawn]:
-    """The figures that there is something for."""
+    """All figures for which there is data."""
     yield from _training(numbers)
     dots = (
         "Each dot is a test film, with its mean over the seeds that tested it. Boxes from the lower to the upper "
@@ -121,12 +121,12 @@ def _draw_boxes(axes: Axes, arms: Sequence[ArmNumbers], column: Column) -> None:
 
 def _draw_effects(numbers: Numbers) -> Figure:
     """A column for each factor, a row for each measure; of factors and measures whose effect can be determined."""
-    effects = {(one.factor, one.column): one for one in numbers.effects if one.levels}
+    effects = {(one.factor, one.column.key): one for one in numbers.effects if one.levels}
     factors, keys = (list(dict.fromkeys(place)) for place in zip(*effects, strict=True))
     figure = new_figure(max(3.6, 2.9 * len(factors)) + 0.6, 2.4 * len(keys) + 0.3)
     grid = figure.subplots(len(keys), len(factors), sharey="row", squeeze=False)
     for row, key in enumerate(keys):
-        column = numbers.column(key)
+        column = next(column for column in numbers.primary if column.key == key)
         for place, factor in enumerate(factors):
             axes: Axes = grid[row][place]
             style(axes)

@@ -38,10 +38,6 @@ class Numbers:
     columns: tuple[Column, ...]
     arms: tuple[ArmNumbers, ...]
 
-    def column(self, key: str) -> Column:
-        """The column of that key."""
-        return next(column for column in self.columns if column.key == key)
-
     @property
     def main(self) -> tuple[Column, ...]:
         """The columns of the main table: of lungs and heart, or else of every structure, and of whole films."""
@@ -67,10 +63,6 @@ class Numbers:
     def rankings(self) -> Mapping[str, Ranking]:
         """What arms are ranked on, by the columns' keys."""
         return {column.key: rank_arms(self.arms, column, self.results.plan.seeds) for column in self.columns}
-
-    def best(self, key: str) -> tuple[ArmNumbers, ...]:
-        """The arms with the best mean on the seeds and films that all ranked arms have; several if they are equal."""
-        return self.rankings[key].best
 
     @cached_property
     def comparisons(self) -> tuple[Comparison, ...]:

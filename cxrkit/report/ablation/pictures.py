@@ -1,4 +1,4 @@
-"""Truth beside prediction: the films that the runs' own reports drew, made small."""
+"""Truth and prediction side by side: pictures from the runs' own reports, scaled down."""
 
 from __future__ import annotations
 

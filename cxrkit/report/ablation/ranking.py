@@ -11,7 +11,7 @@ ranked on the same seeds and films only:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -24,14 +24,6 @@ DIFFERENT_DATA = "they were tested on different data"
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """An arm that isn't ranked, and why: seeds that are missing, or values that it lost."""
-
-    arm: ArmNumbers
-    why: str
-
-
-@dataclass(frozen=True)
 class Ranking:
     """The arms that can be ranked in one column.
 
@@ -39,14 +31,14 @@ class Ranking:
         ranked: the arms, each with its mean over `seeds` of its means over the films that all were tested on; empty
             where `problem` says why none can be ranked.
         seeds: that all ranked arms have.
-        left_out: arms that have values and aren't ranked.
+        left_out: label to reason, of arms that have values and aren't ranked: missing seeds, or values that are lost.
         shared: whether this is less than what the arms' own means are over: fewer seeds or films.
     """
 
     column: Column
     ranked: tuple[tuple[ArmNumbers, float], ...] = ()
     seeds: tuple[int, ...] = ()
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
     shared: bool = False
     problem: str | None = None
 
@@ -84,14 +76,13 @@ def rank_arms(arms: Sequence[ArmNumbers], column: Column, seeds: Sequence[int]) 
         for slug, own in known.items()
     }
     ranked = [arm for arm in candidates if not lost[arm.arm.slug]]
-    left_out = [
-        LeftOut(arm, f"seed {', '.join(absent[arm.arm.slug])} missing") for arm in scored if arm not in candidates
-    ]
-    left_out += [
-        LeftOut(arm, f"no value on {lost[arm.arm.slug]} of {cells[arm.arm.slug].tested} films")
+    left_out = {
+        arm.label: f"seed {', '.join(absent[arm.arm.slug])} missing" for arm in scored if arm not in candidates
+    } | {
+        arm.label: f"no value on {lost[arm.arm.slug]} of {cells[arm.arm.slug].tested} films"
         for arm in candidates
         if arm not in ranked
-    ]
+    }
     films = {seed: set.intersection(*(known[arm.arm.slug][seed] for arm in ranked)) for seed in shared if ranked}
     problem = None
     if not scored:
@@ -105,10 +96,10 @@ def rank_arms(arms: Sequence[ArmNumbers], column: Column, seeds: Sequence[int]) 
     elif not all(films.values()):
         problem = "they share no test films"
     if problem is not None:
-        return Ranking(column, (), shared, tuple(left_out), False, problem)
+        return Ranking(column, (), shared, left_out, False, problem)
     means = tuple((arm, _mean(cells[arm.arm.slug].known, films)) for arm in ranked)
     fewer = len(shared) < len(seeds) or any(known[arm.arm.slug] != films for arm in ranked)
-    return Ranking(column, means, shared, tuple(left_out), fewer)
+    return Ranking(column, means, shared, left_out, fewer)
 
 
 def _mean(values: Mapping[int, Mapping[str, float]], films: Mapping[int, set[str]]) -> float:

@@ -120,7 +120,7 @@ def pairs_table(numbers: Numbers, comparisons: Sequence[Comparison]) -> Table:
 
 
 def _pair(numbers: Numbers, comparison: Comparison) -> tuple[str, ...]:
-    column, test = numbers.column(comparison.column), comparison.test
+    column, test = comparison.column, comparison.test
     names = (column.label, comparison.first.label, comparison.second.label)
     if test is None or comparison.corrected is None:
         return (*names, "not comparable", *[NONE] * 5, "0")
@@ -149,11 +149,10 @@ def _tested(test: PairedTest, corrected: float) -> tuple[str, ...]:
 
 def primary_comparisons(numbers: Numbers) -> tuple[list[Comparison], list[Comparison]]:
     """The comparisons in primary columns: of arms that differ in a single factor, and all others."""
-    keys = {column.key for column in numbers.primary}
     single: list[Comparison] = []
     rest: list[Comparison] = []
     for c in numbers.comparisons:
-        if c.column in keys:
+        if c.column in numbers.primary:
             differing = sum(c.first.levels[factor] != c.second.levels[factor] for factor in c.first.levels)
             (single if differing == 1 else rest).append(c)
     return single, rest
@@ -163,7 +162,7 @@ def effects_table(numbers: Numbers) -> Table | None:
     """Each level of each factor, over the runs that the levels can be compared on; None if there is no effect."""
     rows = []
     for factor in dict.fromkeys(effects.factor for effects in numbers.effects if effects.levels):
-        effects = {one.column: one for one in numbers.effects if one.factor == factor}
+        effects = {one.column.key: one for one in numbers.effects if one.factor == factor}
         planned = max(one.planned for one in effects.values())
         for level in dict.fromkeys(level for one in effects.values() for level in one.levels):
             found = [effects[column.key].levels.get(level) for column in numbers.primary]
@@ -181,7 +180,7 @@ def levels_table(numbers: Numbers) -> Table | None:
     """Every pair of each factor's levels, over runs; None where there is no pair."""
     rows = []
     for pair in numbers.level_pairs:
-        column, test = numbers.column(pair.column), pair.test
+        column, test = pair.column, pair.test
         names = (column.label, pair.factor, pair.first, pair.second)
         difference = _difference(column, test, pair.std)
         rows.append((*names, difference, f"{test.above} of {test.items}", *_tested(test, pair.corrected)))
@@ -195,18 +194,18 @@ def _too_few(pairs: Sequence[LevelPair]) -> list[str]:
     """The factors none of whose pairs can be significant, whatever the runs' scores are."""
     tests: dict[tuple[str, str], list[int]] = {}
     for pair in pairs:
-        tests.setdefault((pair.factor, pair.column), []).append(pair.test.items)
+        tests.setdefault((pair.factor, pair.column.key), []).append(pair.test.items)
     return list(dict.fromkeys(f for (f, _), items in tests.items() if smallest_p(max(items)) * len(items) >= ALPHA))
 
 
 def how_to_read(numbers: Numbers) -> str:
     """The measures of the main table in a paragraph."""
-    measures = {(c.measure.protocol, c.measure.key): c.measure for c in numbers.main}
     parts = []
     for protocol, name in (
         ("honest", "Honest measures, of masks above 0.5"),
         ("paper", "The paper's, of soft probabilities"),
     ):
-        described = [f"{m.label}, {m.description}" for (of, _), m in measures.items() if of == protocol]
-        parts += [f"{name}: {'; '.join(described)}."] if described else []
+        measures = dict.fromkeys(c.measure for c in numbers.main if c.measure.protocol == protocol)
+        if measures:
+            parts.append(f"{name}: {', '.join(f'{m.label} ({m.description})' for m in measures)}.")
     return " ".join(parts)
