@@ -39,21 +39,16 @@ class StructurePair:
 
 @dataclass(frozen=True)
 class FilmPair:
-    """A whole film: probabilities and targets, float `(C, H, W)` in [0, 1], and its structures by name."""
+    """A whole film: probabilities and targets, float `(C, H, W)` in [0, 1], and its structures by name.
+
+    `ratio` and `true_ratio` are the cardiothoracic ratios of the masks; None where one is absent or empty.
+    """
 
     predicted: np.ndarray
     truth: np.ndarray
     structures: Mapping[str, StructurePair]
-
-    @cached_property
-    def ratio(self) -> float | None:
-        """The cardiothoracic ratio of the predicted masks; None where one is absent or empty."""
-        return _ratio_of({name: pair.predicted for name, pair in self.structures.items()})
-
-    @cached_property
-    def true_ratio(self) -> float | None:
-        """The same of the true masks."""
-        return _ratio_of({name: pair.truth for name, pair in self.structures.items()})
+    ratio: float | None
+    true_ratio: float | None
 
 
 Pair = TypeVar("Pair", StructurePair, FilmPair)
@@ -171,9 +166,8 @@ def film_pair(
     if all(side in names for side in _PAIR):
         for both in (masks, true_masks):
             both[LUNGS] = both[_PAIR[0]] | both[_PAIR[1]]
-    return FilmPair(
-        predicted, truth, {name: StructurePair(mask, true_masks[name], spacing) for name, mask in masks.items()}
-    )
+    structures = {name: StructurePair(mask, true_masks[name], spacing) for name, mask in masks.items()}
+    return FilmPair(predicted, truth, structures, _ratio_of(masks), _ratio_of(true_masks))
 
 
 def _ratio_of(masks: dict[str, np.ndarray]) -> float | None:

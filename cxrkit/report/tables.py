@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from cxrkit.engine.measures import FILM_MEASURES
+from cxrkit.engine.measures import FILM_MEASURES, Measure
 from cxrkit.report.colours import structure_label
-from cxrkit.report.sections import Bullets, Section
-from cxrkit.report.summary import Summary, columns, counted
+from cxrkit.report.sections import Bullets, Item, Section
+from cxrkit.report.summary import Spread, Summary, columns, counted
 from cxrkit.report.text_table import NONE, Table
 
 if TYPE_CHECKING:
@@ -27,11 +28,10 @@ def score_table(summary: Summary) -> Table:
     return Table("", ("structure", *(measure.heading(unit) for _, unit, measure in shown)), rows)
 
 
-def _paper_table(summary: Summary) -> Table:
-    found = [(m, summary.whole[m.protocol, m.key]) for m in FILM_MEASURES if ("paper", m.key) in summary.whole]
-    found = [(measure, spread) for measure, spread in found if measure.protocol == "paper"]
-    headings, row = (measure.heading() for measure, _ in found), (spread.text(measure) for measure, spread in found)
-    return Table("", tuple(headings), (tuple(row),), names=0)
+def _whole_films(summary: Summary, protocol: str) -> list[tuple[Measure[Any], Spread]]:
+    """A protocol's measures of whole films."""
+    keys = [(measure, (measure.protocol, measure.key)) for measure in FILM_MEASURES if measure.protocol == protocol]
+    return [(measure, summary.whole[key]) for measure, key in keys if key in summary.whole]
 
 
 def selection(summary: Summary) -> str:
@@ -71,22 +71,17 @@ def notes(summary: Summary) -> list[str]:
 def whole_film_lines(summary: Summary) -> list[str]:
     """The honest measures of whole films, a sentence each."""
     lines = []
-    for measure in FILM_MEASURES:
-        spread = summary.whole.get((measure.protocol, measure.key))
-        if measure.protocol == "honest" and spread is not None:
-            over = f"{spread.text(measure)} over {counted(spread.films, 'film')}" if spread.films else "no film has one"
-            lost = f"; no value on {spread.lost} more, where a structure was not found" if spread.lost else ""
-            lines.append(f"{measure.description[0].upper()}{measure.description[1:]}: {over}{lost}.")
+    for measure, spread in _whole_films(summary, "honest"):
+        over = f"{spread.text(measure)} over {counted(spread.films, 'film')}" if spread.films else "no film has one"
+        lost = f"; no value on {spread.lost} more, where a structure was not found" if spread.lost else ""
+        lines.append(f"{measure.description[0].upper()}{measure.description[1:]}: {over}{lost}.")
     return lines
 
 
 def remarks(summary: Summary) -> list[str]:
     """What stands below the terminal's table: the paper's protocol, measures of whole films, and the notes."""
-    paper = _paper_table(summary)
-    cells = ", ".join(
-        f"{heading.removesuffix(' %')} {cell} %" for heading, cell in zip(paper.headings, paper.rows[0], strict=True)
-    )
-    lines = [f"Paper's protocol (soft, all channels): {cells}."] if cells else []
+    paper = [f"{m.label} {spread.text(m)} {m.unit}" for m, spread in _whole_films(summary, "paper")]
+    lines = [f"Paper's protocol (soft, all channels): {', '.join(paper)}."] if paper else []
     return [*lines, *whole_film_lines(summary), *notes(summary)]
 
 
@@ -97,23 +92,13 @@ def rich_table(summary: Summary) -> RichTable:
 
 def score_sections(summary: Summary) -> list[Section]:
     """Both protocols and how to read them."""
-    return [
-        Section(
-            f"Honest protocol: {summary.films}",
-            (
-                "Probabilities thresholded at 0.5, per film and structure.",
-                score_table(summary),
-                *whole_film_lines(summary),
-            ),
-            level=3,
-        ),
-        Section(
-            "Paper's protocol (Maga 2021)",
-            (
-                "Soft probabilities, background channel included if there is one; not comparable with the table above.",
-                _paper_table(summary),
-            ),
-            level=3,
-        ),
-        Section("How to read this", (Bullets([("", note) for note in notes(summary)]),), level=3),
-    ]
+    paper = _whole_films(summary, "paper")
+    headings, row = (tuple(texts) for texts in zip(*((m.heading(), s.text(m)) for m, s in paper), strict=True))
+    thresholded = "Probabilities thresholded at 0.5, per film and structure."
+    soft = "Soft probabilities, background channel included if there is one; not comparable with the table above."
+    items: dict[str, Sequence[Item]] = {
+        f"Honest protocol: {summary.films}": (thresholded, score_table(summary), *whole_film_lines(summary)),
+        "Paper's protocol (Maga 2021)": (soft, Table("", headings, (row,), names=0)),
+        "How to read this": (Bullets([("", note) for note in notes(summary)]),),
+    }
+    return [Section(title, content, level=3) for title, content in items.items()]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cxrkit.engine.scores import Evaluation
 from cxrkit.metrics.statistics import bootstrap_interval
 from cxrkit.report.ablation import all_caveats, headline, summarise_ablation
 from cxrkit.report.ablation.numbers import Numbers
@@ -134,6 +135,20 @@ def test_an_arm_that_lost_its_hard_films_does_not_win(two: Fake) -> None:
     assert bold(found, "CTR error") == ["B"]
     assert any("CTR error: no value for A (7 of 8 films)" in warning for warning in all_caveats(found))
     assert found.arms[0].cells["ctr_error"].lost == 7
+
+
+def test_a_measure_that_a_finished_run_lacks_is_absent_not_damaged(two: Fake) -> None:
+    content = evaluation([film("a", 0.9), film("b", 0.8)]).model_dump()
+    two.write("A", evaluation([film("a", 0.9), film("b", 0.8)]))
+    for scored in content["films"]:
+        for structure in scored["structures"].values():
+            del structure["assd"]
+    two.write("B", Evaluation.model_validate(content))
+    found = numbers(two)
+    assert [run.state for run in found.results.runs] == ["finished", "finished"]
+    assert best(found, "lungs_assd") == ["A"]
+    assert found.arms[1].cells["lungs_assd"].values == {}
+    assert not any("ASSD" in warning for warning in all_caveats(found))
 
 
 def test_a_film_without_a_true_ratio_is_not_lost(two: Fake) -> None:

@@ -5,6 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
+from cxrkit.engine.scores import Evaluation
 from cxrkit.report import remarks, rich_table, score_sections, summarise
 from cxrkit.report.sections import markdown
 
@@ -72,6 +73,15 @@ def test_films_without_spacing_are_averaged_apart(evaluation) -> None:
     assert (heart["hd95_mm"].films, heart["hd95_px"].films) == (2, 1)
     assert "2 films in mm and 1 film in px" in "\n".join(remarks(summary))
     assert "HD95 px" in rendered(summary)
+
+
+def test_films_without_a_structure_do_not_count_in_its_mean(evaluation) -> None:
+    content = evaluation([0.9, 0.8, 0.7]).model_dump()
+    del content["films"][2]["structures"]["heart"]
+    summary = summarise(Evaluation.model_validate(content))
+    assert summary.structures["heart"]["dice"].mean == pytest.approx(0.85)
+    assert summary.structures["heart"]["dice"].films == 2
+    assert "Films with a true mask, where not all 3 have one: heart 2." in markdown_table(summary)
 
 
 def test_pixels_are_explained(evaluation) -> None:
