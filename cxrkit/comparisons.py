@@ -107,10 +107,10 @@ def search(
     check_trials(trials)
     with closing(build_launcher(launcher, launcher_settings)) as worker, owned(path):
         result = run_search(space, trials, path, worker, components, listener)
-        return result, _scored_once(result.best, observer)
+        return result, evaluate_once(result.best, observer)
 
 
-def _scored_once(path: Path, observer: Observer | None) -> Evaluation | None:
+def evaluate_once(path: Path, observer: Observer | None) -> Evaluation | None:
     """A run's scores on its test films, evaluated only if they weren't yet; None where it has none."""
     run = RunDirectory.open(path)
     scores, _ = read_scores(run)

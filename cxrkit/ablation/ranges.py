@@ -88,7 +88,7 @@ def parse_range(text: str) -> Range:
     )
     if made.low >= made.high or (made.log and made.low <= 0):
         raise ConfigError(
-            f"--range {text!r}: {'a logarithm needs positive numbers' if made.low < made.high else 'its ends are swapped'}.",
+            f"--range {text!r}: {'a logarithm needs numbers above 0' if made.low < made.high else 'ends are swapped'}.",
             "Write the lower number first.",
         )
     return made

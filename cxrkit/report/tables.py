@@ -93,7 +93,7 @@ def rich_table(summary: Summary) -> RichTable:
 def score_sections(summary: Summary) -> list[Section]:
     """Both protocols and how to read them."""
     paper = _whole_films(summary, "paper")
-    headings, row = (tuple(texts) for texts in zip(*((m.heading(), s.text(m)) for m, s in paper), strict=True))
+    headings, row = tuple(m.heading() for m, _ in paper), tuple(spread.text(m) for m, spread in paper)
     thresholded = "Probabilities thresholded at 0.5, per film and structure."
     soft = "Soft probabilities, background channel included if there is one; not comparable with the table above."
     items: dict[str, Sequence[Item]] = {

@@ -84,24 +84,13 @@ class Table:
         ]
 
 
-_LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "−": r"$-$",
-    "—": "---",
-    "–": "--",
-    "≥": r"$\geq$",
-    "δ": r"$\delta$",
-    "«": "``",
-    "»": "''",
-    "…": r"\dots{}",
-    "·": r"$\cdot$",
-    "×": r"$\times$",
-    "<": r"$<$",
-    ">": r"$>$",
-}
+_MATHS = {"±": r"\pm", "−": "-", "≥": r"\geq", "δ": r"\delta", "·": r"\cdot", "×": r"\times", "<": "<", ">": ">"}
+_LATEX = (
+    {character: f"\\{character}" for character in "&%$#_{}"}
+    | {character: f"${symbol}$" for character, symbol in _MATHS.items()}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "…": r"\dots{}"}
+    | {"—": "---", "–": "--", "«": "``", "»": "''"}
+)
 
 
 def escape_latex(text: str) -> str:

@@ -202,8 +202,8 @@ def test_test_films_that_were_scored_are_not_looked_at_again(tmp_path: Path, mon
 
     monkeypatch.setattr(comparisons, "evaluate", evaluate)
     fake = Fake(tmp_path, {"loss": ["dice", "bce"]})
-    scores = comparisons._scored_once(fake.score("dice", [0.9] * 3), None)
+    scores = comparisons.evaluate_once(fake.score("dice", [0.9] * 3), None)
     assert scores is not None
     assert len(scores.films) == 3
     with pytest.raises(AssertionError, match="looked at"):
-        comparisons._scored_once(fake.begin("bce"), None)
+        comparisons.evaluate_once(fake.begin("bce"), None)

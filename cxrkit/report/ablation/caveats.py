@@ -6,12 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from cxrkit.ablation.places import full_name
-from cxrkit.ablation.results import STATES, Results, RunResult, State
+from cxrkit.ablation.results import STATES, Results, RunResult
 from cxrkit.report.ablation.columns import differing_inputs
 from cxrkit.report.ablation.numbers import Numbers
 from cxrkit.report.summary import listed
-
-_UNFINISHED: tuple[State, ...] = ("failed", "stopped", "missing")
 
 
 def all_caveats(numbers: Numbers) -> tuple[str, ...]:
@@ -43,11 +41,11 @@ def missing_briefly(results: Results) -> str:
 
 def _missing(numbers: Numbers) -> Iterator[str]:
     results = numbers.results
-    for state in _UNFINISHED:
-        if count := results.count(state):
+    for state, words in STATES.items():
+        if state != "finished" and (count := results.count(state)):
             be = "" if state == "failed" else "is " if count == 1 else "are "
             them = "it" if count == 1 else "them"
-            yield f"{count} of {len(results.runs)} runs {be}{STATES[state]}; the tables are without {them}."
+            yield f"{count} of {len(results.runs)} runs {be}{words}; the tables are without {them}."
     complete = any(not arm.unfinished for arm in numbers.arms)
     for arm in numbers.arms:
         if arm.unfinished and arm.finished:
