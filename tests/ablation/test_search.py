@@ -190,8 +190,8 @@ def test_several_seeds_are_refused(tmp_path: Path, seeds: Any) -> None:
 
 
 @pytest.mark.parametrize("trials", [0, -5])
-def test_a_number_of_trials_that_tries_nothing_is_refused(tmp_path: Path, trials: int) -> None:
-    with pytest.raises(ConfigError, match="tries nothing"):
+def test_a_number_of_trials_below_one_is_refused(tmp_path: Path, trials: int) -> None:
+    with pytest.raises(ConfigError, match="must be at least 1"):
         run(space(), trials, tmp_path, FakeLauncher(judged(lambda lr: lr)))
     assert not list(tmp_path.iterdir())
 
