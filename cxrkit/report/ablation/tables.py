@@ -202,7 +202,7 @@ def how_to_read(numbers: Numbers) -> str:
     """The measures of the main table in a paragraph."""
     parts = []
     for protocol, name in (
-        ("honest", "Honest measures, of masks above 0.5"),
+        ("honest", "Honest measures, at a threshold of 0.5"),
         ("paper", "The paper's, of soft probabilities"),
     ):
         measures = dict.fromkeys(c.measure for c in numbers.main if c.measure.protocol == protocol)
