@@ -191,7 +191,7 @@ def test_a_saved_plan_needs_no_other_file(tmp_path: Path) -> None:
         ({"factors": {"a": {"x": {"loss": "dice"}, "y": {"loss": "dice"}}}}, "same configuration"),
     ],
 )
-def test_what_is_not_a_plan_is_told(content: dict[str, Any], hint: str) -> None:
+def test_what_is_not_a_plan_is_reported(content: dict[str, Any], hint: str) -> None:
     with pytest.raises(Exception, match=hint) as caught:
         make_plan({"base": BASE, **content}).runs(registry())
     assert hasattr(caught.value, "remedy"), "an error of ours, with what to do"
@@ -256,7 +256,7 @@ def test_a_flag_for_all_runs_and_a_factor_of_the_same_setting_are_refused(key: s
         make_plan({"factors": {"pace": levels}}, over={key: 0.5})
 
 
-def test_a_parameter_that_a_chosen_component_lacks_is_told() -> None:
+def test_a_parameter_that_a_chosen_component_lacks_is_reported() -> None:
     plan = make_plan({"factors": {"model": ["unet", "attn-bcdu"]}}, over={"model.lstm_filters": 8})
     with pytest.raises(ConfigError, match=r"^unet: .*lstm_filters"):
         plan.runs(registry())
