@@ -62,28 +62,26 @@ def rank_arms(arms: Sequence[ArmNumbers], column: Column, seeds: Sequence[int]) 
     """The ranking of all arms of an ablation by a column; `seeds` are the planned ones."""
     if column.caveat is not None:
         return Ranking(column, problem=column.caveat)
-    cells = {arm.arm.slug: arm.cells[column.key] for arm in arms}
-    scored = [arm for arm in arms if cells[arm.arm.slug].values]
-    absent = {arm.arm.slug: [str(s) for s in seeds if s not in cells[arm.arm.slug].values] for arm in scored}
-    candidates = [arm for arm in scored if not absent[arm.arm.slug]] or scored
-    shared = tuple(seed for seed in seeds if all(seed in cells[arm.arm.slug].values for arm in candidates))
-    known = {arm.arm.slug: {seed: set(cells[arm.arm.slug].known[seed]) for seed in shared} for arm in candidates}
+    cells = {arm.label: arm.cells[column.key] for arm in arms}
+    scored = [arm for arm in arms if cells[arm.label].values]
+    absent = {arm.label: [str(s) for s in seeds if s not in cells[arm.label].values] for arm in scored}
+    candidates = [arm for arm in scored if not absent[arm.label]] or scored
+    shared = tuple(seed for seed in seeds if all(seed in cells[arm.label].values for arm in candidates))
+    known = {arm.label: {seed: set(cells[arm.label].known[seed]) for seed in shared} for arm in candidates}
+    anyone: dict[int, set[str]] = {seed: set().union(*(films[seed] for films in known.values())) for seed in shared}
     lost = {
-        slug: sum(
-            len((cells[slug].values[seed].keys() - own[seed]) & set().union(*(films[seed] for films in known.values())))
-            for seed in shared
-        )
-        for slug, own in known.items()
+        label: sum(len((cells[label].values[seed].keys() - own[seed]) & anyone[seed]) for seed in shared)
+        for label, own in known.items()
     }
-    ranked = [arm for arm in candidates if not lost[arm.arm.slug]]
+    ranked = [arm for arm in candidates if not lost[arm.label]]
     left_out = {
-        arm.label: f"seed {', '.join(absent[arm.arm.slug])} missing" for arm in scored if arm not in candidates
+        arm.label: f"seed {', '.join(absent[arm.label])} missing" for arm in scored if arm not in candidates
     } | {
-        arm.label: f"no value on {lost[arm.arm.slug]} of {cells[arm.arm.slug].tested} films"
+        arm.label: f"no value on {lost[arm.label]} of {cells[arm.label].tested} films"
         for arm in candidates
         if arm not in ranked
     }
-    films = {seed: set.intersection(*(known[arm.arm.slug][seed] for arm in ranked)) for seed in shared if ranked}
+    films = {seed: set.intersection(*(known[arm.label][seed] for arm in ranked)) for seed in shared if ranked}
     problem = None
     if not scored:
         problem = "no arm has values"
@@ -97,8 +95,8 @@ def rank_arms(arms: Sequence[ArmNumbers], column: Column, seeds: Sequence[int]) 
         problem = "they share no test films"
     if problem is not None:
         return Ranking(column, (), shared, left_out, False, problem)
-    means = tuple((arm, _mean(cells[arm.arm.slug].known, films)) for arm in ranked)
-    fewer = len(shared) < len(seeds) or any(known[arm.arm.slug] != films for arm in ranked)
+    means = tuple((arm, _mean(cells[arm.label].known, films)) for arm in ranked)
+    fewer = len(shared) < len(seeds) or any(known[arm.label] != films for arm in ranked)
     return Ranking(column, means, shared, left_out, fewer)
 
 
