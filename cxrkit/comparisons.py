@@ -12,7 +12,7 @@ from cxrkit.ablation.growth import check_growth
 from cxrkit.ablation.plan import Plan, PlannedRun, make_plan, read_plan, save_plan
 from cxrkit.ablation.ranges import SEARCH_FILE, Range, Space
 from cxrkit.ablation.results import PLAN_FILE, Results, load_results, read_scores
-from cxrkit.ablation.search import BEST_FILE, TABLE_FILE, Found, SearchListener, check_search, check_trials
+from cxrkit.ablation.search import BEST_FILE, TABLE_FILE, SearchListener, SearchResult, check_search, check_trials
 from cxrkit.ablation.search import search as run_search
 from cxrkit.api import evaluate
 from cxrkit.data.splits import has_tests
@@ -36,18 +36,18 @@ def ablate(
 ) -> Results:
     """Run every arm of a plan with every seed, and write the report of all.
 
-    Runs that `out` holds already are kept: finished ones are left alone, others go on. A run that fails doesn't stop
-    the rest; its state in the result says so. The plan may add levels and seeds to those of an earlier call, not leave
-    any out that were begun.
+    Runs that `out` already holds are kept: finished ones are left alone, others are continued. A run that fails doesn't
+    stop the rest; its state in the result shows it. The plan may add levels and seeds to those of an earlier call, but
+    not leave out any that were started.
 
     Args:
         plan: a plan, its content, or a YAML file.
         out: the ablation's folder.
         launcher: where the runs are computed; `launcher_settings` are its parameters.
-        listener: hears of the runs' progress; `observer` of what comes before them.
+        listener: is notified of the runs' progress; `observer` of the preparation.
 
     Raises:
-        CxrkitError: a plan, films, launcher or disk that can't be used; runs in `out` that were made otherwise.
+        CxrkitError: a plan, films, launcher or disk that can't be used; runs in `out` with different settings.
         TrainingInterruptedError: Ctrl-C; everything is saved.
     """
     return run_ablation(plan, out, launcher, launcher_settings, listener, observer)[0]
@@ -66,7 +66,7 @@ def run_ablation(
     plan = _as_plan(plan)
     runs = plan.runs(components)
     check_tests(runs)
-    # The launcher comes first: a slip in its settings is told before anything is written.
+    # The launcher comes first: a mistake in its settings is reported before anything is written.
     with closing(build_launcher(launcher, launcher_settings)) as worker, owned(path):
         check_growth(path, plan, runs)
         save_plan(plan, path / PLAN_FILE)
@@ -86,7 +86,7 @@ def search(
     launcher_settings: Mapping[str, Any] | None = None,
     listener: SearchListener | None = None,
     observer: Observer | None = None,
-) -> tuple[Found, Evaluation | None]:
+) -> tuple[SearchResult, Evaluation | None]:
     """Search ranges of settings on validation films, and score the best trial's network on the test films, once.
 
     Args:
@@ -95,7 +95,7 @@ def search(
         trials: how many in all, those of earlier calls on this `out` counted.
         out: the search's folder; a second call on it must search the same.
         launcher, launcher_settings, observer: as in `ablate`.
-        listener: hears of the trials.
+        listener: is notified of the trials.
 
     Raises:
         CxrkitError: see `cxrkit.ablation.search.search`.
@@ -103,15 +103,15 @@ def search(
     components, path = registry(), Path(out)
     plan = _as_plan(plan)
     space = Space(plan, tuple(ranges))
-    check_search(space, path, components)  # before a folder is made for what can't be searched
+    check_search(space, path, components)  # before a folder is created
     check_trials(trials)
     with closing(build_launcher(launcher, launcher_settings)) as worker, owned(path):
-        found = run_search(space, trials, path, worker, components, listener)
-        return found, _scored_once(found.best, observer)
+        result = run_search(space, trials, path, worker, components, listener)
+        return result, evaluate_once(result.best, observer)
 
 
-def _scored_once(path: Path, observer: Observer | None) -> Evaluation | None:
-    """A run's scores on its test films, which are looked at only if they weren't yet; None where it has none."""
+def evaluate_once(path: Path, observer: Observer | None) -> Evaluation | None:
+    """A run's scores on its test films, evaluated only if they weren't yet; None where it has none."""
     run = RunDirectory.open(path)
     scores, _ = read_scores(run)
     if scores is not None or not has_tests(run.config().split):
@@ -126,14 +126,14 @@ def check_tests(runs: Sequence[PlannedRun]) -> None:
         ConfigError: a run has none.
     """
     if not all(has_tests(planned.config.split) for planned in runs):
-        raise ConfigError("An ablation compares scores on test films, and there are none.", "Set --test-size.")
+        raise ConfigError("An ablation compares scores on test films, but there are none.", "Set --test-size.")
 
 
 def build_launcher(name: str, settings: Mapping[str, Any] | None = None) -> Launcher:
     """A launcher with its settings, for the caller to close.
 
     Raises:
-        CxrkitError: there is none of that name, it doesn't accept the settings, or can't begin.
+        CxrkitError: there is none of that name, it doesn't accept the settings, or can't start.
     """
     made: Launcher = registry().get("launcher", name).build(**dict(settings or {}))
     return made
@@ -145,19 +145,19 @@ def report(path: Path | str, *, observer: Observer | None = None) -> Numbers:
     Returns what it shows; `.results` are the runs.
 
     Raises:
-        DataError: there is no ablation in that place, but a search perhaps; or none of its runs is finished.
+        DataError: `path` isn't an ablation's folder, or none of its runs is finished.
     """
     path = Path(path)
     if (path / SEARCH_FILE).is_file() and not (path / PLAN_FILE).is_file():
-        raise DataError(f"{path}: is the folder of a search, and a report is an ablation's.", _search_results(path))
+        raise DataError(f"{path} is the folder of a search; only ablations have a report.", _search_results(path))
     return write_ablation_report(load_results(path), observer)
 
 
 def _search_results(path: Path) -> str:
-    """Where a search's results are, or how they come to be."""
+    """Where a search's results are, or how to get them."""
     trials, best = path / TABLE_FILE, path / BEST_FILE
     if not trials.is_file():
-        return f"Its results come at its end. Go on with: cxrkit ablate --resume {path}"
+        return f"It is not finished. Continue with: cxrkit ablate --resume {path}"
     return f"Its trials are in {trials}, the best one's settings in {best}."
 
 

@@ -1,4 +1,4 @@
-"""Running a plan: every run that isn't finished, several at a time, whatever happens to each."""
+"""Running a plan: every run that isn't finished, several at a time; a failed run doesn't stop the others."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _TAIL_BYTES = 8192
 
 @dataclass(frozen=True)
 class RunStatus:
-    """One run while the ablation goes on.
+    """One run while the ablation is running.
 
     Attributes:
         run: which.
@@ -51,7 +51,7 @@ class RunStatus:
 
 @dataclass(frozen=True)
 class Progress:
-    """The whole ablation while it goes on; `seconds_left` is None until it can be told."""
+    """The whole ablation while it is running; `seconds_left` is None until it can be estimated."""
 
     runs: tuple[RunStatus, ...]
     seconds_left: float | None
@@ -62,7 +62,7 @@ class Progress:
 
 
 class Listener(Protocol):
-    """Hears how an ablation goes on, a few times a second."""
+    """Is notified of an ablation's progress, a few times a second."""
 
     def update(self, progress: Progress) -> None:
         """The present state."""
@@ -77,16 +77,16 @@ def run_plan(
     score: bool = True,
     listener: Listener | None = None,
 ) -> None:
-    """Bring every run to its end: finished ones are left alone, those that died go on, the others begin.
+    """Finish every run: finished ones are left alone, interrupted ones are continued, the others are started.
 
-    A run that fails doesn't stop the others; what became of each is in `events.jsonl`.
+    A run that fails doesn't stop the others; the outcome of each is in `events.jsonl`.
 
     Args:
         path: the ablation's folder.
         runs: those to run, in order.
         launcher: where they run; `launcher_name` is for the record.
         score: whether runs end with their scores on the test films.
-        listener: hears of the progress.
+        listener: is notified of the progress.
 
     Raises:
         TrainingInterruptedError: Ctrl-C; every run has saved its state.
@@ -99,14 +99,14 @@ def run_plan(
                     coordinator.stop()
                     raise TrainingInterruptedError(
                         f"Stopped; {coordinator.ended} of {len(runs)} runs are finished, the others are saved.",
-                        f"Go on with: cxrkit ablate --resume {path}",
+                        f"Continue with: cxrkit ablate --resume {path}",
                     )
                 coordinator.turn()
                 time.sleep(_POLL_SECONDS)
     finally:
-        for job, _ in coordinator.running.values():  # an error of this loop's must not leave them to themselves
+        for job, _ in coordinator.running.values():  # an error in this loop must not leave them running
             job.stop()
-    coordinator.tell()
+    coordinator.notify()
 
 
 @contextmanager
@@ -188,7 +188,7 @@ class _Coordinator:
             except CxrkitError as error:
                 self._note(index, error.exit_code, str(error), 0.0)
                 self.states[index] = "failed"
-        self.tell()
+        self.notify()
 
     def stop(self) -> None:
         """Ask every run to save and end, and wait for it; a second Ctrl-C doesn't wait."""
@@ -224,7 +224,7 @@ class _Coordinator:
             },
         )
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Let the listener know the present state."""
         if self.listener is None:
             return
@@ -238,7 +238,7 @@ class _Coordinator:
         self.listener.update(Progress(tuple(rows), self._seconds_left(rows)))
 
     def _seconds_left(self, rows: Sequence[RunStatus]) -> float | None:
-        """From the updates done since the start, as if all updates took equally long."""
+        """From the updates done since the start, assuming that all take equally long."""
         open_rows = [(row, start) for row, start in zip(rows, self.at_start, strict=True) if row.state != "failed"]
         done = sum(row.step - start for row, start in open_rows)
         left = sum(row.steps - row.step for row, _ in open_rows)
@@ -247,14 +247,14 @@ class _Coordinator:
 
 
 def is_done(path: Path, planned: PlannedRun, *, score: bool = True) -> bool:
-    """Whether a run of the ablation in `path` is at its end, its scores included if it ends with them."""
+    """Whether a run of the ablation in `path` is finished, including its scores if it has any."""
     if score and has_tests(planned.config.split):
         return read_scores(RunDirectory(path / planned.folder))[0] is not None
     return any(event.get("run") == planned.folder and event.get("status") == 0 for event in read_events(path))
 
 
 def updates_done(path: Path, runs: Sequence[PlannedRun], *, score: bool = True) -> list[int]:
-    """The updates that each run has behind it: all of them only if it is at its end."""
+    """The updates that each run has done: all of them only if it is finished."""
     return [
         planned.config.train.steps
         if is_done(path, planned, score=score)
@@ -264,7 +264,7 @@ def updates_done(path: Path, runs: Sequence[PlannedRun], *, score: bool = True) 
 
 
 def training_job(path: Path, planned: PlannedRun, *, score: bool) -> Job:
-    """The command line that begins a run of an ablation's, or goes on with it.
+    """The command line that starts or continues a run of an ablation.
 
     Args:
         path: the ablation's folder.
@@ -290,7 +290,7 @@ def training_job(path: Path, planned: PlannedRun, *, score: bool) -> Job:
 
 
 def latest_reading(folder: Path) -> dict[str, Any]:
-    """The last whole reading of the training in a run's metrics.jsonl; empty if there is none."""
+    """The last complete reading of the training in a run's metrics.jsonl; empty if there is none."""
     try:
         with (folder / "metrics.jsonl").open("rb") as stream:
             stream.seek(0, os.SEEK_END)
@@ -309,7 +309,7 @@ def latest_reading(folder: Path) -> dict[str, Any]:
 
 
 def last_error(log: Path, status: int) -> str:
-    """What a failed process said last; of one that was killed the log holds at most what an earlier try said."""
+    """A failed process's last message; of one that was killed the log holds at most that of an earlier attempt."""
     if status < 0:
         return f"killed by signal {-status}" + (" (out of memory?)" if status == -9 else "")
     try:

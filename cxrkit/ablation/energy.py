@@ -1,4 +1,4 @@
-"""The energy that this machine takes while an ablation runs, from its own counters, where they can be read.
+"""The energy that this machine uses while an ablation runs, from its own counters, where they can be read.
 
 Processors of Intel and AMD count their packages' energy (RAPL, in Linux's powercap tree; most systems let only root
 read it), and NVIDIA's GPUs their boards' (NVML, with the package nvidia-ml-py). They count everything that the machine
@@ -18,17 +18,17 @@ _POWERCAP = Path("/sys/class/powercap")
 
 @dataclass(frozen=True)
 class _Counter:
-    """A counter's reading: joules, and the joules at which it begins again from 0 (None: never)."""
+    """A counter's reading: joules, and the joules at which it restarts from 0 (None: never)."""
 
     joules: float
     wraps_at: float | None = None
 
 
 class EnergyMeter:
-    """Adds up what the counters count. It must `look` more often than they wrap around, which takes minutes at least.
+    """Adds up the counters. `look` must be called before they wrap around, which takes minutes at least.
 
     Args:
-        powercap: where Linux shows RAPL's counters.
+        powercap: Linux's folder of RAPL counters.
     """
 
     def __init__(self, powercap: Path = _POWERCAP) -> None:
@@ -54,7 +54,7 @@ class EnergyMeter:
         self._last = now
 
     def take(self) -> float | None:
-        """Joules since the last `take`, or since the beginning; None where there is no counter."""
+        """Joules since the last `take`, or since the start; None where there is no counter."""
         self.look()
         taken, self._joules = self._joules, 0.0
         return taken if self._last else None
@@ -82,7 +82,7 @@ def _gpu_handles() -> dict[str, Any]:
         return {
             f"GPU {index}": pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())
         }
-    except Exception:  # no package, no driver, no permission: then it isn't known
+    except Exception:  # no package, no driver, no permission: then it is unknown
         return {}
 
 

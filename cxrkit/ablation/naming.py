@@ -1,4 +1,4 @@
-"""What plans, levels, arms and their folders are called."""
+"""The names of plans, levels, arms and their folders."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 from cxrkit.ablation.places import full_name
 from cxrkit.errors import ConfigError
 
-_LONGEST = 160  # bytes of a folder's name; most disks take 255, and logs' names are longer
+_LONGEST = 160  # bytes of a folder's name; most disks allow 255, and logs' names are longer
 _SHOWN_ALONE = ("model", "loss", "network")
 
 
@@ -20,16 +20,16 @@ def plan_name(content: Mapping[str, Any]) -> str:
     """The name in a plan's content.
 
     Raises:
-        ConfigError: it can't be a folder's.
+        ConfigError: it isn't a valid folder name.
     """
     name = str(content.get("name") or "ablation")
     if not re.fullmatch(r"\w[\w.-]*", name):
-        raise ConfigError(f"name: {name!r} can't be a folder's name.", "Use letters, digits, '-', '_' and '.'.")
+        raise ConfigError(f"name: {name!r} is not a valid folder name.", "Use letters, digits, '-', '_' and '.'.")
     return name
 
 
 def label_of(value: Any, name: str = "") -> str:
-    """What a value is called as a level of the factor of that name."""
+    """A value's label as a level of the factor of that name."""
     if value is None:
         return "all" if full_name(name) == "split.train_size" else "none"
     if isinstance(value, float):
@@ -40,10 +40,10 @@ def label_of(value: Any, name: str = "") -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def said(name: str, level: str, between: str) -> str:
-    """A level with its factor's name, where it doesn't say enough alone."""
-    told = name in _SHOWN_ALONE or not re.fullmatch(r"[\d.e+-]+|all|rest|none|true|false|null", level)
-    return level if told else f"{name}{between}{level}"
+def level_text(name: str, level: str, between: str) -> str:
+    """A level, with its factor's name if it isn't clear without it."""
+    clear = name in _SHOWN_ALONE or not re.fullmatch(r"[\d.e+-]+|all|rest|none|true|false|null", level)
+    return level if clear else f"{name}{between}{level}"
 
 
 def file_name(text: str) -> str:
@@ -52,7 +52,7 @@ def file_name(text: str) -> str:
 
 
 def short_enough(name: str) -> str:
-    """A folder's name that every disk takes: the end of a long one gives way to a hash of the whole."""
+    """A folder's name that every disk accepts: the end of a long one is replaced by a hash of the full name."""
     content = name.encode("utf-8")
     if len(content) <= _LONGEST:
         return name

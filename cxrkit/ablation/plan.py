@@ -16,8 +16,8 @@ A plan is the content of `ablation.yaml`:
     seeds: 3                    # or a list; a seed is that of the split, the weights and all randomness
 
 Every arm runs once with each seed. The seed alone decides the split and the first weights, so that arms are paired:
-with one seed they are judged on the same films. Places (`data: root:`, `split: file:`, `unlabelled: films:`) that are
-written relative are relative to the file that they stand in.
+with one seed they are scored on the same films. Paths (`data: root:`, `split: file:`, `unlabelled: films:`) that are
+relative are relative to the file that contains them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxrkit.ablation.naming import file_name, label_of, plan_name, said, short_enough
+from cxrkit.ablation.naming import file_name, label_of, level_text, plan_name, short_enough
 from cxrkit.ablation.places import anchor_levels, anchor_settings, full_name
 from cxrkit.ablation.sharing import chosen_lists, shared_parameters, with_shared
 from cxrkit.config import SECTIONS, RunConfig, anchored, demo_settings, make_config, resolve
@@ -76,13 +76,15 @@ class Arm:
     @property
     def label(self) -> str:
         """What tables call it: `unet · dice · mixup 0.2`."""
-        parts = [said(name, level, " ") for name, level in self.levels.items()]
+        parts = [level_text(name, level, " ") for name, level in self.levels.items()]
         return " · ".join(parts) or "baseline"
 
     @property
     def slug(self) -> str:
         """The name of its folder, unique within its plan."""
-        parts = [said(name.rpartition(".")[2].replace("_", "-"), level, "-") for name, level in self.levels.items()]
+        parts = [
+            level_text(name.rpartition(".")[2].replace("_", "-"), level, "-") for name, level in self.levels.items()
+        ]
         return short_enough("_".join(file_name(part) for part in parts) or "baseline")
 
 
@@ -110,7 +112,7 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole ablation; see the module's text for what its parts mean."""
+    """A whole ablation; the module's docstring explains its parts."""
 
     name: str
     base: Mapping[str, Any]
@@ -122,18 +124,18 @@ class Plan:
         """All combinations of levels that aren't excluded, in the order of the factors.
 
         Raises:
-            ConfigError: everything is excluded, or two arms would have one folder.
+            ConfigError: everything is excluded, or two arms would have the same folder.
         """
         names = [factor.name for factor in self.factors]
         labels = [[level.label for level in factor.levels] for factor in self.factors]
         arms = [Arm(dict(zip(names, chosen, strict=True))) for chosen in itertools.product(*labels)]
         kept = tuple(arm for arm in arms if not any(rule.items() <= arm.levels.items() for rule in self.exclude))
         if not kept:
-            raise ConfigError("exclude: leaves no arm.", "Take out a rule.")
+            raise ConfigError("exclude: no arm is left.", "Remove a rule.")
         slugs = [arm.slug for arm in kept]
         if double := sorted({slug for slug in slugs if slugs.count(slug) > 1}):
             raise ConfigError(
-                f"Two arms would have one folder: {', '.join(double)}.",
+                f"Two arms would have the same folder: {', '.join(double)}.",
                 "Name the levels so that they differ in letters or digits.",
             )
         return kept
@@ -157,7 +159,7 @@ class Plan:
                 raise ConfigError(f"{arm.label}: {error.what}", error.remedy) from error
             if (twin := seen.setdefault(configs[0].model_dump_json(), arm)) is not arm:
                 raise ConfigError(
-                    f"{twin.label} and {arm.label} are the same configuration.", "Take one of the levels out."
+                    f"{twin.label} and {arm.label} are the same configuration.", "Remove one of the levels."
                 )
             for seed, config in zip(self.seeds, configs, strict=True):
                 runs.append(PlannedRun(arm, seed, f"runs/{arm.slug}/seed-{seed}", config))
@@ -174,8 +176,8 @@ class Plan:
         config = anchored(resolve(make_config(content, {"seed": seed}), registry))
         if config.train.epochs is not None:
             raise ConfigError(
-                "train.epochs: runs are compared at equal updates, which equal epochs aren't.",
-                "Say how many updates: --steps, or train.steps in the plan, without epochs.",
+                "train.epochs: runs are compared at an equal number of updates, not of epochs.",
+                "Set the number of updates instead: --steps, or train.steps in the plan.",
             )
         return config
 
@@ -191,7 +193,7 @@ class Plan:
 
 
 def make_plan(content: Mapping[str, Any], *, over: Mapping[str, Any] | None = None) -> Plan:
-    """A plan from plain values. Relative places in them are relative to the working directory.
+    """A plan from plain values. Relative paths in them are relative to the working directory.
 
     Args:
         content: as in `ablation.yaml`.
@@ -208,7 +210,7 @@ def make_plan(content: Mapping[str, Any], *, over: Mapping[str, Any] | None = No
     settings = dict(over or {})
     if "seed" in own or "seed" in settings:
         raise ConfigError(
-            f"{'base' if 'seed' in own else '--set seed'}: the seed is set there.", "Say it under `seeds:` (--seeds)."
+            f"{'base' if 'seed' in own else '--set seed'}: the seed cannot be set here.", "Use `seeds:` (--seeds)."
         )
     base = merge(base, own)
     if isinstance(data := settings.pop("data", None), Mapping):
@@ -231,7 +233,7 @@ def read_plan(path: Path, over: Mapping[str, Any] | None = None) -> Plan:
     """The plan in a YAML file.
 
     Raises:
-        ConfigError: it isn't there, or not a plan; names the file.
+        ConfigError: it doesn't exist or isn't a plan; names the file.
     """
     content = read_content(path)
     try:
@@ -241,10 +243,10 @@ def read_plan(path: Path, over: Mapping[str, Any] | None = None) -> Plan:
 
 
 def read_content(path: Path) -> dict[str, Any]:
-    """What a plan's file holds, named after the file if it has no name; its relative places are made absolute.
+    """The content of a plan's file, named after the file if it has no name; relative paths are made absolute.
 
     Raises:
-        ConfigError: it isn't there, or its parts aren't of the kind that a plan's are; names the file.
+        ConfigError: it doesn't exist or doesn't have a plan's form; names the file.
     """
     content = read_yaml(path)
     try:
@@ -266,7 +268,7 @@ def read_shared(path: Path, beside: Path | None = None) -> dict[str, Any]:
 
     Args:
         path: the file.
-        beside: what relative places in it are relative to; by default the file's folder.
+        beside: what relative paths in it are relative to; by default the file's folder.
 
     Raises:
         ConfigError: it can't be read.
@@ -298,20 +300,20 @@ def _check_shape(content: Mapping[str, Any]) -> None:
     for key in content:
         if key not in _KEYS:
             raise ConfigError(
-                f"An ablation has no '{key}'. {nearest(str(key), _KEYS)}".rstrip(), f"There are: {', '.join(_KEYS)}."
+                f"A plan has no key '{key}'. {nearest(str(key), _KEYS)}".rstrip(), f"Keys: {', '.join(_KEYS)}."
             )
     for key in ("base", "factors"):
         if not isinstance(part := content.get(key) or {}, Mapping):
-            raise ConfigError(f"{key}: {part!r} is not `key: value` lines.", "Write a mapping.")
+            raise ConfigError(f"{key}: {part!r} is not a mapping.", "Write `key: value` lines.")
     rules = content.get("exclude") or []
     if not isinstance(rules, list) or not all(isinstance(rule, Mapping) and rule for rule in rules):
-        raise ConfigError("exclude: is no list of `{factor: level}`.", "Write - {model: unet, loss: dice}.")
+        raise ConfigError("exclude: not a list of `{factor: level}`.", "Write - {model: unet, loss: dice}.")
 
 
 def _share(
     factors: Sequence[Factor], base: Mapping[str, Any], flags: Mapping[str, Any]
 ) -> tuple[tuple[Factor, ...], dict[str, Any]]:
-    """Hand parameters of components that factors choose to their levels; returns the flags that are left for all."""
+    """Pass parameters of components that factors choose to their levels; returns the flags that remain for all."""
     parameters = anchor_settings(shared_parameters(base, flags), Path.cwd())
     made, left = [], dict(flags)
     for factor in factors:
@@ -327,11 +329,11 @@ def _share(
 
 
 def _check_fixed(factors: Sequence[Factor], flags: Mapping[str, Any]) -> None:
-    """Refuse a flag that sets for all runs what a factor sets: one of both would be ignored."""
+    """Refuse a flag that sets for all runs what a factor sets: one of the two would be ignored."""
     owners = {full_name(key): factor.name for factor in factors for level in factor.levels for key in level.settings}
     for key in flags:
         if (factor := owners.get(full_name(key))) is not None:
-            raise ConfigError(f"{key} is set for all runs, but the factor {factor} sets it.", "Leave one of them out.")
+            raise ConfigError(f"{key} is set for all runs, but the factor {factor} sets it.", "Remove one of them.")
 
 
 def _check_apart(factors: Sequence[Factor]) -> None:
@@ -340,13 +342,13 @@ def _check_apart(factors: Sequence[Factor]) -> None:
     for factor in factors:
         for key in dict.fromkeys(full_name(key) for level in factor.levels for key in level.settings):
             if (other := owners.setdefault(key, factor.name)) != factor.name:
-                raise ConfigError(f"The factors {other} and {factor.name} both set {key}.", "Leave one of them out.")
+                raise ConfigError(f"The factors {other} and {factor.name} both set {key}.", "Remove one of them.")
 
 
 def _factor(name: str, levels: Any) -> Factor:
     levels = anchor_levels(name, levels, Path.cwd())
     if not isinstance(levels, list | Mapping) or not levels:
-        raise ConfigError(f"{name}: {levels!r} are no levels.", f"Write {name}: [one, another].")
+        raise ConfigError(f"{name}: {levels!r} is not a list of levels.", f"Write {name}: [one, another].")
     if isinstance(levels, list):
         if not is_shorthand(name) and "." not in name and name not in RunConfig.model_fields:
             raise ConfigError(
@@ -366,10 +368,10 @@ def _factor(name: str, levels: Any) -> Factor:
             for label, settings in levels.items()
         ]
     if any("seed" in level.settings for level in made):
-        raise ConfigError(f"{name}: the seed can't be a factor.", "Say it under `seeds:`.")
+        raise ConfigError(f"{name}: the seed can't be a factor.", "Use `seeds:`.")
     labels = [level.label for level in made]
     if len(set(labels)) < len(labels):
-        raise ConfigError(f"{name}: a level is named twice ({', '.join(labels)}).", "Take one out.")
+        raise ConfigError(f"{name}: two levels have the same name ({', '.join(labels)}).", "Remove or rename one.")
     return Factor(name, tuple(made))
 
 
@@ -379,8 +381,9 @@ def _rule(rule: Mapping[Any, Any], factors: Sequence[Factor]) -> dict[str, str]:
     for name, value in rule.items():
         label = label_of(value)
         if name not in known or label not in known[name]:
-            what = f"the factor '{name}'" if name not in known else f"the level '{label}' of {name}"
-            there = known.get(name, known)
-            raise ConfigError(f"exclude: there isn't {what}.", f"There are: {', '.join(there) or 'none'}.")
+            what = f"factor '{name}'" if name not in known else f"level '{label}' of {name}"
+            raise ConfigError(
+                f"exclude: there is no {what}.", f"Available: {', '.join(known.get(name, known)) or 'none'}."
+            )
         made[name] = label
     return made

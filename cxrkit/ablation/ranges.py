@@ -50,14 +50,14 @@ class Space:
 
     def __post_init__(self) -> None:
         if self.plan.exclude:
-            raise ConfigError("exclude: a search tries all combinations.", "Leave the exclusions out.")
+            raise ConfigError("exclude: a search tries all combinations.", "Remove the exclusions.")
         searched = {full_name(key): factor.name for factor in self.plan.factors for key in _keys(factor.levels)}
         for span in self.ranges:
             if full_name(span.key) == "seed":
                 raise ConfigError("--range seed: all trials have the same seed.", "Search another setting.")
             if (other := searched.get(full_name(span.key))) is not None:
                 also = "twice" if other == span.key else f"as {other} too"
-                raise ConfigError(f"--range {span.key}: it is searched {also}.", "Leave one of them out.")
+                raise ConfigError(f"--range {span.key}: it is searched {also}.", "Remove one of them.")
             searched[full_name(span.key)] = span.key
 
     def content(self) -> dict[str, Any]:
@@ -73,12 +73,12 @@ def parse_range(text: str) -> Range:
     """`train.lr=1e-4..1e-2:log` or `model.depth=3..5`.
 
     Raises:
-        ConfigError: it isn't of that form, or upside down.
+        ConfigError: it isn't of that form, or its ends are swapped.
     """
     number = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
     match = re.fullmatch(rf"\s*([\w.-]+)\s*=\s*({number})\.\.({number})(:log)?\s*", text)
     if match is None:
-        raise ConfigError(f"--range {text!r} is no range.", "Write KEY=LOW..HIGH, or KEY=LOW..HIGH:log.")
+        raise ConfigError(f"--range {text!r} is not a range.", "Write KEY=LOW..HIGH, or KEY=LOW..HIGH:log.")
     key, low, high, log = match.groups()
     whole = re.fullmatch(r"[+-]?\d+", low) and re.fullmatch(r"[+-]?\d+", high)
     made = (
@@ -88,7 +88,7 @@ def parse_range(text: str) -> Range:
     )
     if made.low >= made.high or (made.log and made.low <= 0):
         raise ConfigError(
-            f"--range {text!r}: {'a logarithm needs numbers above 0' if made.low < made.high else 'is upside down'}.",
+            f"--range {text!r}: {'a logarithm needs numbers above 0' if made.low < made.high else 'ends are swapped'}.",
             "Write the lower number first.",
         )
     return made
@@ -104,13 +104,13 @@ def read_space(path: Path) -> tuple[Space, int]:
     """What a folder's search searches, and how many trials were asked for last.
 
     Raises:
-        ConfigError: there is no search in that place, or its record is damaged.
+        ConfigError: there is no search, or its record is damaged.
     """
     file = path / SEARCH_FILE
     content = read_yaml(file)
     plan, ranges, trials = (content.get(key) for key in ("plan", "ranges", "trials"))
     if not isinstance(plan, Mapping) or not isinstance(ranges, list) or not isinstance(trials, int):
-        raise ConfigError(f"{file}: isn't what a search wrote.", "Search in another folder: --out.")
+        raise ConfigError(f"{file} is not a record of a search.", "Choose another --out.")
     try:
         return Space(make_plan(plan), tuple(parse_range(str(text)) for text in ranges)), trials
     except ConfigError as error:
@@ -118,17 +118,17 @@ def read_space(path: Path) -> tuple[Space, int]:
 
 
 def check_same(space: Space, path: Path) -> None:
-    """Refuse to mix trials of different searches in one folder, which need not be there.
+    """Refuse to mix trials of different searches in one folder, which need not exist.
 
     Raises:
-        ConfigError: other things were searched there; lists the differences.
+        ConfigError: the folder holds a different search; lists the differences.
     """
     if not (path / SEARCH_FILE).is_file():
         return
     before, _ = read_space(path)
-    if found := list(differences(before.content(), space.content())):
-        found = [difference.removeprefix("plan.").removeprefix("base.") for difference in found]
+    if changes := list(differences(before.content(), space.content())):
+        changes = [difference.removeprefix("plan.").removeprefix("base.") for difference in changes]
         raise ConfigError(
-            f"{path} holds a search of something else: {'; '.join(found)}.",
-            f"Go on with that one (--resume {path}), or choose another --out.",
+            f"{path} holds a different search: {'; '.join(changes)}.",
+            f"Continue that one (--resume {path}), or choose another --out.",
         )

@@ -13,15 +13,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from pydantic import ValidationError
 
 from cxrkit.ablation.plan import Arm, Plan, PlannedRun, read_plan
-from cxrkit.engine.run import RunDirectory
+from cxrkit.config import RunConfig
+from cxrkit.engine.run import Provenance, RunDirectory
 from cxrkit.engine.scores import Evaluation
 from cxrkit.errors import ConfigError, CxrkitError, DataError
 from cxrkit.files import storage_error
@@ -29,9 +32,16 @@ from cxrkit.overrides import differences
 
 PLAN_FILE = "ablation.yaml"
 
-#: `finished`: scored on the test films. `stopped`: begun, can go on. `failed`: its last try ended with an error.
-#: `missing`: not begun.
+#: `finished`: scored on the test films. `stopped`: started, can continue. `failed`: its last attempt ended with an
+#: error. `missing`: not started.
 State = Literal["finished", "stopped", "failed", "missing"]
+#: What reports call the states.
+STATES: Mapping[State, str] = {
+    "finished": "finished",
+    "failed": "failed",
+    "stopped": "not finished",
+    "missing": "not started",
+}
 
 
 @dataclass(frozen=True)
@@ -46,11 +56,11 @@ class RunResult:
         honest: scores of the weights that validation chose, or of the last ones where nothing was chosen.
         paper: scores of the weights that the test films chose, where the run was trained with `protocol: paper`;
             else the same as `honest`.
-        error: the message of its last try, if that failed (also after its scores were written); or what is wrong
+        error: the message of its last attempt, if that failed (also after its scores were written); or what is wrong
             with its scores.
-        seconds: wall time of its tries; None where that isn't known.
-        joules: what the coordinating machine took while they ended; None where it has no counters. Summed over all
-            runs of an ablation, it is what that took.
+        seconds: wall time of its attempts; None if unknown.
+        joules: the energy that the coordinating machine used during its attempts; None where it has no counters. Their
+            sum over all runs is the energy of the ablation.
         counters: which counters these joules are from.
     """
 
@@ -65,6 +75,25 @@ class RunResult:
     seconds: float | None = None
     joules: float | None = None
     counters: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return f"{self.arm.label}, seed {self.seed}"
+
+    @cached_property
+    def config(self) -> RunConfig | None:
+        """Its configuration; None if it cannot be read."""
+        with suppress(CxrkitError):
+            return self.run.config()
+        return None
+
+    @cached_property
+    def provenance(self) -> Provenance | None:
+        """Where its numbers come from; None if that cannot be read."""
+        with suppress(CxrkitError):
+            return self.run.provenance()
+        return None
 
 
 @dataclass(frozen=True)
@@ -84,6 +113,21 @@ class Results:
         """The runs of an arm, a seed each."""
         return tuple(run for run in self.runs if run.arm == arm)
 
+    @property
+    def finished(self) -> tuple[RunResult, ...]:
+        """The runs with scores."""
+        return tuple(run for run in self.runs if run.state == "finished")
+
+    @property
+    def unfinished(self) -> tuple[RunResult, ...]:
+        """The runs without scores."""
+        return tuple(run for run in self.runs if run.state != "finished")
+
+    @cached_property
+    def configs(self) -> tuple[RunConfig, ...]:
+        """Of all runs that have a readable one."""
+        return tuple(run.config for run in self.runs if run.config is not None)
+
     def count(self, state: State) -> int:
         """How many runs are in a state."""
         return sum(run.state == state for run in self.runs)
@@ -93,12 +137,12 @@ def load_results(path: Path) -> Results:
     """Read an ablation's folder.
 
     Raises:
-        DataError: there is no ablation in that place. ConfigError: its plan is damaged.
+        DataError: there is no ablation there. ConfigError: its plan is damaged.
     """
     if not (path / PLAN_FILE).is_file():
         raise DataError(
-            f"{path}: there is no ablation in that place (no {PLAN_FILE}).",
-            "Give the folder that `cxrkit ablate` named when it began.",
+            f"{path} does not hold an ablation (no {PLAN_FILE}).",
+            "Give the folder that `cxrkit ablate` named when it started.",
         )
     plan = read_plan(path / PLAN_FILE)
     events = list(read_events(path))
@@ -138,9 +182,9 @@ def _read(path: Path, arm: Arm, seed: int, events: Sequence[dict[str, Any]]) -> 
 
 
 def read_scores(run: RunDirectory) -> tuple[Evaluation | None, Evaluation | None]:
-    """A run's scores on the test films: the honest ones and those of the paper's selection; None until there.
+    """A run's scores on the test films: the honest ones and those of the paper's selection; None until there are any.
 
-    Where weights were chosen, the last ones' scores never stand in for theirs, also where theirs are damaged.
+    Where weights were chosen, the scores of the last ones never replace theirs, even if theirs are damaged.
     """
     best, last = (_evaluation(_scores_file(run, weights)) for weights in ("best", "last"))
     if best is None:
@@ -152,7 +196,7 @@ def read_scores(run: RunDirectory) -> tuple[Evaluation | None, Evaluation | None
 
 
 def _score_problem(run: RunDirectory) -> str | None:
-    """What keeps a trained run's scores from being used, and what to do; None where it just has none yet."""
+    """Why a trained run's scores cannot be used, and what to do; None where it just has none yet."""
     for weights in ("best", "last"):
         file = _scores_file(run, weights)
         if file.exists() and _evaluation(file) is None:
@@ -181,7 +225,7 @@ def _evaluation(file: Path) -> Evaluation | None:
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of events.jsonl; those that a kill has cut are left out."""
+    """The lines of events.jsonl, without those that were cut off when a process was killed."""
     try:
         lines = (path / "events.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -196,7 +240,7 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def log_event(path: Path, event: dict[str, Any]) -> None:
-    """Append a line to events.jsonl; one that a kill has cut before is ended, so that it doesn't spoil this one too."""
+    """Append a line to events.jsonl, on a new line even if the one before was cut off."""
     file = path / "events.jsonl"
     try:
         with file.open("ab+") as stream:
@@ -218,19 +262,19 @@ def check_folders(path: Path, runs: Sequence[PlannedRun]) -> None:
     """Refuse to mix runs of different settings in one table.
 
     Raises:
-        ConfigError: a run that is there already was made with other settings than are planned now; names both.
+        ConfigError: an existing run was made with settings other than those planned now; names the differences.
     """
     for planned in runs:
         run = RunDirectory(path / planned.folder)
         if not run.config_file.is_file():
             continue
         try:
-            there = run.config()
+            existing = run.config()
         except CxrkitError as error:
             raise ConfigError(f"{run.config_file}: {error.what}", "Remove that run's folder.") from error
-        if there != planned.config:
-            differ = ", ".join(differences(there.model_dump(mode="json"), planned.config.model_dump(mode="json")))
+        if existing != planned.config:
+            differ = ", ".join(differences(existing.model_dump(mode="json"), planned.config.model_dump(mode="json")))
             raise ConfigError(
-                f"{run.path} was made with other settings than are asked for now ({differ}).",
-                "Use another --out, or remove that folder.",
+                f"{run.path} was made with different settings ({differ}).",
+                "Choose another --out, or remove that folder.",
             )

@@ -1,8 +1,8 @@
 """Searching ranges of settings instead of running a whole grid, with Optuna.
 
-Trials are ordinary runs, trained without a look at the test films, and judged by the best Dice coefficient of their
+Trials are ordinary runs, trained without looking at the test films, and scored by the best Dice coefficient of their
 validation films. Those that lag behind the median of the others are stopped early. Everything is kept in the search's
-folder, so that a search that was stopped or killed goes on.
+folder, so that a search that was stopped or killed can be continued.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ _POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a search came to.
+class SearchResult:
+    """The result of a search.
 
     Attributes:
         best: the run of the best trial; its `settings` and validation `score` (Dice, in [0, 1]).
         complete, pruned, failed: numbers of trials.
-        importances: setting to its share of what moves the score; empty where too few trials tell.
+        importances: setting to its share of what moves the score; empty where there are too few trials.
         config_file: the best configuration, for `cxrkit train --config`.
         table: all trials, as CSV.
     """
@@ -67,10 +67,10 @@ class Found:
 
 
 class SearchListener(Protocol):
-    """Hears of trials."""
+    """Is notified of trials."""
 
     def trial(self, number: int, state: str, settings: Mapping[str, Any], score: float | None) -> None:
-        """A trial has begun (`begins`), gone on (`goes on`), or ended (`complete`, `pruned`, `failed`)."""
+        """A trial was started (`started`), continued (`continued`), or has ended (`complete`, `pruned`, `failed`)."""
 
 
 def search(
@@ -80,7 +80,7 @@ def search(
     launcher: Launcher,
     registry: Registry,
     listener: SearchListener | None = None,
-) -> Found:
+) -> SearchResult:
     """Try settings until `trials` trials have ended, those of earlier calls counted.
 
     Args:
@@ -92,7 +92,7 @@ def search(
     Raises:
         ConfigError: Optuna isn't installed, nothing is searched, settings that aren't accepted, no validation films,
             another search's folder. DataError: the search's record is damaged.
-        TrainingError: no trial came to an end. TrainingInterruptedError: Ctrl-C; the same call goes on.
+        TrainingError: no trial was completed. TrainingInterruptedError: Ctrl-C; the same call continues.
     """
     check_search(space, path, registry)
     check_trials(trials)
@@ -104,7 +104,7 @@ def search(
 
 
 def check_search(space: Space, path: Path, registry: Registry) -> None:
-    """Refuse what no trial could do, and a folder that holds something else.
+    """Refuse what no trial can do, and a folder that holds something else.
 
     Raises:
         ConfigError, PluginError: as `search`.
@@ -115,16 +115,16 @@ def check_search(space: Space, path: Path, registry: Registry) -> None:
     if len(seeds := space.plan.seeds) > 1:
         raise ConfigError(
             f"--search: each trial has one seed, and there are {len(seeds)} ({', '.join(map(str, seeds))}).",
-            "Say --seeds 1; the best one's spread over seeds: cxrkit ablate --config BEST.yaml --seeds 3.",
+            "Use --seeds 1; the best one's spread over seeds: cxrkit ablate --config BEST.yaml --seeds 3.",
         )
     for planned in (*_ends(space, registry), *samples(space, registry)):
         config = planned.config
         if config.train.protocol != "honest":
-            raise ConfigError("--search selects on validation films, never on test films.", "Leave --protocol out.")
+            raise ConfigError("--search selects on validation films, never on test films.", "Remove --protocol.")
         if config.split.validation == 0 and config.split.file is None:
             raise ConfigError("--search selects on validation films, and there are none.", "Set --validation.")
     if (path / PLAN_FILE).is_file():
-        raise ConfigError(f"{path}: is the folder of an ablation.", "Choose another --out.")
+        raise ConfigError(f"{path} is the folder of an ablation.", "Choose another --out.")
     check_same(space, path)
 
 
@@ -135,7 +135,7 @@ def check_trials(trials: int) -> None:
         ConfigError: it is below 1.
     """
     if trials < 1:
-        raise ConfigError(f"--search {trials}: tries nothing.", "Say how many trials there shall be: --search 20.")
+        raise ConfigError(f"--search {trials}: must be at least 1.", "Give the number of trials: --search 20.")
 
 
 def samples(space: Space, registry: Registry) -> tuple[PlannedRun, ...]:
@@ -184,13 +184,13 @@ class _Active:
     trial: Trial
     planned: PlannedRun
     job: RunningJob
-    told: int = -1
+    reported: int = -1
     pruned: bool = False
 
 
 @dataclass
 class _Trials:
-    """The loop: asks Optuna for settings, runs them, tells it what came of them."""
+    """The loop: asks Optuna for settings, runs them and reports the results to it."""
 
     work: _Search
     study: Study
@@ -213,7 +213,7 @@ class _Trials:
                     self._look()
                     time.sleep(_POLL_SECONDS)
         finally:
-            for one in self.active:  # an error of this loop's must not leave them to themselves
+            for one in self.active:  # an error in this loop must not leave them running
                 one.job.stop()
 
     def _left_by_a_kill(self) -> list[FrozenTrial]:
@@ -232,18 +232,18 @@ class _Trials:
         while len(self.active) < self.launcher.slots:
             if waiting:
                 frozen = waiting.pop(0)
-                self._start(optuna.trial.Trial(self.study, frozen._trial_id), frozen.params, "goes on")
+                self._start(optuna.trial.Trial(self.study, frozen._trial_id), frozen.params, "continued")
             elif count_ended(self.study) + len(self.active) < self.wanted:
                 with guarded_record(self.work.path):
                     trial = self.study.ask(distributions(self.work.space))
-                self._start(trial, trial.params, "begins")
+                self._start(trial, trial.params, "started")
             else:
                 break
 
     def _start(self, trial: Trial, params: Mapping[str, Any], verb: str) -> None:
         try:
             planned = self.work.planned(trial.number, params)
-        except ConfigError as error:  # settings that are accepted alone and not together
+        except ConfigError as error:  # settings that are valid alone but not together
             self._fail(trial, str(error))
             return
         check_folders(self.work.path, [planned])
@@ -258,8 +258,8 @@ class _Trials:
             status = one.job.poll()  # first: what it wrote before its end is then read
             readings = validations(RunDirectory(self.work.path / one.planned.folder))
             for step, reading in readings.items():
-                if step > one.told:
-                    one.told = step
+                if step > one.reported:
+                    one.reported = step
                     one.trial.report(reading, step)
                     if not one.pruned and one.trial.should_prune():
                         one.pruned = True
@@ -290,7 +290,7 @@ class _Trials:
         self.active.clear()
         raise TrainingInterruptedError(
             f"Stopped after {count_ended(self.study)} of {self.wanted} trials; everything is saved.",
-            f"Go on with: cxrkit ablate --resume {self.work.path}",
+            f"Continue with: cxrkit ablate --resume {self.work.path}",
         )
 
     def _say(self, number: int, state: str, settings: Mapping[str, Any], score: float | None) -> None:
@@ -307,26 +307,26 @@ def validations(run: RunDirectory) -> dict[int, float]:
     }
 
 
-def _result(work: _Search, study: Study) -> Found:
+def _result(work: _Search, study: Study) -> SearchResult:
     optuna = import_optuna()
     trials = study.get_trials(deepcopy=False)
     states = [trial.state for trial in trials]
     if optuna.trial.TrialState.COMPLETE not in states:
         errors = [str(trial.user_attrs.get("error", "")) for trial in trials]
         raise TrainingError(
-            f"None of {len(trials)} trials came to an end. The last said: {errors[-1] if errors else 'nothing'}",
-            f"All they said is in {work.path / 'logs'}.",
+            f"None of {len(trials)} trials was completed. Last message: {errors[-1] if errors else 'none'}",
+            f"The complete output is in {work.path / 'logs'}.",
         )
     best = study.best_trial
     planned = work.planned(best.number, best.params)
-    # What that run was trained with, whatever the defaults have become since.
+    # What that run was trained with, whatever the defaults are now.
     save_config(RunDirectory(work.path / planned.folder).config(), work.path / BEST_FILE)
     write_text(work.path / TABLE_FILE, trials_csv(trials))
     importances: dict[str, float] = {}
     if states.count(optuna.trial.TrialState.COMPLETE) > STARTUP_TRIALS and len(best.params) > 1:
         evaluator = optuna.importance.PedAnovaImportanceEvaluator()
         importances = dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
-    return Found(
+    return SearchResult(
         best=work.path / planned.folder,
         settings=best.params,
         score=float(best.value or 0.0),

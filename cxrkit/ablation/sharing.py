@@ -1,7 +1,7 @@
 """Parameters that all runs share of a component that a factor chooses: `--model unet,attn-unet --set model.depth=3`.
 
-Naming a component begins anew with its defaults, so what was set before for all would be lost. It is handed to the
-levels that name a component which can be meant.
+Naming a component resets it to its defaults, so what was set before for all runs would be lost. It is passed to the
+levels that name a component to which it can apply.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ def shared_parameters(base: Mapping[str, Any], flags: Mapping[str, Any]) -> dict
     """The dotted parameters of components among what all runs share.
 
     Args:
-        base: a plan's `base:`; where it names the component, its parameters are that one's alone.
+        base: a plan's `base:`; where it names the component, its parameters belong to that one only.
         flags: dotted settings.
     """
-    found: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
     for head in _ONE:
         part = base.get(head)
         if isinstance(part, Mapping) and "name" not in part:
-            found |= {f"{head}.{key}": value for key, value in part.items()}
-    return found | {key: value for key, value in flags.items() if key.partition(".")[0] in (*_ONE, *_SEVERAL)}
+            parameters |= {f"{head}.{key}": value for key, value in part.items()}
+    return parameters | {key: value for key, value in flags.items() if key.partition(".")[0] in (*_ONE, *_SEVERAL)}
 
 
 def with_shared(
@@ -39,8 +39,8 @@ def with_shared(
     Args:
         name: the factor's, for messages.
         levels: what each level sets.
-        parameters: as `shared_parameters` found them.
-        varied: settings of other factors; those win, as what a level sets itself does.
+        parameters: from `shared_parameters`.
+        varied: settings of other factors; these take precedence, as do the level's own settings.
 
     Raises:
         ConfigError: a parameter of a loss or an augment that no level names.
@@ -54,19 +54,19 @@ def with_shared(
         meant = [level for level in choosing if head in _ONE or _is_meant(rest, list(_names(head, level[head])))]
         if not meant:
             named = rest.partition(".")[0]
-            raise ConfigError(f"{key}: no level of {name} has {named}.", f"Name it in --{head}, or leave {key} out.")
+            raise ConfigError(f"{key}: no level of {name} has {named}.", f"Name it in --{head}, or remove {key}.")
         for level in meant:
             level.setdefault(key, value)
     return made
 
 
 def chosen_lists(levels: Sequence[Mapping[str, Any]]) -> set[str]:
-    """The lists of components (`loss`, `augment`) that every level sets, so that none is left of those before."""
+    """The lists of components (`loss`, `augment`) that every level sets, so that nothing remains of earlier ones."""
     return {head for head in _SEVERAL if all(head in level for level in levels)}
 
 
 def _is_meant(rest: str, names: Sequence[str]) -> bool:
-    """`delta` is meant by a level that names one component, `mixup.delta` by those that name mixup."""
+    """`delta` applies to a level that names one component, `mixup.delta` to those that name mixup."""
     named, dot, _ = rest.partition(".")
     return named in names if dot else len(names) == 1
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 _JOURNAL = "search.journal"
-#: Neither pruning nor anything but random choices before so many trials.
+#: The first trials are chosen at random and not pruned.
 STARTUP_TRIALS = 5
 
 
@@ -52,10 +52,10 @@ def distributions(space: Space) -> dict[str, BaseDistribution]:
 
 
 def open_study(space: Space, path: Path) -> Study:
-    """The study in a search's folder, begun if there is none.
+    """The study in a search's folder, created if there is none.
 
     Raises:
-        DataError: its record is damaged. StorageError: the place can't be read or written to.
+        DataError: its record is damaged. StorageError: the folder can't be read or written to.
     """
     optuna = import_optuna()
     journal = path / _JOURNAL
@@ -68,7 +68,7 @@ def open_study(space: Space, path: Path) -> Study:
             direction="maximize",
             load_if_exists=True,
         )
-        # A search that goes on must not choose again what it has chosen.
+        # A search that is continued must not repeat its choices.
         seed = derive_seed(space.plan.seeds[0], "search", len(study.get_trials(deepcopy=False)))
         study.sampler = optuna.samplers.TPESampler(
             seed=seed % 2**32, n_startup_trials=STARTUP_TRIALS, constant_liar=True
@@ -77,7 +77,7 @@ def open_study(space: Space, path: Path) -> Study:
 
 
 def _forget_cut_line(journal: Path) -> None:
-    """Take away a last line that a kill has cut: what is appended to it would be lost with it."""
+    """Remove a last line that was cut off by a kill: what is appended to it would be lost too."""
     try:
         content = journal.read_bytes() if journal.is_file() else b""
         if content and not content.endswith(b"\n"):
@@ -88,21 +88,21 @@ def _forget_cut_line(journal: Path) -> None:
 
 @contextmanager
 def guarded_record(path: Path) -> Iterator[None]:
-    """Tell what Optuna says of a damaged or unfitting record as an error of ours."""
+    """Report a damaged or unsuitable record as our own error."""
     try:
         yield
     except OSError as error:
         raise storage_error(path / _JOURNAL, error) from error
-    # It reads what it wrote unchecked: by what was damaged it may fail in any way.
+    # Optuna reads its record unchecked: a damaged one may raise anything.
     except Exception as error:
         raise DataError(
             f"{path / _JOURNAL}: the record is damaged, or of another search ({type(error).__name__}: {error}).",
-            f"Search in another folder (--out); the runs made so far are kept in {path / 'runs'}.",
+            f"Choose another --out; the runs made so far are kept in {path / 'runs'}.",
         ) from error
 
 
 def count_ended(study: Study) -> int:
-    """How many of its trials have ended, in whatever way."""
+    """How many of its trials have ended, for whatever reason."""
     return sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
 
 
@@ -118,7 +118,7 @@ def ended_trials(path: Path) -> int:
 
 
 def trials_csv(trials: Sequence[FrozenTrial]) -> str:
-    """A line a trial: its state, score (of a pruned one the last), settings and error."""
+    """A line for each trial: its state, score (of a pruned one the last), settings and error."""
     keys = list(dict.fromkeys(key for trial in trials for key in trial.params))
     rows: list[Sequence[object]] = []
     for trial in trials:

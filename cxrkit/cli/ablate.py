@@ -220,23 +220,25 @@ def _run(plan: Plan, folder: Path, launcher: str, launching: dict[str, Any], *, 
 
 def _show(results: Results, numbers: Numbers | None, *, as_json: bool, quiet: bool) -> None:
     from cxrkit.cli.console import say, show, show_json
-    from cxrkit.report.ablation import headline, report_files, rich_arms, summarise_ablation
-    from cxrkit.report.ablation.tables import SEEDS_SAID
+    from cxrkit.report.ablation import all_caveats, headline, report_files, seeds_table, summarise_ablation
+    from cxrkit.report.ablation.tables import OVER_SEEDS
 
     if as_json:
         show_json(_content(numbers or summarise_ablation(results)))
         return
     if numbers is None:
         return
-    show(rich_arms(numbers), SEEDS_SAID, "", *headline(numbers))
+    show(seeds_table(numbers).rich(), OVER_SEEDS, "", *headline(numbers))
     if not quiet:
-        for warning in numbers.warnings:
+        for warning in all_caveats(numbers):
             say(warning, style="bold red")
         files = report_files(results.path)
         say("", f"Report: {files['page']} (also {', '.join(file.name for file in list(files.values())[1:])})")
 
 
 def _content(numbers: Numbers) -> dict[str, Any]:
+    from cxrkit.report.ablation import all_caveats
+
     results = numbers.results
     return {
         "ablation": str(results.path),
@@ -257,5 +259,5 @@ def _content(numbers: Numbers) -> dict[str, Any]:
             for run in results.runs
             if run.state == "failed"
         ],
-        "warnings": list(numbers.warnings),
+        "warnings": list(all_caveats(numbers)),
     }

@@ -113,10 +113,10 @@ class Standings:
 
 def standings(numbers: Numbers) -> Standings:
     """The main table of an ablation as it stands, in the order that a terminal has most use for."""
-    from cxrkit.report.ablation.tables import main_measures, seeds_table
+    from cxrkit.report.ablation import seeds_table
 
     table, primary = seeds_table(numbers), numbers.primary
-    ranked = numbers.grounds[primary[0].key].ranked if primary else ()
+    ranked = numbers.rankings[primary[0].key].ranked if primary else ()
     means = {arm.arm.slug: mean for arm, mean in ranked}
     order = sorted(
         range(len(numbers.arms)),
@@ -125,7 +125,7 @@ def standings(numbers: Numbers) -> Standings:
     )
     place = {index: row for row, index in enumerate(order)}
     columns = range(2, len(table.headings))
-    decisive = [column for column, measure in enumerate(main_measures(numbers), start=2) if measure in primary]
+    decisive = [column for column, shown in enumerate(numbers.main, start=2) if shown in primary]
     return Standings(
         headings=("arm, best first" if len(means) > 1 else "arm", *table.headings[1:]),
         rows=tuple(table.rows[index] for index in order),

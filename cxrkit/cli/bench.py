@@ -143,11 +143,11 @@ def _plan(
 
 
 def _show(costs: Costs, *, as_json: bool) -> None:
-    from cxrkit.cli.console import show, show_json, table
+    from cxrkit.cli.console import show, show_json
     from cxrkit.report.costs import costs_content, costs_table, measured
 
     if as_json:
         show_json({"measured": measured(costs), "arms": costs_content(costs)})
     else:
         shown = costs_table(costs)
-        show(table(shown.headings, shown.rows), "", measured(costs), shown.caption)
+        show(shown.rich(), "", measured(costs), shown.caption)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,20 +27,4 @@ def _content(evaluation: Evaluation | None) -> dict[str, Any]:
         return {"summary": None, "evaluation": None}
     from cxrkit.report import summarise
 
-    summary = summarise(evaluation)
-    structures = {
-        row.structure: {measure: asdict(spread) for measure, spread in row.overlaps.items()}
-        | {f"{measure}_{unit}": asdict(spread) for (measure, unit), spread in row.distances.items()}
-        for row in summary.rows
-    }
-    return {
-        "summary": {
-            "part": summary.part,
-            "films": summary.films,
-            "selected_on": summary.selected_on,
-            "honest": structures,
-            "paper": {"dsc": asdict(summary.dsc), "iou": asdict(summary.iou)},
-            "cardiothoracic_ratio": None if summary.ratio is None else asdict(summary.ratio),
-        },
-        "evaluation": evaluation.model_dump(mode="json"),
-    }
+    return {"summary": summarise(evaluation).content(), "evaluation": evaluation.model_dump(mode="json")}

@@ -6,29 +6,43 @@ included; IoU is the mean of the channels' soft IoU.
 `honest`: probabilities thresholded at 0.5, per film and structure, mean over films.
 
 Distances are measured at the network's resolution, in millimetres where the film's pixel spacing is known
-(scaled along with the resize), else in pixels of the network's input.
+(scaled along with the resize), else in pixels of the network's input. What is measured is listed in `measures`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cxrkit.engine.measures import FILM_MEASURES, STRUCTURE_MEASURES, film_pair, measured
 from cxrkit.files import csv_text
-from cxrkit.interfaces import BACKGROUND
-from cxrkit.metrics.cardiothoracic import cardiothoracic_ratio
-from cxrkit.metrics.overlap import dice, intersection_over_union, soft_dice_pooled, soft_iou_per_channel
-from cxrkit.metrics.surface import surface_distances
-
-LUNGS = "lungs"
-_PAIR = ("left_lung", "right_lung")
 
 
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Measured(BaseModel):
+    """Scores by their measures' keys, as attributes too: open, so that files of other versions can be read.
+
+    A measure that doesn't apply is absent; one without a value, though there should be one, is None.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, float | None] = Field(init=False)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, key: str) -> float | None: ...
+
+    @property
+    def measures(self) -> dict[str, float | None]:
+        """Key to value."""
+        return self.__pydantic_extra__
 
 
 class QuickScores(_Record):
@@ -44,44 +58,45 @@ class QuickScores(_Record):
     dice: float
 
 
-class StructureScores(_Record):
+class StructureScores(_Measured):
     """Honest scores of one structure on one film; distances in the film's `unit`."""
 
-    dice: float
-    iou: float
-    hd95: float
-    assd: float
 
-
-class FilmScores(_Record):
+class FilmScores(_Measured):
     """All scores of one film.
 
     Attributes:
-        id: the film; `patient` whose it is, where films can share one.
-        dsc, iou: the paper's, in [0, 1].
-        structures: honest scores by structure; `lungs` is the union of both.
+        id: the film; `patient`, if several films can be of one.
+        structures: honest scores by structure; `lungs` is the union of both. Only structures that the film has.
         unit: of the distances, `mm` or `px`.
         ctr, true_ctr: cardiothoracic ratio from the predicted and the true masks; None where one is empty.
     """
 
     id: str
     patient: str | None = None
-    dsc: float
-    iou: float
     structures: dict[str, StructureScores]
     unit: Literal["mm", "px"]
     ctr: float | None = None
     true_ctr: float | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _add_ratio_error(cls, content: Any) -> Any:
+        """Files of earlier versions have the two ratios without their difference."""
+        if isinstance(content, dict) and "ctr_error" not in content and content.get("true_ctr") is not None:
+            ratio = content.get("ctr")
+            return content | {"ctr_error": None if ratio is None else abs(ratio - content["true_ctr"])}
+        return content
 
 
 class Evaluation(_Record):
     """Scores of every film of one part of a split.
 
     Attributes:
-        part: `test`, `validation` or `train`, or what other data is called.
+        part: `test`, `validation` or `train`, or the name of other data.
         data: of other data, the beginning of its fingerprint: two folders can have one name.
-        weights: which weights were judged, and the step they are of.
-        selected_on: where the choice of weights looked: `validation`, `test` (the paper's way: optimistic), or
+        weights: which weights were evaluated, and the step they are from.
+        selected_on: what the weights were chosen on: `validation`, `test` (as in the paper: optimistic), or
             `nothing` (the last step).
         films: per film; at least one.
     """
@@ -99,41 +114,54 @@ class Evaluation(_Record):
         return self.part if self.data is None else f"{self.part}-{self.data}"
 
     @property
-    def structures(self) -> tuple[str, ...]:
-        """Names of the structures, in the order of the tables."""
-        return tuple(self.films[0].structures)
+    def selection(self) -> str:
+        """How its weights were chosen, in words."""
+        return {
+            "validation": "chosen on the validation films",
+            "test": "chosen on the test films",
+            "nothing": "the last ones",
+        }[self.selected_on]
 
-    def values(self, structure: str, measure: str) -> np.ndarray:
-        """One honest measure of a structure, float64 `(films,)`."""
-        return np.array([getattr(film.structures[structure], measure) for film in self.films])
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """Names of all films' structures, in the order of the tables."""
+        return tuple(dict.fromkeys(name for film in self.films for name in film.structures))
+
+    def by_film(self, measure: str, structure: str | None = None, unit: str = "") -> dict[str, float | None]:
+        """Film to its value of a measure of a structure, or of the whole film; None where it is lost.
+
+        Films that the measure doesn't apply to are absent, and so are those of another `unit`, if one is given.
+        """
+        values: dict[str, float | None] = {}
+        for film in self.films:
+            scores = film if structure is None else film.structures.get(structure)
+            if scores is not None and measure in scores.measures and unit in ("", film.unit):
+                value = scores.measures[measure]
+                values[film.id] = value if value is not None and math.isfinite(value) else None
+        return values
+
+    def values(self, structure: str | None, measure: str) -> np.ndarray:
+        """One measure of a structure, or of whole films, float64 `(films,)`: of the films that have a value."""
+        return np.array([value for value in self.by_film(measure, structure).values() if value is not None])
 
     def missed(self, structure: str) -> int:
-        """Films on which the mask has no pixel in common with the true one, though one of both isn't empty."""
+        """Films on which predicted and true mask have no pixel in common, though they aren't both empty."""
         return int((self.values(structure, "dice") == 0).sum())
 
-    def paper(self, measure: Literal["dsc", "iou"]) -> np.ndarray:
-        """One of the paper's measures, float64 `(films,)`."""
-        return np.array([getattr(film, measure) for film in self.films])
-
-    def ctr_errors(self) -> np.ndarray:
-        """Absolute errors of the cardiothoracic ratio, of the films where both masks give one."""
-        pairs = [(f.ctr, f.true_ctr) for f in self.films]
-        return np.array([abs(a - b) for a, b in pairs if a is not None and b is not None])
-
-    def ctr_missing(self) -> int:
-        """Films where the prediction gives no ratio though the true masks do."""
-        return sum(f.ctr is None and f.true_ctr is not None for f in self.films)
-
     def to_csv(self) -> str:
-        """A line a film and structure; the paper's scores stand under the structure `all`."""
+        """A line for each film and structure; the paper's scores are those of `all`, with the DSC as `dice`."""
+        keys = [measure.key for measure in STRUCTURE_MEASURES]
+        whole = [measure.key for measure in FILM_MEASURES if measure.protocol == "honest"]
         rows: list[Sequence[object]] = []
         for film in self.films:
-            rows.append([film.id, "paper", "all", film.dsc, film.iou, "", "", "", "", ""])
-            for name, s in film.structures.items():
-                row = [film.id, "honest", name, s.dice, s.iou, s.hd95, s.assd, film.unit]
-                rows.append([*row, *(("" if c is None else c) for c in (film.ctr, film.true_ctr))])
-        headings = ["id", "protocol", "structure", "dice", "iou", "hd95", "assd", "unit", "ctr", "true_ctr"]
-        return csv_text(headings, rows)
+            own = film.measures
+            soft = {"dice": own.get("dsc"), "iou": own.get("iou")}
+            rows.append([film.id, "paper", "all", *(soft.get(key) for key in keys), *[None] * (3 + len(whole))])
+            ratios = [film.unit, film.ctr, film.true_ctr, *(own.get(key) for key in whole)]
+            for name, scores in film.structures.items():
+                rows.append([film.id, "honest", name, *(scores.measures.get(key) for key in keys), *ratios])
+        headings = ["id", "protocol", "structure", *keys, "unit", "ctr", "true_ctr", *whole]
+        return csv_text(headings, [["" if cell is None else cell for cell in row] for row in rows])
 
 
 def score_film(
@@ -145,40 +173,15 @@ def score_film(
     patient: str | None = None,
 ) -> FilmScores:
     """All scores of one film: probabilities and targets `(C, H, W)`, spacing (row, column) in mm if known."""
-    masks = with_lungs({n: predicted[i] > 0.5 for i, n in enumerate(channels) if n != BACKGROUND})
-    true_masks = with_lungs({n: truth[i] > 0.5 for i, n in enumerate(channels) if n != BACKGROUND})
-    return FilmScores(
-        id=film,
-        patient=patient,
-        dsc=float(soft_dice_pooled(predicted, truth)),
-        iou=float(soft_iou_per_channel(predicted, truth).mean()),
-        structures={name: _score_structure(mask, true_masks[name], spacing) for name, mask in masks.items()},
-        unit="px" if spacing is None else "mm",
-        ctr=ratio_of(masks),
-        true_ctr=ratio_of(true_masks),
+    pair = film_pair(predicted, truth, channels, spacing)
+    return FilmScores.model_validate(
+        {
+            **measured(FILM_MEASURES, pair),
+            "id": film,
+            "patient": patient,
+            "structures": {name: measured(STRUCTURE_MEASURES, one) for name, one in pair.structures.items()},
+            "unit": "px" if spacing is None else "mm",
+            "ctr": pair.ratio,
+            "true_ctr": pair.true_ratio,
+        }
     )
-
-
-def _score_structure(mask: np.ndarray, truth: np.ndarray, spacing: tuple[float, float] | None) -> StructureScores:
-    distances = surface_distances(mask, truth, spacing)
-    return StructureScores(
-        dice=float(dice(mask, truth)),
-        iou=float(intersection_over_union(mask, truth)),
-        hd95=distances.hausdorff_95,
-        assd=distances.average,
-    )
-
-
-def with_lungs(masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The masks, and `lungs`, the union of both lungs, where both are there."""
-    if all(side in masks for side in _PAIR):
-        return masks | {LUNGS: masks[_PAIR[0]] | masks[_PAIR[1]]}
-    return masks
-
-
-def ratio_of(masks: dict[str, np.ndarray]) -> float | None:
-    """The cardiothoracic ratio of masks by name; None where a mask is missing or empty."""
-    if not all(name in masks for name in ("heart", *_PAIR)):
-        return None
-    found = cardiothoracic_ratio(masks["heart"], masks["left_lung"], masks["right_lung"])
-    return None if found is None else float(found.value)

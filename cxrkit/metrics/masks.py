@@ -1,4 +1,4 @@
-"""What the metrics take as a mask, and the parts that a mask is made of."""
+"""Masks that the metrics accept, and the connected parts of a mask."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ def without_spots(mask: ArrayLike, minimum_part: float = 0.1) -> Mask:
 
 
 def one_piece(mask: ArrayLike, largest_hole: float = 0.1) -> Mask:
-    """A mask's largest part without small holes: what a lung or a heart is.
+    """A mask's largest part without small holes, as lungs and hearts are.
 
-    Reference masks say so: of the 200 films of wingspan, each lung is one part without a hole, and so are all hearts
+    In the reference masks of the 200 films of wingspan, each lung is one part without a hole, and so are all hearts
     but one, which has a few pixels apart and a hole of 0.005 %.
 
     Args:

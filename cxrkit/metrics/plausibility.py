@@ -1,7 +1,7 @@
-"""Signs that masks can't be those of an upright frontal chest film: what a reader should look at before trusting them.
+"""Signs that masks are not those of an upright frontal chest film: what to check before trusting them.
 
-The checks know nothing of the network or its training. Their limits were set where all but a few of the 200 films of
-wingspan pass, segmented by the weights that come with cxrkit: each limit's comment tells what those films show.
+The checks are independent of the network and its training. Their limits were set so that all but a few of the 200 films
+of wingspan pass, segmented by the weights that come with cxrkit: each limit's comment gives the values of those films.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ LEAST_LUNGS = 0.08
 #: Degrees by which the line through both lungs' centres may be off the horizontal. wingspan: 12 at most.
 TILT = 15.0
 #: The lungs' lower third over their upper third, in area. wingspan: 0.9 at most, since diaphragm and heart take room
-#: below; in an upside-down film it is turned round.
+#: below; in an upside-down film it is inverted.
 UPSIDE_DOWN = 1.2
 #: Where the heart's centre lies between the lungs' top (0) and bottom (1). wingspan: 0.63 to 0.85.
 HEART_ROW = (0.45, 1.0)
-#: The cardiothoracic ratio. wingspan: 0.36 to 0.85, with one above 0.8; grossly enlarged hearts reach some 0.75.
+#: The cardiothoracic ratio. wingspan: 0.36 to 0.85, with one above 0.8; grossly enlarged hearts reach about 0.75.
 RATIO = (0.3, 0.8)
 #: Mean of |p − 0.5| over a mask's pixels; 0.5 is certain. wingspan: 0.478 at least.
 LEAST_CERTAINTY = 0.45
@@ -46,10 +46,10 @@ ELONGATED = 2.5
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found within a film's frame.
+    """The masks within a film's frame.
 
     Attributes:
-        masks: structure to bool `(H, W)`, as thresholded, stray parts and all.
+        masks: structure to bool `(H, W)`, as thresholded, including stray parts.
         probabilities: structure to float `(H, W)` in [0, 1].
         shape: (height, width) within the frame.
     """
@@ -60,10 +60,9 @@ class Findings:
 
 
 def warnings_of(findings: Findings) -> tuple[str, ...]:
-    """What speaks against the masks, one short sentence each; empty where nothing does.
+    """Doubts about the masks, one short sentence each; empty where there are none.
 
-    Each check looks only at structures that the network knows. Where one structure is found nowhere, those that need
-    it are silent.
+    Each check uses only structures that the network knows. Checks that need a structure that wasn't found are skipped.
     """
     whole = {name: without_spots(mask, 1.0) for name, mask in findings.masks.items() if name in ONE_PIECE}
     found = {name: mask for name, mask in whole.items() if mask.any()}

@@ -1,6 +1,6 @@
 """What repeated and paired measurements say: spreads, intervals, paired tests, effect sizes.
 
-The statistics are scipy's and statsmodels'; what stands here is how this toolkit asks them.
+The statistics are scipy's and statsmodels'; this module is how the toolkit uses them.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class PairedTest:
 
     Attributes:
         items: pairs, and of them `differing` those that aren't equal (to `EQUAL`).
-        above: pairs in which the first is the larger one.
-        difference: mean of first minus second, with its bootstrap `interval` (None for a single pair, or where it
-            wasn't asked for).
+        above: pairs in which the first is larger.
+        difference: mean of first minus second, with its bootstrap `interval` (None for a single pair, or if not
+            requested).
         effect: matched-pairs rank-biserial correlation in [-1, 1]: the share of rank sums in favour of the first minus
             that of the second (Kerby 2014); 0 where all pairs are equal.
         p: two-sided, of Wilcoxon's signed-rank test; 1 where all pairs are equal.
@@ -59,6 +59,11 @@ class PairedTest:
         interval = None if self.interval is None else Interval(-self.interval.high, -self.interval.low)
         above = self.differing - self.above
         return PairedTest(self.items, self.differing, above, -self.difference, interval, -self.effect, self.p)
+
+
+def sample_std(values: Sequence[float]) -> float | None:
+    """Sample standard deviation (n - 1); None for fewer than two values."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def bootstrap_interval(values: ArrayLike, clusters: Sequence[Hashable] | None = None) -> Interval | None:
@@ -113,7 +118,7 @@ def median_interval(values: ArrayLike) -> Interval | None:
 
 
 def _cluster_sums(values: np.ndarray, clusters: Sequence[Hashable]) -> tuple[np.ndarray, np.ndarray]:
-    """Each cluster's sum and its number of values, in the order in which they first come."""
+    """Each cluster's sum and its number of values, in order of first appearance."""
     if len(clusters) != len(values):
         raise DataError(f"{len(values)} values in {len(clusters)} clusters.", "Name the cluster of each value.")
     place = {cluster: index for index, cluster in enumerate(dict.fromkeys(clusters))}
@@ -166,7 +171,7 @@ def compare(first: ArrayLike, second: ArrayLike, *, interval: bool = True) -> Pa
 
 
 def smallest_p(items: int) -> float:
-    """The least p that Wilcoxon's two-sided signed-rank test can give for so many pairs: all differ in one direction.
+    """The smallest p that Wilcoxon's two-sided signed-rank test can give for so many pairs, all differing one way.
 
     >>> smallest_p(5), smallest_p(6)
     (0.0625, 0.03125)
@@ -175,7 +180,7 @@ def smallest_p(items: int) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P values corrected for their number, by Holm's method (1979): each at least what it was, at most 1."""
+    """P values corrected for their number, by Holm's method (1979): none becomes smaller, and none exceeds 1."""
     if not p_values:
         return []
     from statsmodels.stats.multitest import multipletests
@@ -186,5 +191,5 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def _finite(values: ArrayLike) -> np.ndarray:
     array = np.asarray(values, dtype=np.float64).ravel()
     if not np.isfinite(array).all():
-        raise DataError("A value is not finite.", "Leave it out, and say so.")
+        raise DataError("A value is not finite.", "Leave it out, and report that.")
     return array

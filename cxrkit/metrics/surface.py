@@ -2,10 +2,10 @@
 
 The outline of a mask is its pixels that have a 4-neighbour outside it; what lies beyond the film counts as
 outside, so that a mask cut off by the film's edge is outlined there too. For every pixel of one outline the
-distance to the nearest pixel of the other is taken, both ways.
+distance to the nearest pixel of the other is taken, in both directions.
 
-Empty masks are never dropped from an average: two empty masks are 0 apart, and an empty and another one are as
-far apart as two pixels can be: the diagonal of the arrays.
+Empty masks are never dropped from an average: two empty masks have distance 0; an empty and a non-empty
+one are as far apart as two pixels can be: the diagonal of the arrays.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class SurfaceDistances:
     """How far apart the outlines of two masks are, in the unit of the spacing (pixels without one).
 
     Attributes:
-        hausdorff_95: the larger one of both ways' 95th percentiles.
+        hausdorff_95: the larger of the 95th percentiles in both directions.
         average: the mean over all pixels of both outlines (ASSD).
     """
 
@@ -35,7 +35,7 @@ class SurfaceDistances:
 
 
 def surface_distances(a: ArrayLike, b: ArrayLike, spacing: Sequence[float] | None = None) -> SurfaceDistances:
-    """HD95 and ASSD of two masks at once; each alone costs as much.
+    """HD95 and ASSD of two masks; computing one alone takes as long.
 
     Args:
         a: bool `(H, W)`.
@@ -59,7 +59,7 @@ def surface_distances(a: ArrayLike, b: ArrayLike, spacing: Sequence[float] | Non
             apart = float(np.hypot(first.shape[0] * row, first.shape[1] * column))
         return SurfaceDistances(apart, apart)
     first_points, second_points = (np.argwhere(outline(mask)) * (row, column) for mask in (first, second))
-    # Trees of some thousand outline points are much faster than distance transforms of a whole film, and as exact.
+    # Trees of a few thousand outline points are much faster than distance transforms of a film, and as exact.
     there, _ = KDTree(second_points).query(first_points)
     back, _ = KDTree(first_points).query(second_points)
     return SurfaceDistances(
@@ -69,7 +69,7 @@ def surface_distances(a: ArrayLike, b: ArrayLike, spacing: Sequence[float] | Non
 
 
 def hausdorff_distance_95(a: ArrayLike, b: ArrayLike, spacing: Sequence[float] | None = None) -> float:
-    """The 95 % Hausdorff distance: the larger one of both ways' 95th percentiles (linearly interpolated).
+    """The 95 % Hausdorff distance: the larger of the 95th percentiles in both directions (linearly interpolated).
 
     Arguments and errors are those of `surface_distances`; so is the rule for empty masks.
 

@@ -3,7 +3,7 @@
 from cxrkit.report.overlay import draw_overlay
 from cxrkit.report.panels import Panel, choose_panels
 from cxrkit.report.summary import Summary, summarise
-from cxrkit.report.tables import markdown_table, remarks, rich_table
+from cxrkit.report.tables import remarks, rich_table, score_sections
 from cxrkit.report.write import write_report
 
 __all__ = [
@@ -11,9 +11,9 @@ __all__ = [
     "Summary",
     "choose_panels",
     "draw_overlay",
-    "markdown_table",
     "remarks",
     "rich_table",
+    "score_sections",
     "summarise",
     "write_report",
 ]

@@ -1,4 +1,4 @@
-"""Colours of structures: fixed, told apart by colour-blind readers, and visible on film and on paper.
+"""Colours of structures: fixed, distinguishable for colour-blind readers, and visible on film and on paper.
 
 The palette is Okabe and Ito's (*Color Universal Design*, 2008).
 """

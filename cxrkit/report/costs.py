@@ -7,11 +7,12 @@ from typing import Any
 
 from cxrkit.ablation.bench import FILMS, UPDATES, Cost, Costs, Ratio
 from cxrkit.files import csv_text
-from cxrkit.report.ablation.formats import Table, markdown
+from cxrkit.report.summary import counted
+from cxrkit.report.text_table import NONE, Table
 
 
 def costs_table(costs: Costs) -> Table:
-    """An arm a row. The caption says how to read it; memory has a column where it is known."""
+    """A row for each arm. The caption says how to read it; memory has a column where it is known."""
     compared, with_memory = len(costs.arms) > 1, _knows_memory(costs)
 
     def times(arm: Cost, seconds: float, of: Callable[[Cost], Ratio]) -> list[str]:
@@ -23,7 +24,7 @@ def costs_table(costs: Costs) -> Table:
             *(arm.label, _number(arm.parameters / 1e6), _number(arm.multiply_adds / 1e9)),
             *times(arm, arm.update, costs.update_ratio),
             *times(arm, arm.film, costs.film_ratio),
-            *([_number(arm.peak_memory / 1e9) if arm.peak_memory is not None else "–"] if with_memory else []),
+            *([_number(arm.peak_memory / 1e9) if arm.peak_memory is not None else NONE] if with_memory else []),
         )
         for arm in costs.arms
     ]
@@ -34,13 +35,13 @@ def costs_table(costs: Costs) -> Table:
 
 
 def measured(costs: Costs) -> str:
-    """In a line: on what, of what, and how often."""
+    """In a line: on what machine, with what settings, and how often."""
     configs = [arm.planned.config for arm in costs.arms]
-    machines = [f"{found['device']} ({found['name']})" for found in costs.hardware]
+    machines = [f"{machine['device']} ({machine['name']})" for machine in costs.hardware]
     threads = costs.hardware[0]["threads"]
     parts = [
         " and ".join(machines),
-        f"{threads} thread{'' if threads == 1 else 's'}",
+        counted(int(threads), "thread"),
         f"torch {costs.hardware[0]['torch']}",
         _same(f"precision {arm.precision}" for arm in costs.arms),
         _same(f"{config.preprocess.size} × {config.preprocess.size}" for config in configs),
@@ -49,18 +50,18 @@ def measured(costs: Costs) -> str:
         _same(f"loss {' + '.join(loss.name for loss in config.loss)}" for config in configs),
         _same(" + ".join(augment.name for augment in config.augment) or "no augments" for config in configs),
         "self-training left out" if any(config.unlabelled.films != "none" for config in configs) else "",
-        f"{costs.rounds} round{'' if costs.rounds == 1 else 's'} of {UPDATES} updates and {FILMS} films",
+        f"{counted(costs.rounds, 'round')} of {UPDATES} updates and {FILMS} films",
     ]
     return f"Measured: {', '.join(part for part in parts if part)}; random films and masks."
 
 
 def costs_markdown(costs: Costs) -> str:
     """The table and what it was measured on."""
-    return f"{markdown(costs_table(costs))}\n{measured(costs)}\n"
+    return f"{costs_table(costs).markdown()}\n\n{measured(costs)}\n"
 
 
 def costs_csv(costs: Costs) -> str:
-    """An arm a line, unrounded, with what it was measured on."""
+    """A line for each arm, unrounded, with what it was measured on."""
     lines = [costs_line(costs, arm) for arm in costs.arms]
     rows = [["" if value is None else value for value in line.values()] for line in lines]
     return csv_text(list(lines[0]), rows)
@@ -75,14 +76,15 @@ def costs_line(costs: Costs, arm: Cost) -> dict[str, Any]:
         "peak_memory_bytes": arm.peak_memory,
     }
     for what, seconds, of in (("update", arm.update, costs.update_ratio), ("film", arm.film, costs.film_ratio)):
-        found = of(arm)
+        ratio = of(arm)
         line |= {
             f"{what}_seconds": seconds,
-            f"{what}_ratio": found.median,
-            f"{what}_ratio_low": found.interval.low if found.interval else None,
-            f"{what}_ratio_high": found.interval.high if found.interval else None,
+            f"{what}_ratio": ratio.median,
+            f"{what}_ratio_low": ratio.interval.low if ratio.interval else None,
+            f"{what}_ratio_high": ratio.interval.high if ratio.interval else None,
         }
-    config, hardware = arm.planned.config, next(found for found in costs.hardware if found["device"] == arm.device)
+    config = arm.planned.config
+    hardware = next(machine for machine in costs.hardware if machine["device"] == arm.device)
     return line | {
         "reference": costs.reference.label,
         "rounds": costs.rounds,
@@ -107,16 +109,16 @@ def costs_content(costs: Costs) -> list[dict[str, Any]]:
 
 
 def _how_to_read(costs: Costs) -> str:
-    said = ["Times are medians over rounds"]
+    parts = ["Times are medians over rounds"]
     if len(costs.arms) > 1:
         ranges = any(costs.update_ratio(arm).interval for arm in costs.arms)
-        range_said = "the median's 95 % confidence interval in brackets" if ranges else "no interval below 6 rounds"
-        said.append(f"× is the median of the rounds' ratios to {costs.reference.label}, {range_said}")
-    said.append("a film: one film's forward pass, without reading and preparing it")
-    said.append("multiply-adds: of that pass, in convolutions and matrix products only")
+        interval = "the median's 95 % confidence interval in brackets" if ranges else "no interval below 6 rounds"
+        parts.append(f"× is the median of the rounds' ratios to {costs.reference.label}, {interval}")
+    parts.append("a film: one film's forward pass, without reading and preparing it")
+    parts.append("multiply-adds: of that pass, in convolutions and matrix products only")
     if _knows_memory(costs):
-        said.append("peak memory: of an update, with network, optimizer and batch")
-    return "; ".join(said) + "."
+        parts.append("peak memory: of an update, with network, optimizer and batch")
+    return "; ".join(parts) + "."
 
 
 def _knows_memory(costs: Costs) -> bool:
@@ -124,15 +126,14 @@ def _knows_memory(costs: Costs) -> bool:
 
 
 def _same(texts: Iterable[str]) -> str:
-    """What holds for all arms; nothing where they differ, for then their names tell."""
-    found = set(texts)
-    return found.pop() if len(found) == 1 else ""
+    """What holds for all arms; empty where they differ, since their names show that."""
+    different = set(texts)
+    return different.pop() if len(different) == 1 else ""
 
 
-def _ratio_text(found: Ratio) -> str:
-    if found.interval is None:
-        return _number(found.median)
-    return f"{_number(found.median)} ({_number(found.interval.low)} to {_number(found.interval.high)})"
+def _ratio_text(ratio: Ratio) -> str:
+    interval = ratio.interval
+    return _number(ratio.median) + (f" ({_number(interval.low)} to {_number(interval.high)})" if interval else "")
 
 
 def _number(value: float) -> str:

@@ -1,4 +1,4 @@
-"""What all figures share: colours, axes, wrapped names.
+"""Shared by all figures: colours, axes, wrapped names.
 
 matplotlib is imported when a figure is drawn; its global state (pyplot, rcParams) is left alone.
 """
@@ -20,7 +20,7 @@ DISTINCT = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of so many inches."""
+    """An empty figure; width and height in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -41,5 +41,5 @@ def style(axes: Axes, grid: Literal["x", "y"] = "y") -> None:
 
 
 def wrapped(text: str, width: int = 40) -> str:
-    """A name on lines of so many letters."""
+    """A name, wrapped at so many letters."""
     return "\n".join(textwrap.wrap(text, width)) or text

@@ -1,4 +1,4 @@
-"""The figures of a report: curves of the training, and films with what is true and what was found."""
+"""The figures of a report: curves of the training, and films with their true and predicted masks."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def _draw_panel(axes: Sequence[Axes], panel: Panel) -> None:
 def caption(panel: Panel) -> str:
     """`Dice %: left lung 96.2, heart 91.0`, wrapped."""
     scores = panel.scores.structures
-    parts = [f"{structure_label(name)} {100 * s.dice:.1f}" for name, s in scores.items()]
+    parts = [f"{structure_label(name)} {100 * s.dice:.1f}" for name, s in scores.items() if s.dice is not None]
     # A name and its number stay on one line.
     return textwrap.fill("Dice %: " + ", ".join(part.replace(" ", "\u00a0") for part in parts), 50)
 

@@ -16,7 +16,7 @@ from cxrkit.interfaces import BACKGROUND
 
 @dataclass(frozen=True)
 class Panel:
-    """One film of the picture: what it shows, what was found, and what is true.
+    """One film of the picture: the film, the prediction and the truth.
 
     Attributes:
         label: why it is shown (`best`, `median`, `worst`).
@@ -44,7 +44,9 @@ def choose_panels(evaluation: Evaluation, store: Store, segmenter: Segmenter) ->
 
 
 def _mean_dice(film: FilmScores) -> float:
-    return float(np.mean([scores.dice for scores in film.structures.values()]))
+    """Over the structures that the film has; 0 if it has none."""
+    found = [scores.dice for scores in film.structures.values() if scores.dice is not None]
+    return float(np.mean(found)) if found else 0.0
 
 
 def _panel(label: str, film: FilmScores, store: Store, segmenter: Segmenter) -> Panel:

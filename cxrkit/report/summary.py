@@ -2,59 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from cxrkit.engine.measures import FILM_MEASURES, STRUCTURE_MEASURES, Measure
 from cxrkit.engine.scores import Evaluation
-
-#: Measures of a structure in the order of the tables, with their headings; the first two are percentages.
-OVERLAPS = {"dice": "Dice %", "iou": "IoU %"}
-DISTANCES = {"hd95": "HD95", "assd": "ASSD"}
+from cxrkit.metrics.statistics import sample_std
+from cxrkit.report.text_table import NONE
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A mean over films with its sample standard deviation (None for a single film) and their number."""
+    """A mean over films with its sample standard deviation.
 
-    mean: float
+    Attributes:
+        mean: None where no film has a value.
+        std: None for fewer than two films.
+        films: that have a value, and the number of those that `lost` theirs.
+    """
+
+    mean: float | None
     std: float | None
     films: int
+    lost: int = 0
 
-    def text(self, scale: float = 1.0, digits: int = 1) -> str:
-        """`96.3 ± 1.2`, with the values times `scale`."""
-        mean = f"{scale * self.mean:.{digits}f}"
-        return mean if self.std is None else f"{mean} ± {scale * self.std:.{digits}f}"
-
-
-@dataclass(frozen=True, slots=True)
-class StructureRow:
-    """Honest scores of one structure.
-
-    Attributes:
-        overlaps: in [0, 1], by measure.
-        distances: by measure and unit, since films may differ in it.
-        missed: films on which the mask has no pixel in common with the true one.
-    """
-
-    structure: str
-    overlaps: dict[str, Spread]
-    distances: dict[tuple[str, str], Spread]
-    missed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Ratio:
-    """Cardiothoracic ratio: absolute error over the films where both masks give one, and how many there are.
-
-    Attributes:
-        error: None if there is no such film.
-        missing: films where the prediction gives none though the true masks do.
-    """
-
-    error: Spread | None
-    missing: int
+    def text(self, measure: Measure[Any]) -> str:
+        """`96.3 ± 1.2`, in the unit and digits of a measure."""
+        return NONE if self.mean is None else measure.text(self.mean, self.std)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,76 +39,89 @@ class Summary:
     """What the tables show.
 
     Attributes:
-        dsc, iou: the paper's protocol, in [0, 1].
+        evaluation: which it is of.
         units: of the distances, `mm` before `px`, where both occur.
+        structures: structure to key to spread over the films that have the structure; keys of distances end with their
+            unit, since films may differ in it: `hd95_mm`.
+        whole: the same of measures of whole films, by protocol and key.
+        missed: structure to the number of films on which the mask has no pixel in common with the true one.
     """
 
-    part: str
-    weights: str
-    step: int
-    selected_on: str
-    films: int
-    dsc: Spread
-    iou: Spread
-    rows: tuple[StructureRow, ...]
+    evaluation: Evaluation
     units: tuple[str, ...]
-    ratio: Ratio | None
+    structures: Mapping[str, Mapping[str, Spread]]
+    whole: Mapping[tuple[str, str], Spread]
+    missed: Mapping[str, int]
 
     @property
-    def selection(self) -> str:
-        """How the weights were chosen, in words; says so where that flatters the scores."""
-        chosen = f"{self.weights} weights (step {self.step})"
-        if self.selected_on == "test":
-            return (
-                f"{chosen}, chosen by their score on the test films themselves, as the paper's released code did: "
-                "these scores are optimistic"
-            )
-        return f"{chosen}, " + {
-            "validation": "chosen on the validation films",
-            "nothing": "the last of the training: nothing was chosen",
-        }.get(self.selected_on, f"chosen on {self.selected_on}")
+    def films(self) -> str:
+        """`38 test films`."""
+        return counted(len(self.evaluation.films), f"{self.evaluation.part} film")
+
+    def content(self) -> dict[str, Any]:
+        """The numbers as JSON has them."""
+        error = self.whole.get(("honest", "ctr_error"))
+        return {
+            "part": self.evaluation.part,
+            "films": len(self.evaluation.films),
+            "selected_on": self.evaluation.selected_on,
+            "honest": {
+                name: {key: _content(spread) for key, spread in spreads.items()}
+                for name, spreads in self.structures.items()
+            },
+            **{
+                name: {key: _content(spread) for (of, key), spread in self.whole.items() if of == protocol}
+                for name, protocol in (("paper", "paper"), ("whole_films", "honest"))
+            },
+            "cardiothoracic_ratio": None if error is None else {"error": _content(error), "missing": error.lost},
+        }
+
+
+def columns(units: tuple[str, ...]) -> list[tuple[str, str, Measure[Any]]]:
+    """Key, unit and measure of each column of a table of structures, with the units of distances."""
+    return [
+        (f"{measure.key}_{unit}".strip("_"), unit, measure)
+        for measure in STRUCTURE_MEASURES
+        for unit in measure.units(units)
+    ]
 
 
 def summarise(evaluation: Evaluation) -> Summary:
     """The means over films of an evaluation."""
     units = tuple(unit for unit in ("mm", "px") if any(film.unit == unit for film in evaluation.films))
-    of_unit = {unit: np.array([film.unit == unit for film in evaluation.films]) for unit in units}
-    rows = tuple(
-        StructureRow(
-            structure=name,
-            overlaps={measure: spread(evaluation.values(name, measure)) for measure in OVERLAPS},
-            distances={
-                (measure, unit): spread(evaluation.values(name, measure)[of_unit[unit]])
-                for measure in DISTANCES
-                for unit in units
-            },
-            missed=evaluation.missed(name),
-        )
-        for name in evaluation.structures
-    )
+    structures: dict[str, dict[str, Spread]] = {}
+    for name in evaluation.structures:
+        found = {key: spread(evaluation.by_film(m.key, name, unit)) for key, unit, m in columns(units)}
+        structures[name] = {key: one for key, one in found.items() if one.films or one.lost}
+    whole = {(m.protocol, m.key): spread(evaluation.by_film(m.key)) for m in FILM_MEASURES}
     return Summary(
-        part=evaluation.part,
-        weights=evaluation.weights,
-        step=evaluation.step,
-        selected_on=evaluation.selected_on,
-        films=len(evaluation.films),
-        dsc=spread(evaluation.paper("dsc")),
-        iou=spread(evaluation.paper("iou")),
-        rows=rows,
-        units=units,
-        ratio=_ratio(evaluation),
+        evaluation,
+        units,
+        structures,
+        {key: one for key, one in whole.items() if one.films or one.lost},
+        {name: evaluation.missed(name) for name in structures},
     )
 
 
-def spread(values: Sequence[float] | np.ndarray) -> Spread:
-    """Mean and sample standard deviation (n - 1) of at least one value."""
-    array = np.asarray(values, dtype=np.float64)
-    return Spread(float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else None, len(array))
+def spread(values: Mapping[str, float | None]) -> Spread:
+    """Mean and sample standard deviation (n - 1) of the films that have a value."""
+    kept = [value for value in values.values() if value is not None]
+    mean = float(np.mean(kept)) if kept else None
+    return Spread(mean, sample_std(kept), len(kept), len(values) - len(kept))
 
 
-def _ratio(evaluation: Evaluation) -> Ratio | None:
-    """None where no film has a true ratio to compare with."""
-    errors, missing = evaluation.ctr_errors(), evaluation.ctr_missing()
-    if len(errors) == 0 and missing == 0:
-        return None
-    return Ratio(spread(errors) if len(errors) else None, missing)
+def counted(number: int, what: str) -> str:
+    """`1 film`, `2 films`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def listed(names: Iterable[str], between: str = ", ", most: int = 6) -> str:
+    """The first few names, and how many more there are."""
+    names = list(names)
+    more = [f"and {len(names) - most} more"] if len(names) > most else []
+    return between.join([*names[:most], *more])
+
+
+def _content(spread: Spread) -> dict[str, Any] | None:
+    """None where no film has a value."""
+    return None if spread.mean is None else {"mean": spread.mean, "std": spread.std, "films": spread.films}

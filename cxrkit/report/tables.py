@@ -1,119 +1,104 @@
-"""Summaries as tables: for a terminal (rich) and as Markdown."""
+"""An evaluation's tables, and what a reader must know of their numbers."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
+from cxrkit.engine.measures import FILM_MEASURES, Measure
 from cxrkit.report.colours import structure_label
-from cxrkit.report.summary import DISTANCES, OVERLAPS, StructureRow, Summary
+from cxrkit.report.sections import Bullets, Item, Section
+from cxrkit.report.summary import Spread, Summary, columns, counted
+from cxrkit.report.text_table import NONE, Table
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.table import Table as RichTable
 
-
-#: How films count on which a structure was missed.
+#: How films on which a structure was missed are counted.
 MISSED_COUNT = "they count with a Dice of 0 and, where nothing was found, with the input's diagonal as distance"
 
 
-def headings(summary: Summary) -> list[str]:
-    """Column headings of the honest protocol's table, with the units of the distances."""
-    distances = [f"{heading} {unit}" for heading in DISTANCES.values() for unit in summary.units]
-    return ["structure", *OVERLAPS.values(), *distances]
+def score_table(summary: Summary) -> Table:
+    """The honest protocol: a row for each structure."""
+    shown = [column for column in columns(summary.units) if any(column[0] in s for s in summary.structures.values())]
+    rows = tuple(
+        (structure_label(name), *(spreads[key].text(m) if key in spreads else NONE for key, _, m in shown))
+        for name, spreads in summary.structures.items()
+    )
+    return Table("", ("structure", *(measure.heading(unit) for _, unit, measure in shown)), rows)
 
 
-def cells(row: StructureRow, summary: Summary) -> list[str]:
-    """One structure's line of that table."""
-    overlaps = [row.overlaps[measure].text(100, 1) for measure in OVERLAPS]
-    distances = [row.distances[measure, unit].text(1, 2) for measure in DISTANCES for unit in summary.units]
-    return [structure_label(row.structure), *overlaps, *distances]
+def _whole_films(summary: Summary, protocol: str) -> list[tuple[Measure[Any], Spread]]:
+    """A protocol's measures of whole films."""
+    keys = [(measure, (measure.protocol, measure.key)) for measure in FILM_MEASURES if measure.protocol == protocol]
+    return [(measure, summary.whole[key]) for measure, key in keys if key in summary.whole]
+
+
+def selection(summary: Summary) -> str:
+    """Which weights were evaluated and how they were chosen; says so where that flatters the scores."""
+    evaluation = summary.evaluation
+    text = f"{evaluation.weights} weights (step {evaluation.step}), "
+    return text + {
+        "test": "chosen by their score on the test films themselves, as in the paper's released code: these scores are "
+        "optimistic",
+        "nothing": "the last of the training: nothing was chosen",
+    }.get(evaluation.selected_on, evaluation.selection)
 
 
 def notes(summary: Summary) -> list[str]:
     """What a reader must know of the numbers, a sentence each."""
-    of_films = f"{summary.films} {summary.part} film{'' if summary.films == 1 else 's'}"
-    lines = [f"Mean ± standard deviation over films (not over runs), {of_films}.", f"Weights: {summary.selection}."]
+    total = len(summary.evaluation.films)
+    lines = [
+        f"Mean ± standard deviation over films (not over runs), {summary.films}.",
+        f"Weights: {selection(summary)}.",
+    ]
     if summary.units == ("px",):
         lines.append("Distances are in pixels of the network's input: the films' pixel spacing isn't known.")
-    elif len(summary.units) > 1 and summary.rows:
-        distances = summary.rows[0].distances
-        counts = " and ".join(f"{distances['hd95', unit].films} films in {unit}" for unit in summary.units)
+    elif len(summary.units) > 1:
+        counts = " and ".join(
+            f"{counted(sum(film.unit == unit for film in summary.evaluation.films), 'film')} in {unit}"
+            for unit in summary.units
+        )
         lines.append(f"Distances: {counts}, since the pixel spacing of some isn't known.")
-    if missed := [f"{structure_label(row.structure)} on {row.missed}" for row in summary.rows if row.missed]:
+    with_mask = {name: sum(name in film.structures for film in summary.evaluation.films) for name in summary.structures}
+    if fewer := [f"{structure_label(name)} {count}" for name, count in with_mask.items() if count < total]:
+        lines.append(f"Films with a true mask, where not all {total} have one: {', '.join(fewer)}.")
+    if missed := [f"{structure_label(name)} on {count}" for name, count in summary.missed.items() if count]:
         lines.append(f"Missed altogether: {', '.join(missed)} of the films; {MISSED_COUNT}.")
     return lines
 
 
-def ratio_text(summary: Summary) -> str | None:
-    """The cardiothoracic ratio's error in a sentence; None where there is nothing to compare."""
-    ratio = summary.ratio
-    if ratio is None:
-        return None
-    if ratio.error is None:
-        text = "no prediction gives one"
-    else:
-        of = ratio.error.films
-        text = f"mean absolute error {ratio.error.text(1, 3)} over {of} film{'' if of == 1 else 's'}"
-    if ratio.missing:
-        text += f"; {ratio.missing} more where heart or lungs weren't found"
-    return f"Cardiothoracic ratio: {text}."
+def whole_film_lines(summary: Summary) -> list[str]:
+    """The honest measures of whole films, a sentence each."""
+    lines = []
+    for measure, spread in _whole_films(summary, "honest"):
+        over = f"{spread.text(measure)} over {counted(spread.films, 'film')}" if spread.films else "no film has one"
+        lost = f"; no value on {spread.lost} more, where a structure was not found" if spread.lost else ""
+        lines.append(f"{measure.description[0].upper()}{measure.description[1:]}: {over}{lost}.")
+    return lines
 
 
 def remarks(summary: Summary) -> list[str]:
-    """What stands below the terminal's table: the paper's protocol, the cardiothoracic ratio, and the notes."""
-    return [
-        f"Paper's protocol (soft, all channels): DSC {summary.dsc.text(100, 1)} %, IoU {summary.iou.text(100, 1)} %.",
-        *_ratio_lines(summary),
-        *notes(summary),
-    ]
+    """What stands below the terminal's table: the paper's protocol, measures of whole films, and the notes."""
+    paper = [f"{m.label} {spread.text(m)} {m.unit}" for m, spread in _whole_films(summary, "paper")]
+    lines = [f"Paper's protocol (soft, all channels): {', '.join(paper)}."] if paper else []
+    return [*lines, *whole_film_lines(summary), *notes(summary)]
 
 
-def rich_table(summary: Summary) -> Table:
+def rich_table(summary: Summary) -> RichTable:
     """The honest protocol for a terminal; `remarks` go below it."""
-    from rich import box
-    from rich.table import Table
-
-    title = f"{summary.films} {summary.part} film{'' if summary.films == 1 else 's'}, honest protocol"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for position, heading in enumerate(headings(summary)):
-        table.add_column(heading, justify="left" if position == 0 else "right", overflow="fold")
-    for row in summary.rows:
-        table.add_row(*cells(row, summary))
-    return table
+    return score_table(summary).rich(f"{summary.films}, honest protocol")
 
 
-def markdown_table(summary: Summary) -> str:
-    """Both protocols as Markdown."""
-    columns = headings(summary)
-    lines = [
-        f"### Honest protocol: {summary.films} {summary.part} film{'' if summary.films == 1 else 's'}",
-        "",
-        "Probabilities thresholded at 0.5, per film and structure.",
-        "",
-        _line(columns),
-        _line(["---", *["---:"] * (len(columns) - 1)]),
-        *(_line(cells(row, summary)) for row in summary.rows),
-        "",
-        *_ratio_lines(summary),
-        "",
-        "### Paper's protocol (Maga 2021)",
-        "",
-        "Soft probabilities, background channel included where there is one; not comparable with the table above.",
-        "",
-        _line(["DSC %", "IoU %"]),
-        _line(["---:", "---:"]),
-        _line([summary.dsc.text(100, 1), summary.iou.text(100, 1)]),
-        "",
-        "### How to read this",
-        "",
-        *(f"- {note}" for note in notes(summary)),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _ratio_lines(summary: Summary) -> list[str]:
-    text = ratio_text(summary)
-    return [] if text is None else [text]
-
-
-def _line(values: list[str]) -> str:
-    return "| " + " | ".join(values) + " |"
+def score_sections(summary: Summary) -> list[Section]:
+    """Both protocols and how to read them."""
+    paper = _whole_films(summary, "paper")
+    headings, row = tuple(m.heading() for m, _ in paper), tuple(spread.text(m) for m, spread in paper)
+    thresholded = "Probabilities thresholded at 0.5, per film and structure."
+    soft = "Soft probabilities, background channel included if there is one; not comparable with the table above."
+    items: dict[str, Sequence[Item]] = {
+        f"Honest protocol: {summary.films}": (thresholded, score_table(summary), *whole_film_lines(summary)),
+        "Paper's protocol (Maga 2021)": (soft, Table("", headings, (row,), names=0)),
+        "How to read this": (Bullets([("", note) for note in notes(summary)]),),
+    }
+    return [Section(title, content, level=3) for title, content in items.items()]

@@ -11,8 +11,9 @@ from cxrkit.engine.scores import Evaluation
 from cxrkit.files import atomic_path, write_text
 from cxrkit.report.figures import draw_curves, draw_panels
 from cxrkit.report.panels import Panel
+from cxrkit.report.sections import Bullets, Picture, Section, markdown
 from cxrkit.report.summary import summarise
-from cxrkit.report.tables import markdown_table
+from cxrkit.report.tables import score_sections
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,10 +40,14 @@ def write_report(run: RunDirectory, evaluation: Evaluation, panels: Sequence[Pan
     if panels:
         of = f"{run.path.resolve().name}: {evaluation.part} films by their mean Dice"
         save_figure(draw_panels(panels, title=of), overlays)
-    text = _heading(run, evaluation) + markdown_table(summarise(evaluation))
     pictures = [("Training", curves, bool(readings)), ("Films", overlays, bool(panels))]
-    text += "".join(f"\n### {name}\n\n![{name}]({file.name})\n" for name, file, there in pictures if there)
-    write_text(run.report / f"table{suffix}.md", text)
+    sections = [
+        Section(run.path.resolve().name, (Bullets(_settings(run)),), level=1),
+        Section(f"Scores on {evaluation.part}"),
+        *score_sections(summarise(evaluation)),
+        *(Section(name, (Picture(file.name, name),), level=3) for name, file, drawn in pictures if drawn),
+    ]
+    write_text(run.report / f"table{suffix}.md", markdown(sections))
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -51,17 +56,15 @@ def save_figure(figure: Figure, path: Path) -> None:
         figure.savefig(temporary)
 
 
-def _heading(run: RunDirectory, evaluation: Evaluation) -> str:
+def _settings(run: RunDirectory) -> list[tuple[str, str]]:
     config = run.config()
     losses = " + ".join(loss.name if loss.weight == 1 else f"{loss.weight:g}·{loss.name}" for loss in config.loss)
-    facts = {
-        "model": config.model.name,
-        "loss": losses,
-        "augmentation": ", ".join(augment.name for augment in config.augment) or "none",
-        "films without masks": str(config.unlabelled.films),
-        "data": config.data.name if config.data.root is None else f"{config.data.name} ({config.data.root})",
-        "input": f"{config.preprocess.size} × {config.preprocess.size}",
-        "seed": str(config.seed),
-    }
-    lines = [f"# {run.path.resolve().name}", "", *(f"- {name}: {value}" for name, value in facts.items()), ""]
-    return "\n".join(lines) + f"\n## Scores on {evaluation.part}\n\n"
+    return [
+        ("model", config.model.name),
+        ("loss", losses),
+        ("augmentation", ", ".join(augment.name for augment in config.augment) or "none"),
+        ("films without masks", str(config.unlabelled.films)),
+        ("data", config.data.name if config.data.root is None else f"{config.data.name} ({config.data.root})"),
+        ("input", f"{config.preprocess.size} × {config.preprocess.size}"),
+        ("seed", str(config.seed)),
+    ]

@@ -99,7 +99,7 @@ def test_steps_that_are_asked_for_win_over_epochs_of_a_file(tmp_path: Path) -> N
     content = {"config": str(tmp_path / "base.yaml"), "base": BASE}
     train = make_plan(content, over={"steps": 6}).runs(registry())[0].config.train
     assert (train.steps, train.epochs) == (6, None)
-    with pytest.raises(ConfigError, match="equal updates") as caught:
+    with pytest.raises(ConfigError, match="equal number of updates") as caught:
         make_plan(content).runs(registry())
     assert "--steps" in caught.value.remedy
 
@@ -166,32 +166,32 @@ def test_a_saved_plan_needs_no_other_file(tmp_path: Path) -> None:
     [
         ({"factor": {}}, "factors"),
         ({"factors": {"modle": ["a", "b"]}}, "no setting 'modle'"),
-        ({"factors": {"loss": []}}, "no levels"),
-        ({"factors": {"loss": ["dice", "dice"]}}, "named twice"),
+        ({"factors": {"loss": []}}, "is not a list of levels"),
+        ({"factors": {"loss": ["dice", "dice"]}}, "two levels have the same name"),
         ({"factors": {"x": {"a": 3}}}, "sets nothing"),
         ({"factors": {"seed": [0, 1]}}, "seed can't be a factor"),
         ({"factors": {"loss": ["dice"]}, "exclude": [{"loss": "bce"}]}, "level 'bce'"),
         ({"factors": {"loss": ["dice"]}, "exclude": [{"model": "unet"}]}, "factor 'model'"),
-        ({"factors": {"loss": ["dice"]}, "exclude": [{"loss": "dice"}]}, "leaves no arm"),
+        ({"factors": {"loss": ["dice"]}, "exclude": [{"loss": "dice"}]}, "no arm is left"),
         ({"seeds": 0}, "seeds"),
         ({"seeds": [1, 1]}, "seeds"),
         ({"seeds": "many"}, "seeds"),
-        ({"base": {"seed": 3}}, "the seed is set"),
-        ({"base": {"train": {"epochs": 2}}}, "equal updates"),
+        ({"base": {"seed": 3}}, "the seed cannot be set here"),
+        ({"base": {"train": {"epochs": 2}}}, "equal number of updates"),
         ({"base": 3}, "base"),
         ({"factors": ["loss", "model"]}, "key: value"),
-        ({"exclude": 3}, "no list"),
-        ({"name": "../../x"}, "can't be a folder's name"),
-        ({"name": ".."}, "can't be a folder's name"),
+        ({"exclude": 3}, "not a list"),
+        ({"name": "../../x"}, "is not a valid folder name"),
+        ({"name": ".."}, "is not a valid folder name"),
         ({"factors": {"lr": [0.1, 0.2], "train.lr": [0.3, 0.4]}}, "both set train.lr"),
         ({"factors": {"a": {"x": {"train.lr": 0.1}, "y": {}}, "lr": [0.3, 0.4]}}, "both set train.lr"),
         ({"factors": {"loss": ["dice", "nope"]}}, "nope"),
         ({"factors": {"lr": [1e-3, -1]}}, "lr"),
-        ({"factors": {"a": {"x y": {"loss": "dice"}, "x-y": {"loss": "bce"}}}}, "one folder"),
+        ({"factors": {"a": {"x y": {"loss": "dice"}, "x-y": {"loss": "bce"}}}}, "the same folder"),
         ({"factors": {"a": {"x": {"loss": "dice"}, "y": {"loss": "dice"}}}}, "same configuration"),
     ],
 )
-def test_what_is_not_a_plan_is_told(content: dict[str, Any], hint: str) -> None:
+def test_what_is_not_a_plan_is_reported(content: dict[str, Any], hint: str) -> None:
     with pytest.raises(Exception, match=hint) as caught:
         make_plan({"base": BASE, **content}).runs(registry())
     assert hasattr(caught.value, "remedy"), "an error of ours, with what to do"
@@ -256,7 +256,7 @@ def test_a_flag_for_all_runs_and_a_factor_of_the_same_setting_are_refused(key: s
         make_plan({"factors": {"pace": levels}}, over={key: 0.5})
 
 
-def test_a_parameter_that_a_chosen_component_lacks_is_told() -> None:
+def test_a_parameter_that_a_chosen_component_lacks_is_reported() -> None:
     plan = make_plan({"factors": {"model": ["unet", "attn-bcdu"]}}, over={"model.lstm_filters": 8})
     with pytest.raises(ConfigError, match=r"^unet: .*lstm_filters"):
         plan.runs(registry())

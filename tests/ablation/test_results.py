@@ -38,7 +38,10 @@ def test_last_weights_do_where_nothing_was_chosen(fake: Fake) -> None:
     assert run.honest.weights == "last"
 
 
-@pytest.mark.parametrize("content", ["{", '{"part": "test"}', None])
+NO_FILMS = '{"part": "test", "weights": "best", "step": 1, "selected_on": "validation", "films": []}'
+
+
+@pytest.mark.parametrize("content", ["{", '{"part": "test"}', NO_FILMS, None])
 def test_damaged_scores_of_chosen_weights_are_not_replaced_by_the_last_ones(fake: Fake, content: Any) -> None:
     folder = fake.write("dice", evaluation(FILMS))
     (folder / "evaluation" / "test-best.json").write_text(
@@ -54,17 +57,6 @@ def test_chosen_weights_without_scores_are_not_replaced_by_the_last_ones(fake: F
     folder = with_best_weights(fake.write("dice", evaluation(FILMS)))
     assert read_scores(RunDirectory(folder)) == (None, None)
     assert "best weights have no scores; run: cxrkit evaluate" in (first(fake).error or "")
-
-
-def test_scores_of_no_films_are_damaged(fake: Fake) -> None:
-    folder = fake.write("dice", evaluation(FILMS))
-    file = folder / "evaluation" / "test-last.json"
-    file.write_text(
-        '{"part": "test", "weights": "last", "step": 1, "selected_on": "nothing", "films": []}', encoding="utf-8"
-    )
-    run = first(fake)
-    assert run.state == "stopped"
-    assert "scores damaged" in (run.error or "")
 
 
 def test_the_papers_protocol_needs_both_scores(fake: Fake) -> None:

@@ -15,7 +15,7 @@ from cxrkit import comparisons
 from cxrkit.ablation import search as searching
 from cxrkit.ablation.plan import make_plan
 from cxrkit.ablation.ranges import Range, Space
-from cxrkit.ablation.search import Found, check_search, search
+from cxrkit.ablation.search import SearchResult, check_search, search
 from cxrkit.ablation.study import distributions, open_study
 from cxrkit.engine.run import RunDirectory
 from cxrkit.errors import ConfigError, TrainingError
@@ -78,7 +78,7 @@ class Told:
         self.lines.append((number, state.split(":")[0]))
 
 
-def run(where: Space, trials: int, path: Path, launcher: FakeLauncher, listener: Any = None) -> Found:
+def run(where: Space, trials: int, path: Path, launcher: FakeLauncher, listener: Any = None) -> SearchResult:
     return search(where, trials, path, launcher, registry(), listener)
 
 
@@ -113,7 +113,7 @@ def test_trials_that_fail_are_counted_with_what_they_said(tmp_path: Path) -> Non
 
 
 def test_without_any_trial_that_ended_it_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="None of 2 trials came to an end"):
+    with pytest.raises(TrainingError, match="None of 2 trials was completed"):
         run(space(), 2, tmp_path, FakeLauncher(lambda job: 1))
 
 
@@ -156,7 +156,7 @@ def test_a_search_goes_on_with_the_trials_that_a_kill_left(tmp_path: Path) -> No
         run(space(), 4, tmp_path, FakeLauncher(dies, room=1))
     told = Told()
     found = run(space(), 4, tmp_path, launcher, told)
-    assert told.lines[0] == (0, "goes on")
+    assert told.lines[0] == (0, "continued")
     assert found.complete == 4
     assert [name for name in launcher.started if "trial-0000" in name]
 
@@ -190,8 +190,8 @@ def test_several_seeds_are_refused(tmp_path: Path, seeds: Any) -> None:
 
 
 @pytest.mark.parametrize("trials", [0, -5])
-def test_a_number_of_trials_that_tries_nothing_is_refused(tmp_path: Path, trials: int) -> None:
-    with pytest.raises(ConfigError, match="tries nothing"):
+def test_a_number_of_trials_below_one_is_refused(tmp_path: Path, trials: int) -> None:
+    with pytest.raises(ConfigError, match="must be at least 1"):
         run(space(), trials, tmp_path, FakeLauncher(judged(lambda lr: lr)))
     assert not list(tmp_path.iterdir())
 
@@ -202,8 +202,8 @@ def test_test_films_that_were_scored_are_not_looked_at_again(tmp_path: Path, mon
 
     monkeypatch.setattr(comparisons, "evaluate", evaluate)
     fake = Fake(tmp_path, {"loss": ["dice", "bce"]})
-    scores = comparisons._scored_once(fake.score("dice", [0.9] * 3), None)
+    scores = comparisons.evaluate_once(fake.score("dice", [0.9] * 3), None)
     assert scores is not None
     assert len(scores.films) == 3
     with pytest.raises(AssertionError, match="looked at"):
-        comparisons._scored_once(fake.begin("bce"), None)
+        comparisons.evaluate_once(fake.begin("bce"), None)

@@ -109,7 +109,7 @@ def test_other_settings_in_the_same_folder_are_refused(finished, cxrkit) -> None
         (["--loss", "dice,bce", "--set", "launcher.nope=1"], "nope"),
         (["--range", "train.lr=1..2"], "--search 20"),
         (["--search", "2"], "nothing is searched"),
-        (["--search", "2", "--range", "train.lr=2..1"], "upside down"),
+        (["--search", "2", "--range", "train.lr=2..1"], "ends are swapped"),
         (["--search", "2", "--range", "train.lr=0..1:log"], "above 0"),
         (["--search", "2", "--range", "train.lr:1"], "no range"),
         (["--search", "2", "--range", "train.lr=1e-4..1e-2", "--protocol", "paper"], "never on test films"),
@@ -134,7 +134,7 @@ def test_resuming_what_is_not_there_is_told(cxrkit, tmp_path: Path) -> None:
 
 
 def test_a_report_of_nothing_is_refused(cxrkit, tmp_path: Path) -> None:
-    assert "no ablation in that place" in " ".join(cxrkit("report", tmp_path).err.split())
+    assert "does not hold an ablation" in " ".join(cxrkit("report", tmp_path).err.split())
     (tmp_path / "ablation.yaml").write_text("factors: {loss: [dice, bce]}\n")
     outcome = cxrkit("report", tmp_path)
     assert outcome.code == 3

@@ -231,7 +231,7 @@ def test_a_record_of_other_choices_is_told(cxrkit, searched: Path) -> None:
         (("--lr", "1e-3,1e-2", "--range", "train.lr=1e-4..1e-2"), "it is searched as lr too"),
         (("--range", "lr=1e-4..1e-2", "--range", "train.lr=1e-4..1e-2"), "it is searched as lr too"),
         (("--range", "lr=1e-4..1e-2", "--range", "lr=1e-4..1e-1"), "it is searched twice"),
-        (("--range", "train.epochs=1..3"), "equal updates"),
+        (("--range", "train.epochs=1..3"), "equal number of updates"),
         (("--loss", "dice,bce", "--exclude", "loss=bce"), "tries all combinations"),
     ],
 )
@@ -246,11 +246,11 @@ def test_what_a_search_cannot_try_is_told(cxrkit, tmp_path: Path, flags: tuple[s
     ("content", "flags", "message"),
     [
         ("factors: [loss, model]", ("--loss", "dice,bce"), "factors: ['loss', 'model'] is not"),
-        ("exclude: 3", ("--exclude", "loss=dice"), "exclude: is no list"),
+        ("exclude: 3", ("--exclude", "loss=dice"), "exclude: not a list"),
         ("base: 3", ("--loss", "dice,bce"), "base: 3 is not"),
         ("factors: {loss: [dice, bce]}", ("--exclude", "loss"), "--exclude 'loss' is not KEY=LEVEL"),
-        ("name: ../../x", (), "can't be a folder's name"),
-        ("base: {train: {epochs: 2}}", (), "equal updates"),
+        ("name: ../../x", (), "is not a valid folder name"),
+        ("base: {train: {epochs: 2}}", (), "equal number of updates"),
     ],
 )
 def test_mistakes_in_a_file_with_flags_are_told(

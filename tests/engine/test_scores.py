@@ -51,8 +51,7 @@ def test_an_empty_prediction_counts_and_gives_no_ratio() -> None:
     assert scores.ctr is None
     assert scores.true_ctr is not None
     evaluation = Evaluation(part="test", weights="last", step=1, selected_on="nothing", films=(scores,))
-    assert evaluation.ctr_missing() == 1
-    assert evaluation.ctr_errors().size == 0
+    assert evaluation.by_film("ctr_error") == {"a": None}
 
 
 def test_without_heart_and_lungs_there_is_no_ratio_and_no_union() -> None:
@@ -69,5 +68,18 @@ def test_the_table_has_a_line_a_film_and_structure() -> None:
     hearts = [float(row["dice"]) for row in rows if row["structure"] == "heart"]
     assert hearts == pytest.approx(evaluation.values("heart", "dice").tolist())
     paper = [float(row["dice"]) for row in rows if row["protocol"] == "paper"]
-    assert paper == pytest.approx(evaluation.paper("dsc").tolist())
+    assert paper == pytest.approx(evaluation.values(None, "dsc").tolist())
     assert Evaluation.model_validate_json(evaluation.model_dump_json()) == evaluation
+
+
+def test_files_of_other_versions_are_read() -> None:
+    old = {"id": "a", "dsc": 0.9, "iou": 0.8, "unit": "px", "ctr": 0.5, "true_ctr": 0.4}
+    old["structures"] = {"heart": {"dice": 0.9, "iou": 0.8, "hd95": 2.0, "assd": 1.0}}
+    new = {**old, "id": "b", "structures": {"lungs": {"dice": 0.7, "nsd": 0.5}}}
+    about = {"part": "test", "weights": "last", "step": 1, "selected_on": "nothing"}
+    evaluation = Evaluation.model_validate(about | {"films": [old, new]})
+    assert evaluation.structures == ("heart", "lungs")
+    assert evaluation.by_film("ctr_error") == pytest.approx({"a": 0.1, "b": 0.1})
+    assert evaluation.by_film("dice", "heart") == {"a": 0.9}
+    assert evaluation.by_film("nsd", "lungs") == {"b": 0.5}
+    assert evaluation.by_film("nsd", "heart") == {}, "absent, not lost"

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxrkit.report.ablation import headline, summarise_ablation
+from cxrkit.report.ablation import all_caveats, headline, summarise_ablation
 from cxrkit.report.ablation.numbers import Numbers
-from cxrkit.report.ablation.tables import pairs_table
+from cxrkit.report.ablation.tables import effects_table, pairs_table
 from tests.ablation.faking import Fake, with_provenance
 
 DIFFERENT = "tested on different data"
@@ -36,7 +36,7 @@ def scored(path: Path, factors: dict[str, Any], **fingerprints: str) -> Numbers:
 
 
 def warned(found: Numbers) -> bool:
-    return any(DIFFERENT in warning for warning in found.warnings)
+    return any(DIFFERENT in warning for warning in all_caveats(found))
 
 
 @pytest.mark.parametrize("prints", [{}, {"a": "f", "b": "g"}])
@@ -44,11 +44,11 @@ def test_films_that_share_only_a_name_are_not_paired(tmp_path: Path, prints: dic
     found = scored(tmp_path, {"data.seed": [0, 1]}, **prints)
     assert all(c.test is None and not c.by_seed for c in found.comparisons)
     assert pairs_table(found, found.comparisons).rows[0][3] == "not comparable"
-    assert found.best("lungs_dice") == ()
+    assert found.rankings["lungs_dice"].best == ()
     assert headline(found)[0] == f"lungs Dice %: the arms can't be compared, they were {DIFFERENT}."
-    assert found.effects == ()
-    assert any(f"its levels were {DIFFERENT}" in warning for warning in found.warnings)
-    assert any(f"{DIFFERENT} with seed 0" in warning and "neither ranked" in warning for warning in found.warnings)
+    assert effects_table(found) is None
+    assert any(f"its levels were {DIFFERENT}" in warning for warning in all_caveats(found))
+    assert any(f"{DIFFERENT} with seed 0" in warning and "neither ranked" in warning for warning in all_caveats(found))
 
 
 def test_the_same_films_in_another_folder_are_the_same_films(tmp_path: Path) -> None:
@@ -67,8 +67,8 @@ def test_the_same_films_in_another_folder_are_the_same_films(tmp_path: Path) -> 
 )
 def test_the_same_films_prepared_in_another_way_are_paired(tmp_path: Path, factor: dict[str, Any]) -> None:
     found = scored(tmp_path, factor, a="f", b="g")
-    assert next(c for c in found.comparisons if c.measure == "lungs_dice").test is not None
-    assert found.effects
+    assert next(c for c in found.comparisons if c.column.key == "lungs_dice").test is not None
+    assert effects_table(found) is not None
     assert not warned(found)
 
 
@@ -90,24 +90,24 @@ def test_arms_of_the_same_data_are_compared_beside_others(tmp_path: Path) -> Non
     for slug, seed in fake.runs:
         fake.score(slug, noise(seed, 0.92 if slug.startswith("dice") else 0.9), seed)
     found = numbers(fake)
-    tested = [c for c in found.comparisons if c.measure == "lungs_dice" and c.test is not None]
+    tested = [c for c in found.comparisons if c.column.key == "lungs_dice" and c.test is not None]
     assert len(tested) == 2
     assert all(c.first.levels["data.seed"] == c.second.levels["data.seed"] for c in tested)
-    assert {(e.factor, e.runs) for e in found.effects} == {("loss", 4)}
-    assert any(f"{DIFFERENT} with seed 0, 1" in warning for warning in found.warnings)
+    assert {(e.factor, len(v)) for e in found.effects for v in e.levels.values()} == {("loss", 4)}
+    assert any(f"{DIFFERENT} with seed 0, 1" in warning for warning in all_caveats(found))
 
 
-def test_overlaps_on_other_grids_are_ranked_and_told(tmp_path: Path) -> None:
+def test_overlaps_on_other_grids_are_ranked_and_reported(tmp_path: Path) -> None:
     found = scored(tmp_path, {"size": [32, 64]})
-    assert [arm.label for arm in found.best("lungs_dice")] == ["size 32"]
-    assert found.best("paper_dsc") != ()
-    assert any("inputs differ (32, 64): Dice and IoU" in warning for warning in found.warnings)
-    assert not any("inputs differ" in w for w in scored(tmp_path / "equal", {"loss": ["dice", "bce"]}).warnings)
+    assert [arm.label for arm in found.rankings["lungs_dice"].best] == ["size 32"]
+    assert found.rankings["paper_dsc"].best != ()
+    assert any("inputs differ (32, 64): Dice and IoU" in warning for warning in all_caveats(found))
+    assert not any("inputs differ" in w for w in all_caveats(scored(tmp_path / "equal", {"loss": ["dice", "bce"]})))
 
 
 def test_padding_keeps_the_papers_measures_from_being_ranked(tmp_path: Path) -> None:
     found = scored(tmp_path, {"preprocess.fit": ["pad", "stretch"]})
-    assert found.best("paper_dsc") == found.best("paper_iou") == ()
-    assert found.best("lungs_dice") != ()
-    assert any("inputs differ (32 pad, 32 stretch)" in warning for warning in found.warnings)
-    assert any("paper DSC %" in w and "padding counts" in w and "(pad, stretch)" in w for w in found.warnings)
+    assert found.rankings["paper_dsc"].best == found.rankings["paper_iou"].best == ()
+    assert found.rankings["lungs_dice"].best != ()
+    assert any("inputs differ (32 pad, 32 stretch)" in warning for warning in all_caveats(found))
+    assert any("paper DSC %" in w and "count padding" in w and "(pad, stretch)" in w for w in all_caveats(found))

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from cxrkit.report.ablation import summarise_ablation
+from cxrkit.report.ablation import all_caveats, summarise_ablation
+from cxrkit.report.ablation.facts import all_facts
 from tests.ablation.faking import Fake, with_provenance
 
 DICES = [0.9, 0.8, 0.85]
@@ -26,7 +27,7 @@ def ended(fake: Fake, slug: str, **event: Any) -> None:
 
 
 def time(fake: Fake) -> str:
-    return summarise_ablation(fake.results()).facts["process time"]
+    return all_facts(fake.results())["process time"]
 
 
 def test_time_is_of_the_runs_that_have_one(fake: Fake) -> None:
@@ -40,35 +41,35 @@ def test_time_is_of_the_runs_that_have_one(fake: Fake) -> None:
     assert time(fake) == "2.00 h over all runs"
 
 
-def test_time_of_a_run_that_came_to_nothing_counts(fake: Fake) -> None:
+def test_time_of_a_run_without_scores_counts(fake: Fake) -> None:
     fake.score("dice", DICES)
     ended(fake, "bce", seconds=3600.0, status=130)
     assert time(fake) == "1.00 h over 1 of 2 runs"
 
 
-def told(fake: Fake, words: str) -> bool:
-    return any(words in warning for warning in summarise_ablation(fake.results()).warnings)
+def warned(fake: Fake, words: str) -> bool:
+    return any(words in warning for warning in all_caveats(summarise_ablation(fake.results())))
 
 
-def test_a_run_that_went_on_elsewhere_is_told(fake: Fake) -> None:
+def test_a_run_that_was_continued_elsewhere_is_reported(fake: Fake) -> None:
     with_provenance(fake.score("dice", DICES))
-    assert not told(fake, "went on")
+    assert not warned(fake, "were continued")
     with_provenance(fake.score("bce", DICES), continued=("torch 2.11.0, was 2.13.0", "precision bf16, was 32"))
-    assert told(fake, "little: bce, seed 0 (torch 2.11.0, was 2.13.0; precision bf16, was 32).")
+    assert warned(fake, "little: bce, seed 0 (torch 2.11.0, was 2.13.0; precision bf16, was 32).")
 
 
-def test_other_versions_of_a_plugin_are_told(fake: Fake) -> None:
+def test_other_versions_of_a_plugin_are_reported(fake: Fake) -> None:
     with_provenance(fake.score("dice", DICES), plugins={"cxrkit": "1", "mine": "0.1", "other": "3"})
     with_provenance(fake.score("bce", DICES), plugins={"cxrkit": "1", "mine": "0.1"})
-    assert not told(fake, "The runs differ in"), "another component isn't another version"
+    assert not warned(fake, "The runs differ in"), "another component isn't another version"
     with_provenance(fake.score("bce", DICES), plugins={"cxrkit": "1", "mine": "0.2"})
-    assert told(fake, "The runs differ in mine (0.1, 0.2)")
+    assert warned(fake, "The runs differ in mine (0.1, 0.2)")
 
 
-def test_an_error_after_the_scores_is_told(fake: Fake) -> None:
+def test_an_error_after_the_scores_is_reported(fake: Fake) -> None:
     fake.score("dice", DICES)
     fake.score("bce", DICES)
-    assert not told(fake, "ended with an error")
+    assert not warned(fake, "ended with an error")
     ended(fake, "bce", status=1, error="the disk is full")
-    assert told(fake, "Whole scores, but the last try ended with an error: bce, seed 0 (the disk is full).")
-    assert not told(fake, "failed")
+    assert warned(fake, "Complete scores, but the last attempt ended with an error: bce, seed 0 (the disk is full).")
+    assert not warned(fake, "failed")

@@ -78,10 +78,9 @@ def test_patients_are_not_called_films(tmp_path: Path) -> None:
     assert "lower on most patients than bce (11 of 12)" in said(fake)[0]
 
 
-@pytest.mark.parametrize(("patients", "words"), [(1, "1 patient is too few"), (5, "5 patients are too few")])
-def test_too_few_patients_are_called_that(tmp_path: Path, patients: int, words: str) -> None:
+def test_too_few_patients_are_called_that(tmp_path: Path) -> None:
     fake = Fake(tmp_path / "two", {"loss": ["dice", "bce"]})
     base = np.random.default_rng(0).normal(0.8, 0.01, 20)
-    fake.write("dice", evaluation(of_patients(base + 0.02, patients)))
-    fake.write("bce", evaluation(of_patients(base, patients)))
-    assert f"{words} for any difference" in said(fake)[0]
+    fake.write("dice", evaluation(of_patients(base + 0.02, 1)))
+    fake.write("bce", evaluation(of_patients(base, 1)))
+    assert "1 patient is too few for any difference" in said(fake)[0]

@@ -1,4 +1,4 @@
-"""Which arms of an ablation can be ranked, what their differences are worth, and what is told beside it."""
+"""Which arms of an ablation can be ranked, what their differences are worth, and what is reported beside it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cxrkit.engine.scores import Evaluation
 from cxrkit.metrics.statistics import bootstrap_interval
-from cxrkit.report.ablation import headline, summarise_ablation
+from cxrkit.report.ablation import all_caveats, headline, summarise_ablation
 from cxrkit.report.ablation.numbers import Numbers
 from cxrkit.report.ablation.tables import effects_table, levels_table, pairs_table, seeds_table
 from tests.ablation.faking import Fake, evaluation, film, with_provenance
@@ -35,7 +36,7 @@ def numbers(fake: Fake) -> Numbers:
 
 
 def best(found: Numbers, key: str) -> list[str]:
-    return [arm.label for arm in found.best(key)]
+    return [arm.label for arm in found.rankings[key].best]
 
 
 def bold(found: Numbers, heading: str) -> list[str]:
@@ -59,7 +60,7 @@ def test_a_higher_mean_that_most_films_speak_against_is_no_proof(two: Fake) -> N
     assert "better than" not in said
 
 
-def test_a_real_difference_is_told(two: Fake) -> None:
+def test_a_real_difference_is_reported(two: Fake) -> None:
     two.score("A", noise(0) + 0.02)
     two.score("B", noise(0))
     said = headline(numbers(two))
@@ -83,11 +84,10 @@ def test_equal_arms_are_a_tie(two: Fake) -> None:
     assert bold(found, "lungs Dice %") == []
 
 
-@pytest.mark.parametrize(("films", "said"), [(1, "1 film is too few"), (5, "5 films are too few")])
-def test_too_few_films_are_called_that(two: Fake, films: int, said: str) -> None:
-    two.score("A", noise(0, films) + 0.05)
-    two.score("B", noise(0, films))
-    assert f"{said} for any difference to be significant" in first_line(numbers(two))
+def test_too_few_films_are_called_that(two: Fake) -> None:
+    two.score("A", noise(0, 5) + 0.05)
+    two.score("B", noise(0, 5))
+    assert "5 films are too few for any difference to be significant" in first_line(numbers(two))
 
 
 def test_an_arm_with_an_easy_seed_only_does_not_win(two_seeds: Fake) -> None:
@@ -98,7 +98,7 @@ def test_an_arm_with_an_easy_seed_only_does_not_win(two_seeds: Fake) -> None:
     assert best(found, "lungs_dice") == ["A"]
     assert bold(found, "lungs Dice %") == ["A"]
     assert "the only arm that can be ranked. Not ranked: B (seed 0 missing)." in first_line(found)
-    assert any("B: seed 0 is missing" in warning and "isn't ranked" in warning for warning in found.warnings)
+    assert any("B: seed 0 is missing" in warning and "isn't ranked" in warning for warning in all_caveats(found))
 
 
 def test_without_a_whole_arm_shared_seeds_decide(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_without_a_whole_arm_shared_seeds_decide(tmp_path: Path) -> None:
     found = numbers(fake)
     assert best(found, "lungs_dice") == ["A"], "0.95 against 0.94 with the seed that both have"
     assert "on the films of seed 1 that all ranked arms share)" in first_line(found)
-    assert any("No arm has every seed" in warning for warning in found.warnings)
+    assert any("No arm has every seed" in warning for warning in all_caveats(found))
 
 
 def test_arms_that_share_no_seed_are_not_ranked(two_seeds: Fake) -> None:
@@ -120,7 +120,7 @@ def test_arms_that_share_no_seed_are_not_ranked(two_seeds: Fake) -> None:
     assert best(found, "lungs_dice") == []
     assert "can't be compared" in first_line(found)
     assert pairs_table(found, found.comparisons).rows[0][3] == "not comparable"
-    assert any(warning.startswith("Arms aren't comparable in") for warning in found.warnings)
+    assert any(warning.startswith("Arms aren't comparable in") for warning in all_caveats(found))
 
 
 def test_an_arm_that_lost_its_hard_films_does_not_win(two: Fake) -> None:
@@ -132,8 +132,22 @@ def test_an_arm_that_lost_its_hard_films_does_not_win(two: Fake) -> None:
     found = numbers(two)
     assert best(found, "ctr_error") == ["B"]
     assert bold(found, "CTR error") == ["B"]
-    assert any("CTR error: no value for A (7 of 8 films)" in warning for warning in found.warnings)
+    assert any("CTR error: no value for A (7 of 8 films)" in warning for warning in all_caveats(found))
     assert found.arms[0].cells["ctr_error"].lost == 7
+
+
+def test_a_measure_that_a_finished_run_lacks_is_absent_not_damaged(two: Fake) -> None:
+    content = evaluation([film("a", 0.9), film("b", 0.8)]).model_dump()
+    two.write("A", evaluation([film("a", 0.9), film("b", 0.8)]))
+    for scored in content["films"]:
+        for structure in scored["structures"].values():
+            del structure["assd"]
+    two.write("B", Evaluation.model_validate(content))
+    found = numbers(two)
+    assert [run.state for run in found.results.runs] == ["finished", "finished"]
+    assert best(found, "lungs_assd") == ["A"]
+    assert found.arms[1].cells["lungs_assd"].values == {}
+    assert not any("ASSD" in warning for warning in all_caveats(found))
 
 
 def test_a_film_without_a_true_ratio_is_not_lost(two: Fake) -> None:
@@ -141,7 +155,7 @@ def test_a_film_without_a_true_ratio_is_not_lost(two: Fake) -> None:
         two.write(arm, evaluation([film("a", 0.9, ctr=(None, None)), film("b", 0.9, ctr=(0.5, 0.5))]))
     found = numbers(two)
     assert found.arms[0].cells["ctr_error"].lost == 0
-    assert not any("CTR" in warning for warning in found.warnings)
+    assert not any("CTR" in warning for warning in all_caveats(found))
 
 
 def test_arms_with_other_test_films_are_ranked_on_the_common_ones(two: Fake) -> None:
@@ -149,7 +163,7 @@ def test_arms_with_other_test_films_are_ranked_on_the_common_ones(two: Fake) -> 
     two.score("B", {"hard": 0.50, "common": 0.85, "other": 0.85})
     found = numbers(two)
     assert best(found, "lungs_dice") == ["B"]
-    assert any("different films with seed 0 (2 films are common to all)" in warning for warning in found.warnings)
+    assert any("different films with seed 0 (2 films are common to all)" in warning for warning in all_caveats(found))
 
 
 def test_arms_without_a_common_film_are_not_comparable(two: Fake) -> None:
@@ -168,7 +182,7 @@ def test_distances_in_pixels_of_other_sizes_are_not_ranked(tmp_path: Path) -> No
     found = numbers(fake)
     assert best(found, "lungs_hd95") == []
     assert len(best(found, "lungs_dice")) == 2
-    assert any("lungs HD95 px" in warning and "32, 64" in warning for warning in found.warnings)
+    assert any("lungs HD95 px" in warning and "32, 64" in warning for warning in all_caveats(found))
 
 
 def test_structures_may_differ_between_arms(tmp_path: Path) -> None:
@@ -182,7 +196,7 @@ def test_structures_may_differ_between_arms(tmp_path: Path) -> None:
     assert [row[heart] for row in table.rows] == ["–", "–"]
     main = seeds_table(found)
     assert [row[main.headings.index("heart Dice %")] for row in main.rows] == ["–", "80.0"]
-    assert any("main effect of parts on heart Dice %" in warning for warning in found.warnings)
+    assert any("main effect of parts on heart Dice %" in warning for warning in all_caveats(found))
 
 
 class TestMainEffects:
@@ -196,9 +210,9 @@ class TestMainEffects:
         fake.score("dice_train-size-6", [0.90] * 8)
         fake.score("bce_train-size-6", [0.89] * 8)
         found = numbers(fake)
-        loss = {e.level: e for e in found.effects if e.factor == "loss" and e.measure == "lungs_dice"}
-        assert loss["dice"].mean == pytest.approx(0.90), "not 0.80, the mean over both of its runs"
-        assert loss["bce"].mean == pytest.approx(0.89)
+        loss = next(e for e in found.effects if e.factor == "loss" and e.column.key == "lungs_dice").levels
+        assert loss["dice"] == pytest.approx([0.90]), "not 0.80, the mean over both of its runs"
+        assert loss["bce"] == pytest.approx([0.89])
         assert [row[2] for row in effects_table(found).rows] == ["1 of 2"] * 4
 
     def test_levels_that_share_no_block_have_no_effect(self, tmp_path: Path) -> None:
@@ -206,19 +220,19 @@ class TestMainEffects:
         fake.score("dice_train-size-4", [0.70] * 8)
         fake.score("bce_train-size-6", [0.89] * 8)
         found = numbers(fake)
-        assert found.effects == ()
-        assert any("The main effect of loss on" in w and "is left out" in w for w in found.warnings)
+        assert effects_table(found) is None
+        assert any("The main effect of loss on" in w and "is left out" in w for w in all_caveats(found))
 
     def test_only_common_films_count(self, tmp_path: Path) -> None:
         fake = Fake(tmp_path, {"loss": ["dice", "bce"]})
         fake.score("dice", {"a": 0.9, "b": 0.5})
         fake.score("bce", {"a": 0.8})
-        means = {e.level: e.mean for e in numbers(fake).effects if e.measure == "lungs_dice"}
-        assert means == pytest.approx({"dice": 0.9, "bce": 0.8})
+        [effects] = [e for e in numbers(fake).effects if e.column.key == "lungs_dice"]
+        assert [*effects.levels["dice"], *effects.levels["bce"]] == pytest.approx([0.9, 0.8])
 
 
 class TestLevelsOverRuns:
-    def test_a_small_difference_in_every_pair_of_runs_is_told(self, tmp_path: Path) -> None:
+    def test_a_small_difference_in_every_pair_of_runs_is_reported(self, tmp_path: Path) -> None:
         fake = Fake(tmp_path, {"loss": ["dice", "bce"], "train_size": [4, 6]}, seeds=4)
         for size, level in ((4, 0.70), (6, 0.90)):
             for seed in range(4):
@@ -226,7 +240,7 @@ class TestLevelsOverRuns:
                 fake.score(f"dice_train-size-{size}", films, seed)
                 fake.score(f"bce_train-size-{size}", films - 0.01 - 0.001 * seed, seed)
         found = numbers(fake)
-        loss, size = [p for p in found.level_pairs if p.measure == "lungs_dice"]
+        loss, size = [p for p in found.level_pairs if p.column.key == "lungs_dice"]
         assert (loss.first, loss.second, loss.test.items, loss.test.above) == ("dice", "bce", 8, 8)
         assert loss.test.difference == pytest.approx(0.0115)
         assert loss.std == pytest.approx(np.std([0, 1e-3, 2e-3, 3e-3] * 2, ddof=1))
@@ -240,11 +254,11 @@ class TestLevelsOverRuns:
         for place, slug in enumerate(("dice", "bce", "tversky")):
             for seed in range(7):
                 fake.score(slug, noise(seed, 8, mean=0.9 + 0.02 * place), seed)
-        pairs = [p for p in numbers(fake).level_pairs if p.measure == "heart_dice"]
+        pairs = [p for p in numbers(fake).level_pairs if p.column.key == "heart_dice"]
         assert [p.test.p for p in pairs] == pytest.approx([2 / 2**7] * 3)
         assert [p.corrected for p in pairs] == pytest.approx([3 * 2 / 2**7] * 3)
 
-    def test_too_few_runs_are_said(self, tmp_path: Path) -> None:
+    def test_too_few_runs_are_reported(self, tmp_path: Path) -> None:
         fake = Fake(tmp_path, {"loss": ["dice", "bce"]}, seeds=2)
         for seed in range(2):
             fake.score("dice", [0.9] * 8, seed)
@@ -271,7 +285,7 @@ def test_the_papers_protocol_shows_both_selections(two: Fake) -> None:
     assert row["paper DSC % (not chosen on test)"] == "80.0"
     assert best(found, "paper_dsc") == ["B"]
     assert best(found, "paper_dsc_honest_weights") == ["A"]
-    assert any("optimistic" in warning for warning in found.warnings)
+    assert any("optimistic" in warning for warning in all_caveats(found))
 
 
 def test_missed_structures_have_a_column_where_there_are_any(two: Fake) -> None:
@@ -284,10 +298,10 @@ def test_missed_structures_have_a_column_where_there_are_any(two: Fake) -> None:
     assert "no pixel in common with the true one" in table.caption
 
 
-def test_weights_that_were_not_chosen_alike_are_told(two: Fake) -> None:
+def test_weights_that_were_chosen_in_different_ways_are_reported(two: Fake) -> None:
     two.write("A", evaluation([film("a", 0.9)]))
     two.write("B", evaluation([film("a", 0.9)], "best", "validation"))
-    assert any("not chosen alike" in warning for warning in numbers(two).warnings)
+    assert any("chosen in different ways" in warning for warning in all_caveats(numbers(two)))
 
 
 def test_pairs_are_of_every_measure_and_corrected_within_each(tmp_path: Path) -> None:
@@ -295,26 +309,26 @@ def test_pairs_are_of_every_measure_and_corrected_within_each(tmp_path: Path) ->
     for index, slug in enumerate(("dice", "bce", "tversky")):
         fake.score(slug, noise(index, 12) + 0.01 * index)
     found = numbers(fake)
-    keys = [c.measure for c in found.comparisons]
-    assert {key: keys.count(key) for key in keys} == {measure.key: 3 for measure in found.measures}
-    for measure in found.measures:
-        tests = [c for c in found.comparisons if c.measure == measure.key]
+    keys = [c.column.key for c in found.comparisons]
+    assert {key: keys.count(key) for key in keys} == {column.key: 3 for column in found.columns}
+    for column in found.columns:
+        tests = [c for c in found.comparisons if c.column == column]
         lowest = min(tests, key=lambda c: c.test.p if c.test else 1.0)
         assert lowest.test is not None
         assert lowest.corrected == pytest.approx(min(1.0, 3 * lowest.test.p))
 
 
 def test_a_live_table_needs_no_tests(two: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cxrkit.report.ablation import cells, pairs, rich_arms
+    from cxrkit.report.ablation import cells, differences
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("too much work for a live table")
 
-    monkeypatch.setattr(pairs, "compare", refuse)
+    monkeypatch.setattr(differences, "compare", refuse)
     monkeypatch.setattr(cells, "bootstrap_interval", refuse)
     two.score("A", noise(0))
     two.score("B", noise(1))
-    assert rich_arms(numbers(two)).row_count == 2
+    assert seeds_table(numbers(two)).rich().row_count == 2
 
 
 def test_better_means_with_every_seed(two_seeds: Fake) -> None:
@@ -340,7 +354,7 @@ def test_films_of_one_patient_are_one_witness(two: Fake) -> None:
     two.write("A", evaluation(a))
     two.write("B", evaluation(b))
     found = numbers(two)
-    comparison = next(c for c in found.comparisons if c.measure == "lungs_dice")
+    comparison = next(c for c in found.comparisons if c.column.key == "lungs_dice")
     assert comparison.test is not None
     assert comparison.test.items == 6
     assert comparison.test.difference == pytest.approx(leads.mean())
@@ -370,7 +384,7 @@ def test_the_papers_measures_of_other_channels_are_not_ranked(two: Fake) -> None
     found = numbers(two)
     assert best(found, "paper_dsc") == best(found, "paper_iou") == []
     assert best(found, "lungs_dice") == ["A"]
-    assert any("all of a network's channels, which differ" in warning for warning in found.warnings)
+    assert any("all of a network's channels, which differ" in warning for warning in all_caveats(found))
 
 
 @pytest.mark.parametrize(
@@ -382,18 +396,18 @@ def test_the_papers_measures_of_other_channels_are_not_ranked(two: Fake) -> None
         ({"packages": {"torch": "2.6.0"}}, "differ in torch (2.13.0, 2.6.0)"),
     ],
 )
-def test_what_else_differs_between_runs_is_told(two: Fake, changes: dict[str, Any], said: str) -> None:
+def test_what_else_differs_between_runs_is_reported(two: Fake, changes: dict[str, Any], said: str) -> None:
     with_provenance(two.score("A", noise(0)))
     with_provenance(two.score("B", noise(1)))
-    assert not any(said in warning for warning in numbers(two).warnings)
+    assert not any(said in warning for warning in all_caveats(numbers(two)))
     with_provenance(two.score("B", noise(1)), **changes)
-    assert any(said in warning for warning in numbers(two).warnings)
+    assert any(said in warning for warning in all_caveats(numbers(two)))
 
 
-def test_one_split_for_all_seeds_and_batches_of_other_sizes_are_told(tmp_path: Path) -> None:
+def test_one_split_for_all_seeds_and_batches_of_other_sizes_are_reported(tmp_path: Path) -> None:
     fake = Fake(tmp_path, {"batch_size": [2, 4], "split.file": [str(tmp_path / "split.json")]}, seeds=2)
     for slug, seed in fake.runs:
         fake.score(slug, noise(seed), seed)
-    warnings = numbers(fake).warnings
-    assert any("split.json" in warning and "first weights" in warning for warning in warnings)
+    warnings = all_caveats(numbers(fake))
+    assert any("split.json" in warning and "initial weights" in warning for warning in warnings)
     assert any("batches differ in size" in warning for warning in warnings)

@@ -124,7 +124,7 @@ def test_nothing_is_linked_that_is_not_there(run, evaluation) -> None:
     assert "overlays" not in (run.report / "table.md").read_text(encoding="utf-8")
 
 
-def test_a_place_that_cannot_be_written_is_told(run, evaluation) -> None:
+def test_a_place_that_cannot_be_written_is_reported(run, evaluation) -> None:
     run.report.write_text("a file where the folder must be")
     with pytest.raises(StorageError, match="report"):
         write_report(run, evaluation(), [])

@@ -5,8 +5,13 @@ import io
 import pytest
 from rich.console import Console
 
-from cxrkit.report import markdown_table, remarks, rich_table, summarise
-from cxrkit.report.summary import spread
+from cxrkit.engine.scores import Evaluation
+from cxrkit.report import remarks, rich_table, score_sections, summarise
+from cxrkit.report.sections import markdown
+
+
+def markdown_table(summary) -> str:
+    return markdown(score_sections(summary))
 
 
 def rendered(summary) -> str:
@@ -17,19 +22,17 @@ def rendered(summary) -> str:
 
 def test_means_and_sample_deviations_over_films(evaluation) -> None:
     summary = summarise(evaluation([0.9, 0.8, 0.7]))
-    heart = summary.rows[0]
-    assert heart.structure == "heart"
-    assert heart.overlaps["dice"].mean == pytest.approx(0.8)
-    assert heart.overlaps["dice"].std == pytest.approx(0.1)  # of 0.9, 0.8, 0.7 with n - 1
-    assert heart.distances["hd95", "mm"].mean == pytest.approx(8.0)
-    assert summary.dsc.mean == pytest.approx(0.85)
-    assert summary.iou.mean == pytest.approx(0.75)
-    assert (summary.films, summary.units) == (3, ("mm",))
+    content, heart = summary.content(), summary.structures["heart"]
+    assert (heart["dice"].mean, heart["dice"].std) == pytest.approx((0.8, 0.1))  # of 0.9, 0.8, 0.7 with n - 1
+    assert heart["hd95_mm"].mean == pytest.approx(8.0)
+    assert content["honest"]["heart"]["dice"] == {"mean": heart["dice"].mean, "std": heart["dice"].std, "films": 3}
+    assert content["paper"]["dsc"]["mean"] == pytest.approx(0.85)
+    assert content["paper"]["iou"]["mean"] == pytest.approx(0.75)
+    assert (content["films"], summary.units) == (3, ("mm",))
 
 
-def test_a_single_film_has_no_deviation() -> None:
-    assert spread([0.5]).text(100) == "50.0"
-    assert spread([0.4, 0.6]).text(100) == "50.0 ± 14.1"
+def test_a_single_film_has_no_deviation(evaluation) -> None:
+    assert "| heart | 50.0 | 25.0 | 5.00 | 1.00 |" in markdown_table(summarise(evaluation([0.5])))
 
 
 def test_the_terminal_shows_percentages_units_and_the_protocol(evaluation) -> None:
@@ -47,33 +50,38 @@ def test_remarks_label_the_papers_protocol_and_what_the_spread_is_over(evaluatio
     assert "optimistic" not in text
 
 
-def test_selection_on_test_films_is_called_optimistic(evaluation) -> None:
-    summary = summarise(evaluation(selected_on="test"))
-    assert "optimistic" in "\n".join(remarks(summary))
-    assert "optimistic" in markdown_table(summary)
-
-
-def test_last_weights_are_said_to_be_chosen_by_nothing(evaluation) -> None:
-    assert "nothing was chosen" in summarise(evaluation(selected_on="nothing")).selection
+@pytest.mark.parametrize(("selected_on", "words"), [("test", "optimistic"), ("nothing", "nothing was chosen")])
+def test_the_choice_of_weights_is_stated(evaluation, selected_on, words) -> None:
+    summary = summarise(evaluation(selected_on=selected_on))
+    assert words in "\n".join(remarks(summary))
+    assert words in markdown_table(summary)
 
 
 def test_films_on_which_a_structure_was_missed_are_counted(evaluation) -> None:
     assert "Missed" not in markdown_table(summarise(evaluation([0.9, 0.8, 0.7])))
     missed = summarise(evaluation([0.9, 0.0, 0.0]))
-    assert missed.rows[0].missed == 2
     assert "Missed altogether: heart on 2 of the films; they count with a Dice of 0" in markdown_table(missed)
     assert "Missed altogether" in "\n".join(remarks(missed))
 
 
 def test_films_without_spacing_are_averaged_apart(evaluation) -> None:
     summary = summarise(evaluation([0.9, 0.8, 0.7], units=["mm", "px", "mm"]))
-    heart = summary.rows[0].distances
+    heart = summary.structures["heart"]
     assert summary.units == ("mm", "px")
-    assert heart["hd95", "mm"].mean == pytest.approx(8.0)
-    assert heart["hd95", "px"].mean == pytest.approx(8.0)
-    assert (heart["hd95", "mm"].films, heart["hd95", "px"].films) == (2, 1)
-    assert "2 films in mm and 1 films in px" in "\n".join(remarks(summary))
+    assert heart["hd95_mm"].mean == pytest.approx(8.0)
+    assert heart["hd95_px"].mean == pytest.approx(8.0)
+    assert (heart["hd95_mm"].films, heart["hd95_px"].films) == (2, 1)
+    assert "2 films in mm and 1 film in px" in "\n".join(remarks(summary))
     assert "HD95 px" in rendered(summary)
+
+
+def test_films_without_a_structure_do_not_count_in_its_mean(evaluation) -> None:
+    content = evaluation([0.9, 0.8, 0.7]).model_dump()
+    del content["films"][2]["structures"]["heart"]
+    summary = summarise(Evaluation.model_validate(content))
+    assert summary.structures["heart"]["dice"].mean == pytest.approx(0.85)
+    assert summary.structures["heart"]["dice"].films == 2
+    assert "Films with a true mask, where not all 3 have one: heart 2." in markdown_table(summary)
 
 
 def test_pixels_are_explained(evaluation) -> None:
@@ -83,9 +91,12 @@ def test_pixels_are_explained(evaluation) -> None:
 @pytest.mark.parametrize(
     ("ctr", "expected"),
     [
-        ([(0.50, 0.45), (0.55, 0.60)], "mean absolute error 0.050 ± 0.000 over 2 films."),
-        ([(0.50, 0.45), (None, 0.60)], "mean absolute error 0.050 over 1 film; 1 more where heart or lungs"),
-        ([(None, 0.45), (None, 0.60)], "no prediction gives one; 2 more"),
+        ([(0.50, 0.45), (0.55, 0.60)], "Absolute error of the cardiothoracic ratio: 0.0500 ± 0.0000 over 2 films."),
+        (
+            [(0.50, 0.45), (None, 0.60)],
+            "ratio: 0.0500 over 1 film; no value on 1 more, where a structure was not found.",
+        ),
+        ([(None, 0.45), (None, 0.60)], "no film has one; no value on 2 more"),
     ],
 )
 def test_the_ratios_error_comes_with_its_counts(evaluation, ctr, expected) -> None:
@@ -93,7 +104,7 @@ def test_the_ratios_error_comes_with_its_counts(evaluation, ctr, expected) -> No
 
 
 def test_no_true_ratio_no_sentence(evaluation) -> None:
-    assert "Cardiothoracic" not in markdown_table(summarise(evaluation()))
+    assert "cardiothoracic" not in markdown_table(summarise(evaluation()))
 
 
 def test_markdown_rows_have_as_many_cells_as_the_heading(evaluation) -> None:

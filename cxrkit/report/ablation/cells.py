@@ -1,4 +1,4 @@
-"""One arm's values in one measure, with their two spreads: over seeds, and over films."""
+"""One arm's values in one column, with their two spreads: over seeds, and over films."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 
 from cxrkit.ablation.plan import Arm
 from cxrkit.ablation.results import RunResult
-from cxrkit.engine.scores import LUNGS
-from cxrkit.metrics.statistics import Interval, bootstrap_interval
-from cxrkit.report.ablation.measures import Measure, film_values, mean_of, sample_std
+from cxrkit.engine.measures import LUNGS
+from cxrkit.metrics.statistics import Interval, bootstrap_interval, sample_std
+from cxrkit.report.ablation.columns import Column
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One measure of one arm.
+    """One column of one arm.
 
     Attributes:
         values: seed to film to value, None where it is lost; only seeds that the measure applies to.
@@ -29,25 +29,31 @@ class Cell:
     patients: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
+    def known(self) -> dict[int, dict[str, float]]:
+        """The values without those that are lost."""
+        return {
+            seed: {film: value for film, value in films.items() if value is not None}
+            for seed, films in self.values.items()
+        }
+
+    @cached_property
     def seeds(self) -> dict[int, float]:
         """Seed to its mean over films."""
-        means = {seed: mean_of(films) for seed, films in self.values.items()}
-        return {seed: mean for seed, mean in means.items() if mean is not None}
+        return {seed: float(np.mean(list(films.values()))) for seed, films in self.known.items() if films}
 
     @cached_property
     def films(self) -> dict[str, float]:
         """Film to its mean over the seeds that tested it; only films that have a value."""
-        found: dict[str, list[float]] = defaultdict(list)
-        for films in self.values.values():
+        values: dict[str, list[float]] = defaultdict(list)
+        for films in self.known.values():
             for film, value in films.items():
-                if value is not None:
-                    found[film].append(value)
-        return {film: float(np.mean(values)) for film, values in found.items()}
+                values[film].append(value)
+        return {film: float(np.mean(found)) for film, found in values.items()}
 
     @property
     def lost(self) -> int:
-        """Values that films should have and don't, over all seeds: told, not dropped in silence."""
-        return sum(value is None for films in self.values.values() for value in films.values())
+        """Values that films should have and don't, over all seeds: reported, not silently dropped."""
+        return self.tested - sum(len(films) for films in self.known.values())
 
     @property
     def tested(self) -> int:
@@ -77,7 +83,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class ArmNumbers:
-    """One arm: its cells by the measures' keys, and how its runs stand.
+    """One arm: its cells by the columns' keys, and the state of its runs.
 
     Attributes:
         data: seed to the number of its run's data: films of one name are the same films only where that is equal.
@@ -90,35 +96,35 @@ class ArmNumbers:
 
     @property
     def label(self) -> str:
-        """What tables call it."""
+        """Its name in tables."""
         return self.arm.label
 
     @property
     def finished(self) -> int:
         """How many of its seeds have scores."""
-        return sum(run.state == "finished" for run in self.runs)
+        return len(self.runs) - len(self.unfinished)
+
+    @property
+    def unfinished(self) -> tuple[RunResult, ...]:
+        """The runs without scores."""
+        return tuple(run for run in self.runs if run.state != "finished")
 
     @property
     def missed(self) -> int:
         """Structures, over all films and seeds, whose mask has no pixel in common with the true one."""
         evaluations = [run.honest for run in self.runs if run.honest is not None]
-        return sum(found.missed(name) for found in evaluations for name in found.structures if name != LUNGS)
-
-    @property
-    def missing(self) -> tuple[RunResult, ...]:
-        """The runs without scores."""
-        return tuple(run for run in self.runs if run.state != "finished")
+        return sum(scores.missed(name) for scores in evaluations for name in scores.structures if name != LUNGS)
 
 
 def arm_numbers(
-    arm: Arm, runs: Sequence[RunResult], measures: Sequence[Measure], groups: Mapping[tuple[str, int], int]
+    arm: Arm, runs: Sequence[RunResult], columns: Sequence[Column], groups: Mapping[tuple[str, int], int]
 ) -> ArmNumbers:
-    """An arm's cells, from its runs' scores; `groups` are the numbers of the runs' data, by arm's slug and seed."""
+    """An arm's cells, from its runs' scores; `groups` are the numbers of the runs' data, by the arm's slug and seed."""
     films = [film for run in runs for scores in (run.honest, run.paper) if scores is not None for film in scores.films]
     patients = {film.id: film.patient for film in films if film.patient is not None}
-    cells = {}
-    for measure in measures:
-        values = {run.seed: film_values(run, measure) for run in runs}
-        cells[measure.key] = Cell({seed: found for seed, found in values.items() if found}, patients)
+    cells = {
+        column.key: Cell({run.seed: values for run in runs if (values := column.values(run))}, patients)
+        for column in columns
+    }
     data = {run.seed: groups[arm.slug, run.seed] for run in runs if (arm.slug, run.seed) in groups}
     return ArmNumbers(arm, cells, tuple(runs), data)

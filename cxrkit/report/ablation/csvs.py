@@ -2,61 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from cxrkit.ablation.results import RunResult
 from cxrkit.engine.scores import Evaluation
 from cxrkit.files import csv_text
+from cxrkit.report.ablation.cells import ArmNumbers
 from cxrkit.report.ablation.numbers import Numbers
 
 
 def scores_csv(numbers: Numbers) -> str:
     """A line for every film, seed and measure; a lost value is empty. Runs without scores: see `runs.csv`."""
-    factors = [factor.name for factor in numbers.results.plan.factors]
     rows: list[Sequence[object]] = []
-    for arm in numbers.arms:
-        levels = [arm.arm.levels[name] for name in factors]
-        for run in arm.runs:
-            for measure in numbers.measures:
-                evaluation = measure.evaluation(run)
-                weights = [evaluation.weights, evaluation.step] if evaluation is not None else ["", ""]
-                for film, value in arm.cells[measure.key].values.get(run.seed, {}).items():
-                    shown = "" if value is None else value
-                    rows.append([arm.label, *levels, run.seed, *weights, measure.protocol, film, measure.key, shown])
-    return csv_text(["arm", *factors, "seed", "weights", "step", "protocol", "film", "measure", "value"], rows)
+    for arm, run, names in _runs(numbers):
+        for column in numbers.columns:
+            weights = _weights(column.evaluation(run))[:2]
+            for film, value in arm.cells[column.key].values.get(run.seed, {}).items():
+                shown = "" if value is None else value
+                rows.append([*names, *weights, column.measure.protocol, film, column.key, shown])
+    return csv_text([*_headings(numbers), "weights", "step", "protocol", "film", "measure", "value"], rows)
 
 
 def runs_csv(numbers: Numbers) -> str:
-    """A line for every planned run: its state, time and error, which weights were judged, and means over films.
+    """A line for every planned run: its state, time and error, which weights were evaluated, and means over films.
 
-    `weights`, `step` and `selected_on` are of the honest scores; `paper_…` of the columns that the paper's selection
-    is for. A measure's `…_lost` says how many films have no value though they should.
+    `weights`, `step` and `selected_on` are of the honest scores; `paper_…` of the paper's columns. A measure's `…_lost`
+    is the number of films that have no value though they should.
     """
-    factors = [factor.name for factor in numbers.results.plan.factors]
-    keys = [measure.key for measure in numbers.measures]
+    keys = [column.key for column in numbers.columns]
     losing = [key for key in keys if any(arm.cells[key].lost for arm in numbers.arms)]
     rows: list[Sequence[object]] = []
-    for arm in numbers.arms:
-        levels = [arm.arm.levels[name] for name in factors]
-        for run in arm.runs:
-            means = [arm.cells[key].seeds.get(run.seed, "") for key in keys]
-            lost = [sum(v is None for v in arm.cells[key].values.get(run.seed, {}).values()) for key in losing]
-            seconds = "" if run.seconds is None else run.seconds
-            about = [run.state, seconds, run.error or "", *_weights(run.honest), *_weights(run.paper)]
-            rows.append([arm.label, *levels, run.seed, *about, *means, *lost])
+    for arm, run, names in _runs(numbers):
+        means = [arm.cells[key].seeds.get(run.seed, "") for key in keys]
+        lost = [sum(v is None for v in arm.cells[key].values.get(run.seed, {}).values()) for key in losing]
+        about = [run.state, "" if run.seconds is None else run.seconds, run.error or ""]
+        rows.append([*names, *about, *_weights(run.honest), *_weights(run.paper), *means, *lost])
     weights = ["weights", "step", "selected_on"]
     head = ["state", "seconds", "error", *weights, *(f"paper_{name}" for name in weights)]
-    return csv_text(["arm", *factors, "seed", *head, *keys, *(f"{key}_lost" for key in losing)], rows)
+    return csv_text([*_headings(numbers), *head, *keys, *(f"{key}_lost" for key in losing)], rows)
+
+
+def _headings(numbers: Numbers) -> list[str]:
+    return ["arm", *(factor.name for factor in numbers.results.plan.factors), "seed"]
+
+
+def _runs(numbers: Numbers) -> Iterator[tuple[ArmNumbers, RunResult, list[object]]]:
+    """Every run with its arm and the cells that name it."""
+    for arm in numbers.arms:
+        levels = [arm.arm.levels[factor.name] for factor in numbers.results.plan.factors]
+        for run in arm.runs:
+            yield arm, run, [arm.label, *levels, run.seed]
 
 
 def comparisons_csv(numbers: Numbers) -> str:
-    """A line for every pair of arms in every measure; no numbers where two arms share no film.
+    """A line for every pair of arms in every measure; without numbers where two arms share no film.
 
     `items` are the films, or patients where films share one. `p_holm` is corrected within the measure. The
     differences' intervals are those of the primary measures.
     """
     rows: list[Sequence[object]] = []
     for c in numbers.comparisons:
-        row: list[object] = [c.measure, c.first.label, c.second.label]
+        row: list[object] = [c.column.key, c.first.label, c.second.label]
         if (test := c.test) is None:
             rows.append([*row, 0, *[""] * 10])
             continue
@@ -76,7 +82,7 @@ def effects_csv(numbers: Numbers) -> str:
     """
     rows: list[Sequence[object]] = []
     for p in numbers.level_pairs:
-        about = [p.measure, p.factor, p.first, p.second, p.test.items, p.test.differing, p.test.above]
+        about = [p.column.key, p.factor, p.first, p.second, p.test.items, p.test.differing, p.test.above]
         std = "" if p.std is None else p.std
         rows.append([*about, p.test.difference, std, p.test.effect, p.test.p, p.corrected])
     numbers_of = ["runs", "differing", "a_larger", "difference", "std", "effect", "p", "p_holm"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cxrkit.ablation.results import STATES
 from cxrkit.report.ablation.cells import ArmNumbers
 from cxrkit.report.drawing import DISTINCT, INK, TRAIN, VALID, new_figure, style, wrapped
 
@@ -43,13 +44,11 @@ class Curves:
 
     @property
     def remark(self) -> str:
-        """What became of runs that aren't finished."""
-        counts: dict[str, list[str]] = defaultdict(list)
-        for run in self.arm.missing:
-            state = {"failed": "failed", "stopped": "not finished", "missing": "not begun"}[run.state]
-            counts[state].append(str(run.seed))
-        said = [f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)} {state}" for state, seeds in counts.items()]
-        return "; ".join(said)
+        """Which runs aren't finished, and why."""
+        seeds: dict[str, list[str]] = defaultdict(list)
+        for run in self.arm.unfinished:
+            seeds[STATES[run.state]].append(str(run.seed))
+        return "; ".join(f"seed{'s' if len(of) > 1 else ''} {', '.join(of)} {state}" for state, of in seeds.items())
 
 
 def read_curves(arm: ArmNumbers) -> Curves:
@@ -69,7 +68,7 @@ def read_curves(arm: ArmNumbers) -> Curves:
 
 
 def draw_curves(curves: Sequence[Curves], on: str) -> Figure:
-    """A diagram an arm; what failed is told in it."""
+    """A diagram for each arm, with a remark on runs that failed."""
     columns = min(3, len(curves))
     rows = math.ceil(len(curves) / columns)
     figure = new_figure(3.3 * columns + 0.4, 2.5 * rows + 0.4)
@@ -81,7 +80,7 @@ def draw_curves(curves: Sequence[Curves], on: str) -> Figure:
         axes.set_title(wrapped(one.arm.label), loc="left", fontsize=8, color=INK)
         axes.set_ylim(0, 1)
         if one.remark:
-            _tell(axes, one)
+            _write_remark(axes, one)
     for axes in grid.flat[len(curves) :]:
         axes.set_visible(False)
     for axes in grid[:, 0]:
@@ -94,7 +93,7 @@ def draw_curves(curves: Sequence[Curves], on: str) -> Figure:
     return figure
 
 
-def _tell(axes: Axes, one: Curves) -> None:
+def _write_remark(axes: Axes, one: Curves) -> None:
     height = 0.5 if one.empty else 0.08
     text = axes.text(0.5, height, wrapped(one.remark, 36), fontsize=7.5, color="#b3261e", transform=axes.transAxes)
     text.set_horizontalalignment("center")

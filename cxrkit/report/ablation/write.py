@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,25 +16,25 @@ from cxrkit.engine.observer import Observer, Silent
 from cxrkit.errors import DataError
 from cxrkit.files import write_bytes, write_text
 from cxrkit.report.ablation import csvs, tables
-from cxrkit.report.ablation.caveats import missing_briefly, missing_runs
-from cxrkit.report.ablation.facts import setting
-from cxrkit.report.ablation.figures import STEMS, Drawn, draw_all_figures
-from cxrkit.report.ablation.formats import Table, latex, markdown
+from cxrkit.report.ablation.caveats import all_caveats, missing_briefly, missing_runs
+from cxrkit.report.ablation.facts import all_facts, setting
+from cxrkit.report.ablation.figures import STEMS, draw_all_figures
 from cxrkit.report.ablation.headline import headline
 from cxrkit.report.ablation.numbers import Numbers, summarise_ablation
-from cxrkit.report.ablation.pictures import Picture, film_pictures, without_pictures
+from cxrkit.report.ablation.pictures import film_pictures, without_pictures
+from cxrkit.report.sections import Alarm, Bullets, Code, Folded, Item, Picture, Section, markdown
 
 
 def write_ablation_report(results: Results, observer: Observer | None = None) -> Numbers:
     """Write `report/` of an ablation, finished or not.
 
     Raises:
-        DataError: no run is finished. StorageError: the place can't be written to.
+        DataError: no run is finished. StorageError: the folder can't be written to.
     """
-    if not results.count("finished"):
+    if not results.finished:
         raise DataError(
             f"{results.path}: none of its {len(results.runs)} runs is finished.",
-            f"Go on with: cxrkit ablate --resume {results.path}",
+            f"Continue with: cxrkit ablate --resume {results.path}",
         )
     listener = observer or Silent()
     listener.stage("Writing the report", 3)
@@ -44,115 +46,90 @@ def write_ablation_report(results: Results, observer: Observer | None = None) ->
     write_text(folder / "effects.csv", csvs.effects_csv(numbers))
     write_text(folder / "table.tex", _latex(numbers))
     listener.advance(1)
-    pictures = [_picture(drawn) for drawn in draw_all_figures(numbers)]
-    films = film_pictures(numbers)
-    _write_pictures(folder / "figures", [*pictures, *films])
+    pictures, films = list(_pictures(numbers)), film_pictures(numbers)
+    _write_pictures(folder, [*pictures, *films])
     listener.advance(2)
-    write_text(folder / "report.md", _markdown(numbers, pictures, films))
-    write_text(folder / "report.html", _page(numbers, pictures, films))
+    sections = list(_sections(numbers, pictures, films))
+    write_text(folder / "report.md", markdown(sections))
+    write_text(folder / "report.html", _page(sections))
     listener.advance(3)
     return numbers
 
 
 def _latex(numbers: Numbers) -> str:
-    name, main = numbers.results.plan.name, tables.seeds_table(numbers)
-    said = [f"{name}.", main.caption, setting(numbers), missing_briefly(numbers)]
-    caption = " ".join(sentence for sentence in said if sentence)
-    return latex(Table(caption, main.headings, main.rows, main.bold), name)
+    results, main = numbers.results, tables.seeds_table(numbers)
+    parts = [f"{results.plan.name}.", main.caption, setting(results), missing_briefly(results)]
+    return replace(main, caption=" ".join(part for part in parts if part)).latex(results.plan.name)
 
 
-def _picture(drawn: Drawn) -> Picture:
-    stream = io.BytesIO()
-    drawn.figure.savefig(stream, format="png")
-    return Picture(f"{drawn.stem}.png", drawn.title, drawn.caption, stream.getvalue())
+def _pictures(numbers: Numbers) -> Iterator[Picture]:
+    for drawn in draw_all_figures(numbers):
+        stream = io.BytesIO()
+        drawn.figure.savefig(stream, format="png")
+        yield Picture(f"figures/{drawn.stem}.png", drawn.title, drawn.caption, stream.getvalue())
 
 
 def _write_pictures(folder: Path, pictures: Sequence[Picture]) -> None:
-    """Write them, and take away those of an earlier report that aren't in this one."""
+    """Write them, and remove those of an earlier report that aren't in this one."""
     for picture in pictures:
         write_bytes(folder / picture.file, picture.content)
-    written = {picture.file for picture in pictures}
-    for old in [*(folder / f"{stem}.png" for stem in STEMS), *folder.glob("films-*.jpg")]:
-        if old.name not in written:
+    written = {folder / picture.file for picture in pictures}
+    figures = folder / "figures"
+    for old in [*(figures / f"{stem}.png" for stem in STEMS), *figures.glob("films-*.jpg")]:
+        if old not in written:
             with suppress(OSError):
                 old.unlink(missing_ok=True)
 
 
-def _again(numbers: Numbers) -> list[str]:
-    path = shlex.quote(str(numbers.results.path))
-    return [
+def _sections(numbers: Numbers, pictures: Sequence[Picture], films: Sequence[Picture]) -> Iterator[Section]:
+    results = numbers.results
+    verdict = Bullets([("", sentence) for sentence in headline(numbers)])
+    yield Section(results.plan.name, (verdict, *map(Alarm, all_caveats(numbers))), level=1)
+    if failures := missing_runs(results):
+        yield Section("Missing runs", (Bullets(failures, alarm=True),))
+    reading = tables.how_to_read(numbers)
+    yield Section("Over seeds", (setting(results), tables.seeds_table(numbers), reading))
+    yield Section("Over films", (tables.films_table(numbers),))
+    single, rest = tables.primary_comparisons(numbers)
+    if single or rest:
+        folded: list[Item] = []
+        if single:
+            folded.append(Folded(f"{len(single)} comparisons", tables.pairs_table(numbers, single)))
+        if rest:
+            others = tables.pairs_table(numbers, rest)
+            folded.append(Folded(f"All other pairs ({len(rest)})", others, page_only=True))
+        title = "Pairs of arms that differ in one factor" if single else "Pairs of arms"
+        yield Section(title, (*folded, "All pairs in all measures: `comparisons.csv`."))
+    effects, levels = tables.effects_table(numbers), tables.levels_table(numbers)
+    if effects is not None:
+        unrounded = (levels, "The same, unrounded: `effects.csv`.") if levels is not None else ()
+        yield Section("Main effects", (effects, *unrounded))
+    yield Section("Figures", pictures)
+    lost = "The runs' pictures are not there; `cxrkit evaluate RUN` draws them again where films and weights are."
+    yield Section("Films: truth and prediction", (*films, without_pictures(numbers, films) if films else lost))
+    path = shlex.quote(str(results.path))
+    again = [
         f"cxrkit ablate {path}/ablation.yaml --out {path}   # runs what isn't finished",
         f"cxrkit report {path}",
     ]
+    yield Section("What was run", (Bullets(list(all_facts(results).items())), Code(again)))
 
 
-def _markdown(numbers: Numbers, pictures: Sequence[Picture], films: Sequence[Picture]) -> str:
-    parts = [f"# {numbers.results.plan.name}", ""]
-    parts += [*(f"- {sentence}" for sentence in headline(numbers)), ""]
-    for warning in numbers.warnings:
-        parts += [f"> **{warning}**", ""]
-    if failures := missing_runs(numbers):
-        parts += ["## Missing runs", "", *(f"- **{run}**: {why}" for run, why in failures), ""]
-    parts += ["## Over seeds", "", setting(numbers), "", markdown(tables.seeds_table(numbers))]
-    parts += ["## Over films", "", markdown(tables.films_table(numbers))]
-    told, rest = tables.primary_comparisons(numbers)
-    if told:
-        parts += ["## Pairs of arms that differ in one factor", "", markdown(tables.pairs_table(numbers, told))]
-    if told or rest:
-        parts += ["All pairs in all measures: `comparisons.csv`.", ""]
-    if numbers.effects:
-        parts += ["## Main effects", "", markdown(tables.effects_table(numbers))]
-    if numbers.level_pairs:
-        parts += [markdown(tables.levels_table(numbers)), "The same, unrounded: `effects.csv`.", ""]
-    parts += ["## Figures", ""]
-    for picture in pictures:
-        parts += [f"![{picture.title}](figures/{picture.file})", "", picture.caption, ""]
-    if films:
-        parts += ["## Films: truth and prediction", ""]
-        for picture in films:
-            parts += [f"![{picture.title}](figures/{picture.file})", "", picture.caption, ""]
-        if lacking := without_pictures(numbers, films):
-            parts += [lacking, ""]
-    parts += ["## What was run", "", *(f"- {name}: {value}" for name, value in numbers.facts.items()), ""]
-    parts += ["```bash", *_again(numbers), "```", ""]
-    return "\n".join(parts)
-
-
-def _page(numbers: Numbers, pictures: Sequence[Picture], films: Sequence[Picture]) -> str:
+def _page(sections: Sequence[Section]) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup, escape
 
+    loader = PackageLoader("cxrkit.report.ablation", ".")
     environment = Environment(
-        loader=PackageLoader("cxrkit.report.ablation", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    told, rest = tables.primary_comparisons(numbers)
-    return environment.get_template("page.html.jinja").render(
-        name=numbers.results.plan.name,
-        headline=headline(numbers),
-        setting=setting(numbers),
-        warnings=numbers.warnings,
-        failures=missing_runs(numbers),
-        seeds=tables.seeds_table(numbers),
-        incomplete=[bool(arm.missing) for arm in numbers.arms],
-        over_films=tables.films_table(numbers),
-        told=tables.pairs_table(numbers, told) if told else None,
-        rest=tables.pairs_table(numbers, rest) if rest else None,
-        effects=tables.effects_table(numbers) if numbers.effects else None,
-        levels=tables.levels_table(numbers) if numbers.level_pairs else None,
-        pictures=pictures,
-        films=films,
-        lacking_films=without_pictures(numbers, films),
-        facts=numbers.facts,
-        again=_again(numbers),
-        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-    )
+    environment.filters["code"] = lambda text: Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+    written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return environment.get_template("page.html.jinja").render(sections=sections, written=written)
 
 
 def report_files(path: Path) -> dict[str, Path]:
-    """What a report consists of, by what it is."""
+    """The main files of a report, by what they are."""
     folder = path / "report"
     return {
         "page": folder / "report.html",
