@@ -146,7 +146,7 @@ def test_a_dry_run_lists_the_runs_with_their_time(cxrkit, tmp_path: Path, monkey
     outcome = cxrkit("ablate", "--model", "unet", "--mixup", "0,0.2", *SMALL, "--dry-run")
     assert outcome.code == 0, outcome.err
     assert "mixup 0.2" in outcome.out
-    assert "2 runs, 2 side by side with the launcher local: about" in " ".join(outcome.err.split())
+    assert "2 runs, 2 at a time with the launcher local: about" in " ".join(outcome.err.split())
     assert not (tmp_path / "ablations").exists()
 
 

@@ -65,7 +65,7 @@ def test_without_a_folder_the_checks_are_skipped_with_a_reason(failures: Judge, 
     assert failures("dataset", Folder) == {}
     reasons = skips("dataset", Folder)
     assert "films fit their masks" in reasons
-    assert "a wrong folder is told" not in reasons  # that needs no data
+    assert "a wrong folder is reported" not in reasons  # that needs no data
     assert set(reasons.values()) == {"needs data: A folder is needed."}
 
 
@@ -177,7 +177,7 @@ def test_a_wrong_folder_must_be_told_readably(failures: Judge, films: Path, faul
             except DataError:
                 raise fault from None
 
-    assert words in failures("dataset", Careless, films)["a wrong folder is told"]
+    assert words in failures("dataset", Careless, films)["a wrong folder is reported"]
 
 
 def test_an_empty_folder_is_no_empty_dataset(failures: Judge, films: Path) -> None:
@@ -188,7 +188,7 @@ def test_an_empty_folder_is_no_empty_dataset(failures: Judge, films: Path) -> No
             assert self.root is not None
             return [Entry(path.stem, path.stem, (path,)) for path in sorted(self.root.glob("*.png"))]
 
-    assert "no entries" in failures("dataset", Silent, films)["a wrong folder is told"]
+    assert "no entries" in failures("dataset", Silent, films)["a wrong folder is reported"]
 
 
 ITS_OWN = "only its own places are recognised"

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from cxrkit.ablation.places import full_name
 from cxrkit.ablation.results import RunResult, State
 from cxrkit.engine.run import Provenance
 from cxrkit.errors import CxrkitError
 from cxrkit.report.ablation.effects import FactorEffects
 from cxrkit.report.ablation.measures import Measure, differing_inputs
+from cxrkit.settings import full_name
 
 if TYPE_CHECKING:
     from cxrkit.report.ablation.numbers import Numbers
