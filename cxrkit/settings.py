@@ -122,8 +122,8 @@ SETTINGS: dict[str, Setting] = {
         ),
         Setting(
             *("compile", "train.compile", Compile, "auto", MACHINE),
-            "auto: on CUDA each step is recorded and launched as a whole; on: its operations are also fused, which takes "
-            "about a minute at the start and pays in long trainings; off: neither.",
+            "auto: on CUDA each step is recorded and launched as a whole; on: its operations are also fused, which "
+            "takes about a minute at the start and pays in long trainings; off: neither.",
         ),
         Setting("devices", "train.devices", int, "1", MACHINE, "Processes, one for each device."),
         Setting("num_nodes", "train.num_nodes", int, "1", MACHINE, "Machines."),

@@ -109,7 +109,7 @@ def side_outputs_come_in_training_only(subject: Subject) -> None:
 
 
 def outputs_are_logits(subject: Subject) -> None:
-    """A few steps push outputs below -1 and above 1, which a sigmoid, softmax, ReLU or tanh at the end would prevent."""
+    """A few steps push outputs below -1 and above 1, which a sigmoid, softmax or ReLU at the end would prevent."""
     for direction in (1.0, -1.0):
         model: Model = subject.build(CHANNELS).train()
         images = _images(model)
