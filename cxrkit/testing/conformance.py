@@ -18,7 +18,7 @@ from cxrkit.errors import CxrkitError, PluginError, nearest
 from cxrkit.kinds import KINDS
 from cxrkit.plugins import Plugins, PluginStatus, installed
 from cxrkit.registry import Component
-from cxrkit.testing import parameters
+from cxrkit.testing import parameters as of_every_kind
 from cxrkit.testing.expectations import ConformanceError, Subject, expect, own_randomness
 
 
@@ -74,13 +74,18 @@ class Result:
 
 
 def conformance_cases(
-    name: str, *, roots: Mapping[str, Path] | None = None, plugins: Plugins | None = None
+    name: str,
+    *,
+    roots: Mapping[str, Path] | None = None,
+    parameters: Mapping[str, Mapping[str, Any]] | None = None,
+    plugins: Plugins | None = None,
 ) -> list[Case]:
     """The cases of everything that a plugin registers; the first ones are of the plugin itself.
 
     Args:
         name: an installed distribution, or the name of a plugin's entry point.
         roots: folders to try datasets on, by the dataset's name.
+        parameters: what to build components with, by their names: a large network is checked sooner when it is narrow.
         plugins: by default the installed ones.
 
     Raises:
@@ -92,7 +97,8 @@ def conformance_cases(
         checks = (it_loads, its_names_are_its_own, listing_it_imports_no_torch)
         cases += [Case("plugin", status.name, _words(check), _bound(check, status, plugins)) for check in checks]
         for component in status.components:
-            cases += _cases(Subject(component, root=(roots or {}).get(component.name)))
+            values, root = (parameters or {}).get(component.name, {}), (roots or {}).get(component.name)
+            cases += _cases(Subject(component, values, root))
     return cases
 
 
@@ -213,7 +219,7 @@ def _find(name: str, plugins: Plugins) -> list[PluginStatus]:
 def _cases(subject: Subject) -> list[Case]:
     component = subject.component
     suite = importlib.import_module(KINDS[component.kind].suite)
-    checks = (*parameters.CHECKS, *suite.CHECKS)
+    checks = (*of_every_kind.CHECKS, *suite.CHECKS)
     return [Case(component.kind, component.name, _words(check), _bound(check, subject)) for check in checks]
 
 
