@@ -145,7 +145,7 @@ def test_what_the_machine_cannot_do_is_refused_before_anything_is_built(cxrkit, 
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "file").touch()
     for flags, code, message in (
-        (["--threads", 3], 2, "--threads 3: this machine computes 2 at once"),
+        (["--threads", 3], 2, "--threads 3: this machine has 2"),
         (["--out", tmp_path / "folder.csv"], 2, "is a folder"),
         (["--out", tmp_path / "file" / "costs.csv"], 6, "a file"),
     ):

@@ -100,16 +100,16 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
     "a list of structures": ({"structures": ["heart"]}, "structures have names", "a tuple"),
     "the background as structure": ({"structures": ("heart", "background")}, "structures have names", "background"),
     "structures with blanks": ({"structures": ("left lung",)}, "structures have names", "left lung"),
-    "one id twice": ({"names": ("a", "b", "a")}, "entries can be told apart", "several films called a"),
-    "a slash in an id": ({"names": ("a/1", "b")}, "entries can be told apart", "file names"),
-    "an id that hides": ({"names": (".a", "b")}, "entries can be told apart", "file names"),
-    "no films": ({"names": ()}, "entries can be told apart", "none"),
-    "no patient": ({"entries": entries(Entry("a", ""))}, "entries can be told apart", "group of its own"),
-    "a number as fold": ({"entries": entries(Entry("a", "a", fold=1))}, "entries can be told apart", "fold"),  # type: ignore[arg-type]
-    "text as a file": ({"entries": entries(Entry("a", "a", ("x",)))}, "entries can be told apart", "paths"),  # type: ignore[arg-type]
+    "one id twice": ({"names": ("a", "b", "a")}, "entries are distinct", "several films called a"),
+    "a slash in an id": ({"names": ("a/1", "b")}, "entries are distinct", "file names"),
+    "an id that hides": ({"names": (".a", "b")}, "entries are distinct", "file names"),
+    "no films": ({"names": ()}, "entries are distinct", "none"),
+    "no patient": ({"entries": entries(Entry("a", ""))}, "entries are distinct", "its id as its group"),
+    "a number as fold": ({"entries": entries(Entry("a", "a", fold=1))}, "entries are distinct", "fold"),  # type: ignore[arg-type]
+    "text as a file": ({"entries": entries(Entry("a", "a", ("x",)))}, "entries are distinct", "paths"),  # type: ignore[arg-type]
     "files that are missing": (
         {"entries": entries(Entry("a", "a", (Path("no/such.png"),)))},
-        "entries can be told apart",
+        "entries are distinct",
         "such.png",
     ),
     "a random order": (
