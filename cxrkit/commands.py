@@ -13,22 +13,14 @@ from typing import TYPE_CHECKING, Any
 from cxrkit.cli.console import say, show, show_json, table, warn
 from cxrkit.cli.flags import DeviceFlag, Json, Quiet, option
 from cxrkit.cli.progress import progress
+from cxrkit.config import make_config
 from cxrkit.engine.observer import Observer, Silent
+from cxrkit.engine.run import RunDirectory
 from cxrkit.errors import ConfigError, CxrkitError, DataError, PluginError, StorageError, TrainingError
 
 if TYPE_CHECKING:
     from cxrkit.ablation.results import Results as Results
     from cxrkit.ablation.results import load_results as load_results
-    from cxrkit.config import make_config as make_config
-    from cxrkit.engine.run import RunDirectory as RunDirectory
-
-# These take longer to import, some of them torch, so they wait until they are used.
-_HOMES = {
-    "Results": "cxrkit.ablation.results",
-    "RunDirectory": "cxrkit.engine.run",
-    "load_results": "cxrkit.ablation.results",
-    "make_config": "cxrkit.config",
-}
 
 __all__ = [
     "ConfigError",
@@ -57,8 +49,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        import importlib
+    if name in ("Results", "load_results"):  # they import torch, which not every verb needs
+        from cxrkit.ablation import results
 
-        return getattr(importlib.import_module(_HOMES[name]), name)
+        return getattr(results, name)
     raise AttributeError(f"module 'cxrkit.commands' has no attribute {name!r}")

@@ -100,18 +100,13 @@ SETTINGS: dict[str, Setting] = {
             *("batch_size", "train.batch_size", int, "5", TRAINING),
             "Films in an update, over all devices; the paper has 5.",
         ),
-        Setting(
-            *("lr", "train.lr", float, "0.0005", TRAINING),
-            "Adam's peak learning rate; the paper's is 5e-4.",
-        ),
+        Setting("lr", "train.lr", float, "0.0005", TRAINING, "Adam's peak learning rate; the paper's is 5e-4."),
         Setting(
             *("protocol", "train.protocol", Protocol, "honest", TRAINING),
             "honest: choose the best step on validation films; paper: on the test films, as the released code did, "
             "which flatters the scores.",
         ),
-        Setting(
-            *("seed", "seed", int, "0", TRAINING, "Seed of the split, the initial weights and everything random."),
-        ),
+        Setting("seed", "seed", int, "0", TRAINING, "Seed of the split, the initial weights and everything random."),
         Setting(
             *("device", "train.device", Device, "auto", MACHINE),
             "Where to compute; auto: the fastest device there is.",

@@ -104,7 +104,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
     "a slash in an id": ({"names": ("a/1", "b")}, "entries are distinct", "file names"),
     "an id that hides": ({"names": (".a", "b")}, "entries are distinct", "file names"),
     "no films": ({"names": ()}, "entries are distinct", "none"),
-    "no patient": ({"entries": entries(Entry("a", ""))}, "entries are distinct", "its id as its group"),
+    "no patient": ({"entries": entries(Entry("a", ""))}, "entries are distinct", "id as its group"),
     "a number as fold": ({"entries": entries(Entry("a", "a", fold=1))}, "entries are distinct", "fold"),  # type: ignore[arg-type]
     "text as a file": ({"entries": entries(Entry("a", "a", ("x",)))}, "entries are distinct", "paths"),  # type: ignore[arg-type]
     "files that are missing": (
