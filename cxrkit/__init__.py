@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,11 +32,7 @@ if TYPE_CHECKING:
         Sample,
         SideOutputs,
     )
-
-try:
-    __version__ = version("cxrkit")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0+unknown"
+    from cxrkit.version import __version__ as __version__
 
 _HOMES = {
     "Augment": "interfaces",
@@ -69,6 +64,7 @@ _HOMES = {
     "read_film": "data.images",
     "read_mask": "data.images",
     "train": "api",
+    "__version__": "version",
 }
 
 __all__ = [

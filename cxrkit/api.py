@@ -54,7 +54,7 @@ def train(
         config: what to train: a configuration, settings that differ from the defaults, or a YAML file; by default
             the demonstration on synthetic radiographs.
         out: the run's folder, new or empty; by default a new one below `runs/`.
-        resume: go on with this run instead; its own configuration holds.
+        resume: continue this run instead, with its own configuration.
         score: whether the test films are looked at in the end; a search must not.
         observer: hears of the progress.
 
@@ -64,7 +64,7 @@ def train(
     components = registry()
     if resume is not None:
         if config is not None or out is not None:
-            raise ConfigError("--resume goes on with a run as it is.", "Leave out all other settings.")
+            raise ConfigError("--resume continues a run as it is.", "Leave out all other settings.")
         run = RunDirectory.open(Path(resume))
         _must_have_films(run)
     elif is_first_process():
@@ -76,12 +76,12 @@ def train(
     try:
         films = run_training(run, components, observer)
     except StorageError as error:
-        _add_next_step(error, f"Then go on with: cxrkit train --resume {run.path}")
+        _add_next_step(error, f"Then continue with: cxrkit train --resume {run.path}")
         raise
     except TrainingInterruptedError:
         raise
     except BaseException:  # Ctrl-C and plugins' own errors too
-        # What has to be set right may well be this very line's flags: leave its folder free for it.
+        # Perhaps the flags must be corrected: leave the folder free for the next attempt.
         if resume is None and is_first_process():
             run.discard()
         raise
@@ -110,7 +110,7 @@ def _add_next_step(error: CxrkitError, step: str) -> None:
 
 
 def _must_have_films(run: RunDirectory) -> None:
-    """Tell a run whose films were moved how to find them.
+    """Report a run whose films were moved, and how to find them.
 
     Raises:
         DataError: there is nothing where the run's films were.
@@ -135,15 +135,15 @@ def _run_of_the_first_process(out: Path | str | None) -> RunDirectory:
     """The run that this process of a distributed training belongs to, once the first process has made it.
 
     Raises:
-        ConfigError: nothing tells which it is. DataError: it wasn't made within a minute.
+        ConfigError: the folder is unknown. DataError: it wasn't created within a minute.
     """
-    told = os.environ.get(RUN_VARIABLE) or out
-    if told is None:
-        raise ConfigError("The processes of torchrun can't know the run's folder.", "Name it: --out FOLDER.")
+    folder = os.environ.get(RUN_VARIABLE) or out
+    if folder is None:
+        raise ConfigError("The processes of torchrun don't know the run's folder.", "Name it: --out FOLDER.")
     deadline = time.monotonic() + 60
-    while not (Path(told) / "config.yaml").is_file() and time.monotonic() < deadline:
+    while not (Path(folder) / "config.yaml").is_file() and time.monotonic() < deadline:
         time.sleep(0.1)
-    return RunDirectory.open(Path(told))
+    return RunDirectory.open(Path(folder))
 
 
 def evaluate(
@@ -239,7 +239,7 @@ def predict(
         CxrkitError: no such weights, no films at all, or an unwritable place.
     """
     listener = observer or Silent()
-    # The films first: a wrong path is told before a network is loaded.
+    # The films first: a wrong path is reported before a network is loaded.
     chosen, missing = find_films(films, Path(out))
     segmenter = load(weights, device=device, keep_spots=keep_spots, keep_borders=keep_borders)
     if segmenter.source is not None and segmenter.source.name is not None:
@@ -283,7 +283,7 @@ def prepare(config: RunConfig, observer: Observer | None = None) -> Store:
 
 
 def check(config: RunConfig, observer: Observer | None = None) -> list[Finding]:
-    """Read every film and mask that a configuration names and tell what is wrong with them."""
+    """Read every film and mask that a configuration names, and report what is wrong with them."""
     listener = observer or Silent()
     dataset = build_dataset(resolve(config, registry()), registry())
 

@@ -29,7 +29,7 @@ def ablate(
     plan: Plan | Mapping[str, Any] | Path | str,
     out: Path | str,
     *,
-    launcher: str = "local",
+    launcher: str | None = None,
     launcher_settings: Mapping[str, Any] | None = None,
     listener: Listener | None = None,
     observer: Observer | None = None,
@@ -43,14 +43,15 @@ def ablate(
     Args:
         plan: a plan, its content, or a YAML file.
         out: the ablation's folder.
-        launcher: where the runs are computed; `launcher_settings` are its parameters.
+        launcher: where the runs are computed, by default this machine; `launcher_settings` are its parameters.
         listener: is notified of the runs' progress; `observer` of the preparation.
 
     Raises:
         CxrkitError: a plan, films, launcher or disk that can't be used; runs in `out` with different settings.
         TrainingInterruptedError: Ctrl-C; everything is saved.
     """
-    return run_ablation(plan, out, launcher, launcher_settings, listener, observer)[0]
+    name = launcher or registry().default("launcher")
+    return run_ablation(plan, out, name, launcher_settings, listener, observer)[0]
 
 
 def run_ablation(
@@ -82,7 +83,7 @@ def search(
     trials: int,
     out: Path | str,
     *,
-    launcher: str = "local",
+    launcher: str | None = None,
     launcher_settings: Mapping[str, Any] | None = None,
     listener: SearchListener | None = None,
     observer: Observer | None = None,
@@ -105,7 +106,7 @@ def search(
     space = Space(plan, tuple(ranges))
     check_search(space, path, components)  # before a folder is created
     check_trials(trials)
-    with closing(build_launcher(launcher, launcher_settings)) as worker, owned(path):
+    with closing(build_launcher(launcher or components.default("launcher"), launcher_settings)) as worker, owned(path):
         result = run_search(space, trials, path, worker, components, listener)
         return result, evaluate_once(result.best, observer)
 

@@ -1,4 +1,4 @@
-"""Getting along with other packages' installations."""
+"""Working around other packages' installations."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def import_torchvision() -> ModuleType:
     """Import torchvision, even one whose compiled operators don't fit the installed torch.
 
     timm, and with it segmentation-models-pytorch, imports torchvision. Package indexes build torchvision for
-    the CUDA torch; beside a CPU torch its compiled library doesn't load, and the import stops because nobody
-    has declared `torchvision::nms`. In that case the two operators are declared here, without an
-    implementation: cxrkit calls neither, and who does is told by torch that there is none.
+    the CUDA torch; with a CPU torch its compiled library doesn't load, and the import fails because
+    `torchvision::nms` isn't declared. In that case the two operators are declared here, without an
+    implementation: cxrkit calls neither, and torch says so to anyone who does.
 
     Call it before importing timm or segmentation-models-pytorch. A torchvision that works is left as it is.
 
     Raises:
-        ImportError, RuntimeError, ...: whatever else stops torchvision from being imported, as it came.
+        ImportError, RuntimeError, ...: whatever else stops torchvision from being imported.
     """
     with _LOCK:
         try:

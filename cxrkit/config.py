@@ -1,8 +1,8 @@
 """RunConfig: one validated description of a run.
 
-Three layers make it, later ones win: the defaults below (or the demonstration's, where no data is named), a
-YAML file, and overrides from the command line (`a.dotted.path` to a value). A component is a mapping with a
-`name` and its parameters beside it: `model: {name: attn-bcdu, depth: 3}`.
+It is made of three layers, of which later ones win: the defaults below (or the demonstration's, where no data is
+named), a YAML file, and overrides from the command line (`a.dotted.path` to a value). A component is a mapping with a
+`name` and its parameters beside it: `model: {name: unet, depth: 3}`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from cxrkit import overrides
 from cxrkit.errors import ConfigError, nearest
 from cxrkit.files import home_path, write_text
 from cxrkit.overrides import assign, merge, parse_losses
+from cxrkit.plugins import registry as installed
 from cxrkit.registry import Registry
+from cxrkit.settings import Compile, Device, Precision, Protocol, Strategy
 
 
 class _Part(BaseModel):
@@ -45,7 +47,7 @@ class LossConfig(ComponentConfig):
 class DataConfig(ComponentConfig):
     """Where films and masks come from."""
 
-    name: str = "phantom"
+    name: str = Field(default_factory=lambda: installed().default("dataset"))
     root: Path | None = Field(None, description="folder or file that the dataset reads")
 
 
@@ -53,8 +55,8 @@ class ClaheConfig(_Part):
     """Contrast-limited adaptive histogram equalisation, after the resize (paper §2.4)."""
 
     clip_limit: float = Field(8.0, gt=0, description="OpenCV's clip limit")
-    tiles: int = Field(8, ge=1, le=64, description="tiles a side")
-    bits: Literal[8, 16] = Field(16, description="depth of the grey values that are equalised")
+    tiles: int = Field(8, ge=1, le=64, description="tiles along each side")
+    bits: Literal[8, 16] = Field(16, description="bits of the grey values that are equalised")
 
 
 class PreprocessConfig(_Part):
@@ -63,14 +65,14 @@ class PreprocessConfig(_Part):
     size: int = Field(256, ge=16, le=4096, description="side of the square input, pixels")
     fit: Literal["pad", "stretch"] = Field("pad", description="keep the aspect ratio and pad, or stretch")
     resize: Literal["area", "linear"] = Field(
-        "area", description="how films shrink to less than half: by averaging areas, or linearly, as in the paper"
+        "area", description="how films are reduced to less than half: by averaging areas, or linearly, as in the paper"
     )
     clahe: ClaheConfig | None = Field(default_factory=ClaheConfig, description="null switches CLAHE off")
-    standardise: bool = Field(True, description="zero mean and unit variance a film, instead of [0, 1]")
+    standardise: bool = Field(True, description="zero mean and unit variance in each film, instead of [0, 1]")
 
 
 def _size(value: Any) -> Any:
-    """A count or a fraction, which may come as text from the command line; `rest` stays."""
+    """A count or a fraction, which is text when it comes from the command line; `rest` is kept."""
     if isinstance(value, str) and value != "rest":
         try:
             return float(value) if "." in value else int(value)
@@ -95,10 +97,10 @@ class SplitConfig(_Part):
     validation: Annotated[int | float | Literal["rest"], BeforeValidator(_size)] = Field(
         0.1,
         description="films taken from the training part for validation: a count, a fraction, or 'rest' for those "
-        "of the pool that don't train (then all train_size train)",
+        "of the pool that aren't used for training (then train_size counts training films alone)",
     )
     test_fold: str | None = Field(None, description="take the test films from this fold of the dataset instead")
-    file: Path | None = Field(None, description="a saved split.json to use again; the rest here is then ignored")
+    file: Path | None = Field(None, description="a saved split.json to reuse; the rest here is then ignored")
 
     @field_validator("test_size", "validation")
     @classmethod
@@ -106,22 +108,22 @@ class SplitConfig(_Part):
         if isinstance(value, str):
             return value
         if isinstance(value, float) and value == 1:
-            raise ValueError("1.0 may be one film or all of them: give a count (1) or a fraction below 1")
+            raise ValueError("1.0 could be one film or all of them: give a count (1) or a fraction below 1")
         if value < 0 or (isinstance(value, float) and not 0 <= value < 1 and not value.is_integer()):
             raise ValueError("give a count (0, 1, 2, ...) or a fraction between 0 and 1")
         return int(value) if value >= 1 else value
 
 
 class UnlabelledConfig(_Part):
-    """Self-training: films without masks train as well, on masks that the averaged network draws while it trains."""
+    """Self-training: also train on films without masks, on masks that the averaged network predicts meanwhile."""
 
     films: Literal["none", "rest"] | Path = Field(
         "none",
-        description="'none', a folder of films, or 'rest': films of the data that neither train nor test; their masks "
-        "train nothing (those of validation films still choose the weights)",
+        description="'none', a folder of films, or 'rest': films of the data that are used neither for training nor "
+        "for testing; their masks aren't used for training (those of validation films still choose the weights)",
     )
-    share: float = Field(0.5, gt=0, lt=1, description="of the films that a step draws, how many are without masks")
-    start: float = Field(0.3, ge=0, lt=1, description="share of the steps after which they join")
+    share: float = Field(0.5, gt=0, lt=1, description="share of a step's films that are without masks")
+    start: float = Field(0.3, ge=0, lt=1, description="share of the steps after which they are used")
 
 
 class TrainConfig(_Part):
@@ -129,8 +131,8 @@ class TrainConfig(_Part):
 
     steps: int = Field(1000, ge=1, description="updates of the network")
     epochs: int | None = Field(None, ge=1, description="instead of steps: passes over the training films")
-    batch_size: int = Field(5, ge=1, description="films an update sees, after augmentation, over all devices")
-    lr: float = Field(5e-4, gt=0, description="Adam's learning rate at its highest")
+    batch_size: int = Field(5, ge=1, description="films in an update, after augmentation, over all devices")
+    lr: float = Field(5e-4, gt=0, description="Adam's peak learning rate")
     schedule: Literal["cosine", "constant"] = Field("cosine", description="of the learning rate, after the warm-up")
     warmup: int = Field(50, ge=0, description="steps over which the learning rate rises linearly from 0")
     weight_decay: float = Field(0.0, ge=0, description="decoupled (AdamW)")
@@ -138,21 +140,21 @@ class TrainConfig(_Part):
     ema: float = Field(0.99, ge=0, lt=1, description="decay of the averaged weights that are kept; 0: no average")
     recompute_statistics: bool = Field(
         False,
-        description="take batch-norm statistics anew from the training films before each validation and saving, "
-        "instead of their moving averages",
+        description="recompute batch-norm statistics from the training films before each validation and saving, "
+        "instead of using their moving averages",
     )
     validate_every: int = Field(50, ge=1, description="steps between validations")
     checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints to resume from")
-    protocol: Literal["honest", "paper"] = Field(
+    protocol: Protocol = Field(
         "honest",
         description="honest: select on validation films; paper: select on the test films, as the released code did",
     )
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: the fastest kind there is")
-    devices: int = Field(1, ge=1, description="processes, one a device")
+    device: Device = Field("auto", description="auto: the fastest device there is")
+    devices: int = Field(1, ge=1, description="processes, one for each device")
     num_nodes: int = Field(1, ge=1, description="machines")
-    strategy: Literal["auto", "ddp"] = Field("auto", description="how several devices share the work")
-    precision: Literal["auto", "32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it")
-    compile: Literal["auto", "on", "off"] = Field(
+    strategy: Strategy = Field("auto", description="how several devices share the work")
+    precision: Precision = Field("auto", description="auto: bf16 where the hardware has it")
+    compile: Compile = Field(
         "auto",
         description="auto: on CUDA a step is recorded and launched as a whole; on: the network's operations are also "
         "compiled into fewer, which takes a minute at the start; off: neither",
@@ -167,17 +169,17 @@ class TrainConfig(_Part):
 class RunConfig(_Part):
     """Everything that decides what a run computes."""
 
-    model: ComponentConfig = ComponentConfig(name="attn-bcdu")
-    loss: list[LossConfig] = Field(default_factory=lambda: [LossConfig(name="focal-tversky")], min_length=1)
+    model: ComponentConfig = Field(default_factory=lambda: ComponentConfig(name=installed().default("model")))
+    loss: list[LossConfig] = Field(default_factory=lambda: [LossConfig(name=installed().default("loss"))], min_length=1)
     augment: list[ComponentConfig] = Field(default_factory=list)
     data: DataConfig = Field(default_factory=DataConfig)
     structures: list[str] | None = Field(None, description="structures to segment (null: all the dataset has)")
-    background: bool = Field(True, description="a last channel for what belongs to no structure, as in the paper")
+    background: bool = Field(True, description="add a last channel for what belongs to no structure, as in the paper")
     preprocess: PreprocessConfig = Field(default_factory=PreprocessConfig)
     split: SplitConfig = Field(default_factory=SplitConfig)
     unlabelled: UnlabelledConfig = Field(default_factory=UnlabelledConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
-    seed: int = Field(0, ge=0, lt=2**31, description="of the split, the initial weights and all randomness")
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of the split, the initial weights and everything random")
 
     @field_validator("model", "data", mode="before")
     @classmethod
@@ -203,7 +205,7 @@ class RunConfig(_Part):
         for kind, items in (("loss", self.loss), ("augment", self.augment)):
             names = [item.name for item in items]
             if len(set(names)) < len(names):
-                raise ValueError(f"a {kind} is named twice: {', '.join(names)}")
+                raise ValueError(f"the same {kind} is given twice: {', '.join(names)}")
         return self
 
 
@@ -212,16 +214,19 @@ SECTIONS = tuple(RunConfig.model_fields)
 
 
 def _named(items: Any) -> Any:
-    """A list whose bare names have become components; anything else is left to pydantic's own refusal."""
+    """A list whose bare names have become components; pydantic rejects anything else."""
     if not isinstance(items, list | tuple):
         return items
     return [{"name": item} if isinstance(item, str) else item for item in items]
 
 
 def demo_settings() -> dict[str, Any]:
-    """Settings of the demonstration that runs where no data is named: small enough for two CPU cores."""
+    """Settings of the demonstration that runs where no data is named, on the default dataset.
+
+    They are small enough for two CPU cores.
+    """
     return {
-        "data": {"name": "phantom", "count": 60},
+        "data": {"name": installed().default("dataset")},
         "preprocess": {"size": 96},
         "split": {"test_size": 12, "validation": 6},
         "train": {"steps": 200, "lr": 2e-3, "warmup": 20, "validate_every": 25},
@@ -231,7 +236,7 @@ def demo_settings() -> dict[str, Any]:
 def make_config(*layers: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> RunConfig:
     """Merge nested mappings (later ones win), apply dotted overrides, validate.
 
-    A component that a later layer names anew loses the earlier one's parameters.
+    A component that a later layer replaces by another one loses its parameters.
 
     Raises:
         ConfigError: an unknown key or a value that isn't accepted; names it and what would be.
@@ -261,7 +266,7 @@ def _explain(error: ValidationError) -> tuple[str, str]:
             lines.append(f"{path or 'configuration'}: {message} (got {fault['input']!r}).")
     return "\n".join(
         dict.fromkeys(lines)
-    ), "`cxrkit train --help` explains the options; docs/reference lists all settings."
+    ), "`cxrkit train --help` explains the options; the documentation lists all settings."
 
 
 def _known_keys(path: Sequence[int | str]) -> list[str]:
@@ -281,7 +286,7 @@ def resolve(config: RunConfig, registry: Registry) -> RunConfig:
     """The configuration with every component's parameters validated and its defaults written out.
 
     Raises:
-        ConfigError, PluginError: a component or parameter is unknown or not accepted.
+        ConfigError, PluginError: an unknown component or parameter, or a value that isn't accepted.
     """
 
     def full(kind: str, item: ComponentConfig) -> dict[str, Any]:

@@ -45,11 +45,11 @@ class PluginError(CxrkitError):
 
 
 class ContractError(PluginError):
-    """A component that broke its contract: what was expected, what came, what to do."""
+    """A component that broke its contract: what was expected, what it got, what to do."""
 
 
 class TrainingError(CxrkitError):
-    """Training can't go on (a loss that is not finite, say)."""
+    """Training can't continue (because the loss isn't finite, say)."""
 
     exit_code = 5
 
@@ -61,7 +61,7 @@ class TrainingInterruptedError(CxrkitError):
 
 
 class StorageError(CxrkitError):
-    """A place that can't be written to or read from: full, read-only, missing."""
+    """A file or folder that can't be written or read: full, read-only, missing."""
 
     exit_code = 6
 

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never meets half of one."""
+"""Writing files so that nobody ever reads half of one."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from cxrkit.errors import CxrkitError, StorageError
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it is renamed to `path`, on failure removed.
 
-    An error of the block that isn't about writing here, a missing file that it reads say, goes through as it is.
+    An error of the block that isn't about writing this file, such as a missing input, is raised unchanged.
 
     Raises:
-        StorageError: the disk is full, read-only, or the folder can't be made.
+        StorageError: the disk is full or read-only, or the folder can't be created.
     """
     path = Path(path)
     # The suffix is kept: writers such as OpenCV choose the format by it.
@@ -59,7 +59,7 @@ def is_leftover(path: Path) -> bool:
 
 
 def _is_about_writing(error: OSError, temporary: Path) -> bool:
-    """Whether an error of the caller's block is of the file that it writes: a read never fills a disk."""
+    """Whether an error of the caller's block is about the file that it writes: reading never fills a disk."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
         return True
     names = {
@@ -69,7 +69,7 @@ def _is_about_writing(error: OSError, temporary: Path) -> bool:
 
 
 def home_path(path: Path | str) -> Path:
-    """A path with its `~` put in; that of a user who doesn't exist stays, where pathlib's own raises RuntimeError."""
+    """A path with `~` expanded; that of an unknown user is kept, where pathlib raises RuntimeError."""
     return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
@@ -83,16 +83,16 @@ def csv_text(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write UTF-8 text atomically; names of files in it that aren't UTF-8 come out as the bytes that they are."""
+    """Write UTF-8 text atomically; file names in it that aren't UTF-8 keep their bytes."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 def write_new_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically to a file that isn't there yet; of several processes at once, one succeeds.
+    """Write UTF-8 text atomically to a new file; of several processes at once, one succeeds.
 
     Raises:
-        FileExistsError: it is there. StorageError: as `atomic_path`.
+        FileExistsError: it exists already. StorageError: as `atomic_path`.
     """
     temporary = path.parent / f".{path.stem}-{secrets.token_hex(8)}{path.suffix}"
     write_text(temporary, text)
@@ -116,12 +116,12 @@ def write_bytes(path: Path | str, data: bytes) -> None:
 
 @contextmanager
 def locked(file: Path, busy: CxrkitError) -> Iterator[None]:
-    """Hold a file, made if need be, for this process alone; the kernel lets go of it however the process ends.
+    """Lock a file, created if necessary, for this process; the kernel releases it however the process ends.
 
-    Where there are no such locks (Windows, some network disks), nothing is held.
+    Where there are no such locks (Windows, some network disks), nothing is locked.
 
     Raises:
-        CxrkitError: `busy`, if another process holds it. StorageError: it can't be opened for writing.
+        CxrkitError: `busy`, if another process has locked it. StorageError: it can't be opened for writing.
     """
     try:
         stream = file.open("a")
@@ -144,13 +144,13 @@ def locked(file: Path, busy: CxrkitError) -> Iterator[None]:
 def storage_error(path: Path | str, error: OSError) -> StorageError:
     """The readable form of an operating-system error on `path`."""
     reasons = {
-        errno.ENOSPC: ("the disk is full", "Free some space or choose another place."),
-        errno.EDQUOT: ("the disk quota is used up", "Free some space or choose another place."),
-        errno.EROFS: ("the disk is read-only", "Choose a place that can be written to."),
-        errno.EACCES: ("permission denied", "Choose a place that you may write to, or change its permissions."),
-        errno.ENOTDIR: ("a part of the path is a file", "Choose a place below a folder."),
-        errno.EEXIST: ("a file is where a folder must be", "Move it away or choose another place."),
-        errno.EFBIG: ("the file gets larger than allowed here", "Choose another place, or raise the limit."),
+        errno.ENOSPC: ("the disk is full", "Free some space, or choose another folder."),
+        errno.EDQUOT: ("the disk quota is used up", "Free some space, or choose another folder."),
+        errno.EROFS: ("the disk is read-only", "Choose a writable folder."),
+        errno.EACCES: ("permission denied", "Choose a folder that you may write to, or change its permissions."),
+        errno.ENOTDIR: ("a part of the path is a file", "Choose a path whose parents are folders."),
+        errno.EEXIST: ("a file is where a folder must be", "Move it away, or choose another folder."),
+        errno.EFBIG: ("the file is larger than allowed here", "Choose another folder, or raise the limit."),
         errno.EISDIR: ("it is a folder", "Name a file."),
     }
     reason, remedy = reasons.get(error.errno or 0, (error.strerror or str(error), "Check the path and the disk."))

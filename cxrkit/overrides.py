@@ -1,5 +1,6 @@
-"""What users write, as plain mappings: YAML files, `--set` assignments, sums of losses, and how they are laid over
-one another. What the settings mean and which values they take is said in `cxrkit.config`.
+"""What users write, as plain mappings: YAML files, `--set` assignments, sums of losses, and how they are merged.
+
+What the settings mean and which values they take is in `cxrkit.config`.
 """
 
 from __future__ import annotations
@@ -12,14 +13,12 @@ from typing import Any
 import yaml
 
 from cxrkit.errors import ConfigError, nearest
-
-#: Settings that are one component, with its default; settings that are lists of components.
-_COMPONENTS = {"model": "attn-bcdu", "data": "phantom"}
-_LISTS = ("loss", "augment")
+from cxrkit.kinds import SETTINGS
+from cxrkit.plugins import registry
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """YAML itself lets the last of two equal keys win, which hides slips."""
+    """YAML itself lets the last of two equal keys win, which hides mistakes."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         # Here and not at construction, which writes merged keys (`<<`) into the node first.
@@ -29,17 +28,17 @@ class _UniqueKeys(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
                 continue
             if (key.tag, key.value) in seen:
-                fault = f"the key {key.value!r} stands twice"
+                fault = f"the key {key.value!r} is given twice"
                 raise yaml.constructor.ConstructorError(None, None, fault, key.start_mark)
             seen.add((key.tag, key.value))
         return node
 
 
 class _Dumper(yaml.SafeDumper):
-    """Puts text that our loader would take for a number into quotes."""
+    """Quotes text that our loader would read as a number."""
 
 
-# YAML 1.1 takes 1e-3 for text; we read it as the number that everybody means.
+# YAML 1.1 reads 1e-3 as text; we read it as the number that everybody means.
 for _side in (_UniqueKeys, _Dumper):
     _side.add_implicit_resolver(
         "tag:yaml.org,2002:float", re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+$"), list("+-.0123456789")
@@ -47,7 +46,7 @@ for _side in (_UniqueKeys, _Dumper):
 
 
 def read_value(text: str) -> Any:
-    """A value as it stands in a configuration file.
+    """A value as a configuration file has it.
 
     Raises:
         yaml.YAMLError: it can't be read.
@@ -68,15 +67,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: it can't be read or isn't a YAML mapping.
     """
     try:
-        # The safe loader, which makes nothing but plain values, told to refuse a key that stands twice.
+        # The safe loader, which makes nothing but plain values, and here refuses a key that is given twice.
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
     except (FileNotFoundError, IsADirectoryError) as error:
         raise ConfigError(f"{path}: there is no such configuration file.", "Check the path.") from error
     except RecursionError as error:
-        raise ConfigError(f"{path}: nested too deeply for settings.", "Mend the file.") from error
+        raise ConfigError(f"{path}: nested too deeply for settings.", "Fix the file.") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise ConfigError(f"{path}: not a readable YAML file: {reason}.", "Mend the file.") from error
+        raise ConfigError(f"{path}: not a readable YAML file: {reason}.", "Fix the file.") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -98,7 +97,7 @@ def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
         try:
             overrides[key.strip()] = read_value(value)
         except yaml.YAMLError as error:
-            raise ConfigError(f"--set {assignment!r}: the value can't be read.", "Quote it, or mend it.") from error
+            raise ConfigError(f"--set {assignment!r}: the value can't be read.", "Quote it, or fix it.") from error
     return overrides
 
 
@@ -124,7 +123,7 @@ def parse_losses(text: str) -> list[dict[str, Any]]:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """One nested mapping over another; a component that is named anew loses the parameters it had."""
+    """One nested mapping over another; a component that is replaced by another one loses its parameters."""
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
@@ -170,15 +169,16 @@ def assign(config: dict[str, Any], path: str, value: Any, settings: Sequence[str
             f"There is no setting '{path}'.",
             f"{nearest(head, settings)}Settings begin with: {', '.join(settings)}.",
         )
+    kind = SETTINGS.get(head)
     if not rest:
-        if head in _COMPONENTS and isinstance(value, str):
+        if kind is not None and not kind.many and isinstance(value, str):
             old = config.get(head)
             same = isinstance(old, Mapping) and old.get("name") == value
             config[head] = dict(old) if same and isinstance(old, Mapping) else {"name": value}
         else:
             config[head] = value
         return
-    if head in _LISTS:
+    if kind is not None and kind.many:
         _assign_in_list(config, head, rest, path, value)
         return
     part = config.get(head)
@@ -186,7 +186,7 @@ def assign(config: dict[str, Any], path: str, value: Any, settings: Sequence[str
         part = {"name": part}
     if part is not None and not isinstance(part, Mapping):
         raise _no_settings(head, part)
-    part = dict(part or ({"name": _COMPONENTS[head]} if head in _COMPONENTS else {}))
+    part = dict(part or ({} if kind is None else {"name": registry().default(kind.name)}))
     config[head] = part
     for key in rest[:-1]:
         inner = part.get(key)
@@ -196,7 +196,9 @@ def assign(config: dict[str, Any], path: str, value: Any, settings: Sequence[str
 
 
 def _no_settings(head: str, value: Any) -> ConfigError:
-    return ConfigError(f"{head}: {value!r} is not settings.", f"Write `key: value` lines under `{head}:`, or its name.")
+    return ConfigError(
+        f"{head}: {value!r} is neither settings nor a name.", f"Write `key: value` lines under `{head}:`, or its name."
+    )
 
 
 def _assign_in_list(config: dict[str, Any], head: str, rest: list[str], path: str, value: Any) -> None:
@@ -211,7 +213,7 @@ def _assign_in_list(config: dict[str, Any], head: str, rest: list[str], path: st
         raise _no_settings(head, current)
     items = [{"name": item} if isinstance(item, str) else dict(item) for item in current or []]
     if head == "loss" and current is None:
-        items = [{"name": "focal-tversky"}]
+        items = [{"name": registry().default(head)}]
     config[head] = items
     names = [str(item.get("name")) for item in items]
     if len(rest) == 1 and len(items) == 1:

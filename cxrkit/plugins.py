@@ -1,12 +1,11 @@
 """Finding, loading and isolating plugins.
 
-Plugins are entry points of the group `cxrkit`. Each is loaded alone: one that fails is remembered with its
-reason and costs nothing else. The loaded set is the only global state of cxrkit.
+Plugins are entry points of the group `cxrkit`. Each is loaded on its own: one that fails is recorded with the reason,
+and the others still work. The loaded set is the only global state of cxrkit.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 import traceback
@@ -19,17 +18,19 @@ from typing import Any
 
 import pluggy
 
+from cxrkit.entry_points import COMPONENTS, is_disabled, origin
 from cxrkit.errors import PluginError
-from cxrkit.hookspecs import GROUP, Hooks
-from cxrkit.registry import KINDS, Component, Registry
+from cxrkit.hookspecs import GROUP, Hooks, Register, Shorthand
+from cxrkit.kinds import KINDS
+from cxrkit.registry import Component, Registry
 
-#: A plugin that takes longer than this to load is told as slow.
+#: A plugin that takes longer than this to load is reported as slow.
 SLOW_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class PluginStatus:
-    """What became of one plugin.
+    """Whether one plugin was loaded, and what it registered.
 
     Attributes:
         name: the entry point's name; `distribution` and `version` are of the package that has it.
@@ -65,19 +66,18 @@ class Plugins:
 
 
 def load_plugins(found: Iterable[EntryPoint] | None = None) -> Plugins:
-    """Load plugins, each alone.
+    """Load plugins, each on its own.
 
     Args:
         found: the entry points to load; by default all installed ones of the group `cxrkit`.
     """
-    disabled = {name.strip() for name in os.environ.get("CXRKIT_DISABLE_PLUGINS", "").split(",") if name.strip()}
     plugins = Plugins()
-    candidates = entry_points(group=GROUP) if found is None else found
+    candidates = entry_points(group=COMPONENTS) if found is None else found
     unique = {(point.name, point.value): point for point in candidates}
     for point in sorted(unique.values(), key=lambda point: (point.value != "cxrkit_plugins", point.name)):
-        # What a plugin prints shall not get into results, which may be JSON.
+        # What a plugin prints must not get into results, which may be JSON.
         with redirect_stdout(sys.stderr):
-            status = _load_one(point, disabled)
+            status = _load_one(point)
         plugins.statuses.append(status)
         if status.error is not None:
             plugins.registry.broken[status.name] = status.error
@@ -86,20 +86,20 @@ def load_plugins(found: Iterable[EntryPoint] | None = None) -> Plugins:
     return plugins
 
 
-def _load_one(point: EntryPoint, disabled: set[str]) -> PluginStatus:
-    distribution, version = _origin(point)
+def _load_one(point: EntryPoint) -> PluginStatus:
+    distribution, version = origin(point)
     status = partial(PluginStatus, point.name, distribution, version)
-    if point.name in disabled or distribution in disabled:
+    if is_disabled(point):
         return status(disabled=True)
     started, had_torch = time.perf_counter(), "torch" in sys.modules
     collected: list[Component] = []
     try:
-        # A manager of its own: pluggy calls every registered plugin's hook in one go, and one that raises
-        # would take the others' registrations with it.
+        # A manager of its own: pluggy calls all registered plugins' hooks together, and one that raises would lose the
+        # others' registrations.
         manager = pluggy.PluginManager(GROUP)
         manager.add_hookspecs(Hooks)
         manager.register(point.load(), name=point.name)
-        # Without this, pluggy passes over a hook whose name is misspelt.
+        # Without this, pluggy ignores a hook whose name is misspelt.
         manager.check_pending()
         for kind in KINDS.values():
             getattr(manager.hook, kind.hook)(register=_registrar(kind.name, distribution, version, collected))
@@ -109,7 +109,7 @@ def _load_one(point: EntryPoint, disabled: set[str]) -> PluginStatus:
         for kind_name, name in trial.clashes():
             raise PluginError(f"it registers the {kind_name} '{name}' twice.", f"Update {distribution}.")
     except (Exception, SystemExit) as error:
-        # A plugin may fail in any way at all, even by calling sys.exit; only Ctrl-C goes through.
+        # A plugin may fail in any way, even by calling sys.exit; only Ctrl-C isn't caught.
         return status(
             seconds=time.perf_counter() - started,
             error=f"{type(error).__name__}: {error}".splitlines()[0],
@@ -122,26 +122,23 @@ def _load_one(point: EntryPoint, disabled: set[str]) -> PluginStatus:
     )
 
 
-def _origin(point: EntryPoint) -> tuple[str, str]:
-    """The distribution and version that an entry point comes from, as far as they can be told."""
-    module = point.value.partition(":")[0]
-    try:
-        found = (point.dist.name, point.dist.version) if point.dist else (None, None)
-    except Exception:  # installed metadata may be damaged in any way
-        found = (None, None)
-    return found[0] or module, found[1] or "unknown"
-
-
-def _registrar(kind: str, distribution: str, version: str, into: list[Component]) -> Callable[..., None]:
-    def register(name: str, factory: str | Callable[..., Any], *, summary: str) -> None:
-        into.append(Component(kind, name, factory, summary, distribution, version))
+def _registrar(kind: str, distribution: str, version: str, into: list[Component]) -> Register:
+    def register(
+        name: str,
+        factory: str | Callable[..., Any],
+        *,
+        summary: str,
+        default: bool = False,
+        shorthand: Shorthand | None = None,
+    ) -> None:
+        into.append(Component(kind, name, factory, summary, distribution, version, default, shorthand))
 
     return register
 
 
 @lru_cache(maxsize=1)
 def installed() -> Plugins:
-    """The installed plugins, loaded once a process; `installed.cache_clear()` forgets them."""
+    """The installed plugins, loaded once per process; `installed.cache_clear()` forgets them."""
     return load_plugins()
 
 

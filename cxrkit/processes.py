@@ -1,14 +1,14 @@
 """Which of the processes of a distributed run this is, before torch is imported.
 
 Lightning Fabric starts the further processes of a machine by executing the same command line again; torchrun
-starts all of them so. Either way the environment tells a process's rank.
+starts all of them so. Either way the environment holds a process's rank.
 """
 
 from __future__ import annotations
 
 import os
 
-#: How the first process tells those that it starts which folder the run is in.
+#: The variable by which the first process passes the run's folder to those that it starts.
 RUN_VARIABLE = "CXRKIT_RUN"
 
 

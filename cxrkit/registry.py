@@ -15,32 +15,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from cxrkit.errors import ConfigError, CxrkitError, PluginError, nearest
+from cxrkit.hookspecs import Shorthand
+from cxrkit.kinds import KINDS
 
 #: Names that a component's parameter can't have: the configuration uses them beside the parameters.
 RESERVED = frozenset({"name", "weight", "root"})
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of component: its name, the hook that collects it, the class that it must be a subclass of."""
-
-    name: str
-    hook: str
-    interface: str
-    purpose: str
-
-
-KINDS: dict[str, Kind] = {
-    kind.name: kind
-    for kind in (
-        Kind("model", "register_models", "cxrkit.interfaces:Model", "segmentation networks"),
-        Kind("loss", "register_losses", "cxrkit.interfaces:Loss", "training losses"),
-        Kind("augment", "register_augments", "cxrkit.interfaces:Augment", "augmentations of a training batch"),
-        Kind("dataset", "register_datasets", "cxrkit.interfaces:Dataset", "sources of films and masks"),
-        Kind("launcher", "register_launchers", "cxrkit.interfaces:Launcher", "ways to run many trainings"),
-        Kind("weights", "register_weights", "cxrkit.interfaces:PretrainedWeights", "trained networks, ready to use"),
-    )
-}
 
 
 @dataclass(frozen=True)
@@ -48,11 +27,12 @@ class Component:
     """A named factory that a plugin registered.
 
     Attributes:
-        kind: a key of `KINDS`.
+        kind: a key of `cxrkit.kinds.KINDS`.
         name: kebab-case, unique within its kind.
         factory: a callable, or `"package.module:attribute"`, imported on first use.
         summary: one line for listings.
         distribution: the installed package it comes from; `version` is that package's.
+        default, shorthand: see `cxrkit.hookspecs.Register`.
     """
 
     kind: str
@@ -61,6 +41,8 @@ class Component:
     summary: str
     distribution: str
     version: str
+    default: bool = False
+    shorthand: Shorthand | None = None
 
     @cached_property
     def target(self) -> Callable[..., Any]:
@@ -140,10 +122,10 @@ class Component:
         return {name: getattr(checked, name) for name in type(checked).model_fields}
 
     def build(self, *context: Any, **values: Any) -> Any:
-        """Validate the parameters and make the component; `context` is what cxrkit gives to its kind.
+        """Validate the parameters and build the component; `context` is what cxrkit passes to its kind.
 
         Raises:
-            ConfigError: see `validate`. PluginError: the constructor failed, or made something else.
+            ConfigError: see `validate`. PluginError: the constructor failed, or returned something else.
         """
         parameters = self.validate(values)
         try:
@@ -152,17 +134,16 @@ class Component:
             raise
         except (Exception, SystemExit) as error:
             raise PluginError(
-                f"The {self.kind} '{self.name}' of {self.distribution} {self.version} can't be made with "
+                f"The {self.kind} '{self.name}' of {self.distribution} {self.version} can't be built with "
                 f"{parameters}: {type(error).__name__}: {error}",
                 f"See `cxrkit show {self.kind} {self.name}` for its parameters.",
             ) from error
-        module_name, _, attribute = KINDS[self.kind].interface.partition(":")
-        interface = getattr(importlib.import_module(module_name), attribute)
-        if not isinstance(made, interface):
+        kind = KINDS[self.kind]
+        if not isinstance(made, kind.load_interface()):
             raise PluginError(
-                f"The {self.kind} '{self.name}' of {self.distribution} made a {type(made).__name__}, "
-                f"not a cxrkit.{attribute}.",
-                f"Derive it from cxrkit.{attribute}; `cxrkit plugins check {self.distribution}` tells more.",
+                f"The {self.kind} '{self.name}' of {self.distribution} returned a {type(made).__name__}, "
+                f"not a cxrkit.{kind.interface}.",
+                f"Derive it from cxrkit.{kind.interface}; see `cxrkit plugins check {self.distribution}`.",
             )
         return made
 
@@ -185,7 +166,7 @@ class Component:
 
 
 def _annotated(target: Callable[..., Any]) -> Any:
-    """The function that carries the annotations of a class, a partial, a function or a callable object."""
+    """The function with the annotations of a class, a partial, a function or a callable object."""
     if isinstance(target, functools.partial):
         return _annotated(target.func)
     if inspect.isclass(target):
@@ -208,11 +189,13 @@ class Registry:
         """Add a component.
 
         Raises:
-            PluginError: its kind is unknown or its name isn't kebab-case.
+            PluginError: its kind is unknown, its name isn't kebab-case, or it can't have a shorthand.
         """
-        if component.kind not in KINDS:
+        _check_kind(component.kind)
+        if component.shorthand is not None and component.kind != "augment":
             raise PluginError(
-                f"There is no kind of component called '{component.kind}'.", f"Kinds: {', '.join(KINDS)}."
+                f"{component.distribution} registers the {component.kind} '{component.name}' with a shorthand.",
+                "Only augmentations have flags of their own.",
             )
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", component.name):
             raise PluginError(
@@ -222,26 +205,30 @@ class Registry:
         self._components.setdefault((component.kind, component.name), []).append(component)
 
     def names(self, kind: str) -> list[str]:
-        """The names of one kind, sorted."""
+        """The names of one kind, sorted.
+
+        Raises:
+            PluginError: the kind is unknown.
+        """
+        _check_kind(kind)
         return sorted(name for of_kind, name in self._components if of_kind == kind)
 
     def components(self, kind: str) -> list[Component]:
-        """The components of one kind, sorted by name; clashing ones stand side by side."""
+        """The components of one kind, sorted by name; clashing ones are next to each other."""
         return [component for name in self.names(kind) for component in self._components[kind, name]]
 
     def clashes(self) -> dict[tuple[str, str], list[str]]:
-        """(kind, name) to the distributions that claim it, where there is more than one."""
+        """(kind, name) to the distributions that claim it, if there are several."""
         return {key: [c.distribution for c in found] for key, found in self._components.items() if len(found) > 1}
 
     def get(self, kind: str, name: str) -> Component:
         """The component of that name.
 
         Raises:
-            PluginError: the kind or name is unknown (the nearest names and any broken plugins are told), or
+            PluginError: the kind or name is unknown (similar names and broken plugins are listed), or
                 two distributions claim the name.
         """
-        if kind not in KINDS:
-            raise PluginError(f"There is no kind of component called '{kind}'.", f"Kinds: {', '.join(KINDS)}.")
+        _check_kind(kind)
         found = self._components.get((kind, name), [])
         if len(found) > 1:
             claims = " and ".join(f"{c.distribution} {c.version}" for c in found)
@@ -256,3 +243,32 @@ class Registry:
                 remedy += f" Plugins that failed to load (see `cxrkit plugins list`): {', '.join(sorted(self.broken))}."
             raise PluginError(f"There is no {kind} called '{name}'.", remedy)
         return found[0]
+
+    def default(self, kind: str) -> str:
+        """The name of the component that is used where none of its kind is named; the built-in one wins.
+
+        Raises:
+            PluginError: no installed plugin declares one.
+        """
+        found = [
+            component.name
+            for of, components in self._components.items()
+            if of[0] == kind
+            for component in components
+            if component.default
+        ]
+        if not found:
+            raise PluginError(f"No installed plugin declares a default {kind}.", f"Name one; see: cxrkit list {kind}.")
+        return found[0]
+
+    def shorthands(self) -> dict[str, Component]:
+        """The augmentations that have a flag of their own, by the flag's name in code: `mixup` for `--mixup`."""
+        found = [component for component in self.components("augment") if component.shorthand is not None]
+        return {component.name.replace("-", "_"): component for component in found}
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in KINDS:
+        raise PluginError(
+            f"There is no kind of component called '{kind}'.", f"{nearest(kind, KINDS)}Kinds: {', '.join(KINDS)}."
+        )

@@ -20,12 +20,14 @@ from pydantic import BaseModel
 from rendering import bounds, code, constructor, docstring, literal, signature, table, type_name, value_text
 
 import cxrkit
+import cxrkit.commands
 import cxrkit.testing
 from cxrkit import errors
-from cxrkit.cli.helping import untold
+from cxrkit.cli.flags import split_default
 from cxrkit.config import ComponentConfig, RunConfig
+from cxrkit.kinds import KINDS
 from cxrkit.plugins import registry
-from cxrkit.registry import KINDS, Component
+from cxrkit.registry import Component
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
 NOTE = "<!-- Written by docs/generate.py from the code: change the code, then run it again. -->"
@@ -78,8 +80,11 @@ def stale(pages: dict[str, str], folder: Path) -> list[str]:
 def cli_page() -> Iterator[str]:
     """Every command with its arguments and options, and the exit codes."""
     from cxrkit.cli.app import app
+    from cxrkit.cli.verbs import built_in_verbs
 
-    root = typer.main.get_command(app)
+    root: Any = typer.main.get_command(app)
+    # Those of other packages that happen to be installed are left out.
+    root.commands = {name: verb.load() for name, verb in built_in_verbs().items()}
     yield "# Command line"
     yield "`cxrkit COMMAND --help` says the same in the terminal."
     yield from _command(root, "cxrkit")
@@ -160,7 +165,7 @@ def _option(parameter: Any, hints: dict[str, Any]) -> tuple[str, str, str, str]:
 
 def _default_and_meaning(parameter: Any) -> tuple[str, str]:
     """What holds where a parameter isn't given, wherever the command line keeps it, and its help."""
-    meaning, words = untold(parameter.help or "")
+    meaning, words = split_default(parameter.help or "")
     # One word is a value to type; several describe what happens.
     default = literal(words) if " " in words else code(words)
     if parameter.required:
@@ -204,7 +209,7 @@ def components_page() -> Iterator[str]:
         "`--set augment.mixup.delta=0.4` or `--set data.count=100`; see [Settings](settings.md)."
     )
     for kind in KINDS.values():
-        yield f"## {kind.name.capitalize()}{'es' if kind.name.endswith('s') else 's'}"
+        yield f"## {kind.plural.capitalize()}"
         yield f"{kind.purpose.capitalize()}."
         for component in registry().components(kind.name):
             if component.distribution == OWN:
@@ -304,7 +309,7 @@ def python_page() -> Iterator[str]:
         "The public names. `import cxrkit` is quick: torch is imported when the first name that needs it is used. "
         "Errors are [`CxrkitError`](#cxrkitcxrkiterror)s, which say what is wrong and what to do."
     )
-    for module in (cxrkit, cxrkit.testing):
+    for module in (cxrkit, cxrkit.commands, cxrkit.testing):
         yield f"## {module.__name__}"
         yield docstring(module)
         for name in sorted(module.__all__, key=str.lower):

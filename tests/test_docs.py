@@ -22,10 +22,10 @@ import yaml
 from PIL import Image
 
 from cxrkit.cli.app import app
-from cxrkit.cli.settings import DEFAULTS, choose_settings
+from cxrkit.cli.settings import choose_settings
 from cxrkit.config import resolve
 from cxrkit.plugins import registry
-from cxrkit.shorthands import PATHS
+from cxrkit.settings import SETTINGS
 from cxrkit.testing import check_model
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,6 +78,7 @@ def parse(arguments: list[str]) -> tuple[str, dict[str, Any]]:
             return path, {}
         assert rest[0] in command.commands, f"{path} has no command {rest[0]!r}"
         command, path, rest = command.commands[rest[0]], f"{path} {rest[0]}", rest[1:]
+        command = command.verb.load() if hasattr(command, "verb") else command
     return path, dict(command.make_context(path, rest).params)
 
 
@@ -111,13 +112,10 @@ def test_commands_in_the_docs_parse_and_name_what_there_is(arguments: list[str])
         file = ROOT / file
         assert file.is_file()
     choices = choose_settings(
-        {name: options[name] for name in PATHS},
+        {name: options[name] for name in (*SETTINGS, "mixup") if options[name] not in (None, [])},
         datasets=registry().components("dataset"),
         file=file if file and Path(file).is_file() else None,
         assignments=options["assignments"] or (),
-        loss=options["loss"],
-        mixup=options["mixup"],
-        augment=options["augment"],
         data=data,
         structures=options["structures"],
     )
@@ -216,7 +214,7 @@ def test_defaults_of_flags_have_their_own_column() -> None:
     train = text.partition("\n## cxrkit train\n")[2].partition("\n## ")[0]
     rows = [re.split(r"(?<!\\) ?\| ?", line)[1:-1] for line in train.splitlines() if line.startswith("| `--")]
     shown = {option.strip("`"): default.strip("`") for option, _, default, _ in rows}
-    told = {f"--{name.replace('_', '-')}": default for name, default in DEFAULTS.items()}
+    told = {f"--{name.replace('_', '-')}": setting.default for name, setting in SETTINGS.items() if setting.default}
     assert {option: shown[option] for option in told} == told
 
 

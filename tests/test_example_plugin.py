@@ -97,6 +97,11 @@ def test_it_conforms(environment: Environment) -> None:
     assert {result["name"] for result in checked} == {"example", "residual-unet", "contour-bce"}
 
 
+def test_its_verb_stands_beside_the_built_in_ones(environment: Environment) -> None:
+    assert "Compare two readers' masks" in environment.cxrkit("--help")
+    assert "agreement (cxrkit-example-plugin 0.1.0)" in environment.cxrkit("plugins", "list")
+
+
 def test_its_own_tests_pass(environment: Environment) -> None:
     environment.run("-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(EXAMPLE), str(EXAMPLE / "tests"))
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from cxrkit import ConfigError, api
-from cxrkit.cli.export import _size
 from cxrkit.engine.checkpoint import load_network, save_network
 from cxrkit.plugins import registry
 
@@ -49,7 +48,3 @@ def test_a_file_has_no_choice_of_checkpoints(tmp_path: Path) -> None:
     source = registry().get("weights", "lungs-heart").build().file
     with pytest.raises(ConfigError, match="--checkpoint best"):
         api.export(source, tmp_path / "x.safetensors", checkpoint="best")
-
-
-def test_small_files_are_not_told_as_nothing() -> None:
-    assert (_size(21_300), _size(7_412_000)) == ("21 kB", "7.4 MB")

@@ -11,8 +11,8 @@ from cxrkit.overrides import read_yaml
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("model: unet\nmodel: smp\n", "the key 'model' stands twice"),
-        ("train: {lr: 1, lr: 2}\n", "the key 'lr' stands twice"),
+        ("model: unet\nmodel: smp\n", "the key 'model' is given twice"),
+        ("train: {lr: 1, lr: 2}\n", "the key 'lr' is given twice"),
         ("a: !!map [1, 2]\n", "not a readable YAML file"),
         ("[" * 5000, "nested too deeply"),
         ("model: !!python/object/apply:os.system [true]\n", "not a readable YAML file"),

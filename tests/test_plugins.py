@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from cxrkit import plugins as plugins_module
+from cxrkit.entry_points import COMPONENTS
 from cxrkit.errors import PluginError
-from cxrkit.hookspecs import GROUP
+from cxrkit.kinds import KINDS
 from cxrkit.plugins import Plugins, PluginStatus, installed, load_plugins
-from cxrkit.registry import KINDS
 
 GOOD = """
 from cxrkit import hookimpl
@@ -51,7 +51,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 
 
 def only_fakes() -> list[EntryPoint]:
-    return [point for point in entry_points(group=GROUP) if point.value.startswith("fake_")]
+    return [point for point in entry_points(group=COMPONENTS) if point.value.startswith("fake_")]
 
 
 def load() -> Plugins:
@@ -88,7 +88,7 @@ def test_plugins_may_be_objects(monkeypatch: pytest.MonkeyPatch, install: Instal
         "        register('object-net', 'a:B', summary='s')\n"
         "plugin = Plugin()\n",
     )
-    loaded = load_plugins([EntryPoint("object", f"{module}:plugin", GROUP)])
+    loaded = load_plugins([EntryPoint("object", f"{module}:plugin", COMPONENTS)])
     assert loaded.registry.names("model") == ["object-net"]
 
 
@@ -152,7 +152,7 @@ def test_a_broken_plugin_is_told_and_costs_nothing_else(install: Install, name: 
 
 
 def test_an_entry_point_that_leads_nowhere_is_told() -> None:
-    loaded = load_plugins([EntryPoint("lost", "cxrkit.plugins:no_such_plugin", GROUP)])
+    loaded = load_plugins([EntryPoint("lost", "cxrkit.plugins:no_such_plugin", COMPONENTS)])
     assert "AttributeError" in (status(loaded, "lost").error or "")
 
 

@@ -18,7 +18,7 @@ def test_every_preset_resolves(name: str) -> None:
 
 def test_flags_win_over_a_preset() -> None:
     datasets = load_plugins().registry.components("dataset")
-    chosen = choose_settings({"lr": 5e-3}, datasets=datasets, preset="small-data", loss="dice").config
+    chosen = choose_settings({"lr": 5e-3, "loss": "dice"}, datasets=datasets, preset="small-data").config
     assert chosen.train.lr == 5e-3
     assert [loss.name for loss in chosen.loss] == ["dice"]
     assert [augment.name for augment in chosen.augment] == ["geometric", "intensity", "mixup"]
@@ -26,7 +26,7 @@ def test_flags_win_over_a_preset() -> None:
 
 def test_mixup_of_a_preset_is_changed_by_its_flag() -> None:
     datasets = load_plugins().registry.components("dataset")
-    chosen = choose_settings({}, datasets=datasets, preset="small-data", mixup=0.0).config
+    chosen = choose_settings({"mixup": 0.0}, datasets=datasets, preset="small-data").config
     assert [augment.name for augment in chosen.augment] == ["geometric", "intensity"]
 
 

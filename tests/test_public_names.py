@@ -56,9 +56,39 @@ TESTING = [
 ]
 
 
-def test_the_list_is_as_promised() -> None:
-    assert cxrkit.__all__ == PUBLIC
-    assert importlib.import_module("cxrkit.testing").__all__ == TESTING
+COMMANDS = [
+    "ConfigError",
+    "CxrkitError",
+    "DataError",
+    "DeviceFlag",
+    "Json",
+    "Observer",
+    "PluginError",
+    "Quiet",
+    "Results",
+    "RunDirectory",
+    "Silent",
+    "StorageError",
+    "TrainingError",
+    "load_results",
+    "make_config",
+    "option",
+    "progress",
+    "say",
+    "show",
+    "show_json",
+    "table",
+    "warn",
+]
+
+
+@pytest.mark.parametrize(
+    ("module", "names"), [("cxrkit", PUBLIC), ("cxrkit.testing", TESTING), ("cxrkit.commands", COMMANDS)]
+)
+def test_the_list_is_as_promised(module: str, names: list[str]) -> None:
+    found = importlib.import_module(module)
+    assert found.__all__ == names
+    assert all(getattr(found, name) is not None for name in names)
 
 
 @pytest.mark.parametrize("name", PUBLIC)

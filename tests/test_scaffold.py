@@ -91,7 +91,7 @@ def test_keywords_and_other_packages_names_do_no_harm(tmp_path: Path, name: str)
     ],
 )
 def test_other_names_are_refused_with_one_that_works(tmp_path: Path, name: str, hint: str) -> None:
-    with pytest.raises(ConfigError, match="can't be called") as caught:
+    with pytest.raises(ConfigError, match="can't be a plugin's name") as caught:
         create_plugin(name, tmp_path / "plugin")
     assert hint in caught.value.remedy
     assert not (tmp_path / "plugin").exists()

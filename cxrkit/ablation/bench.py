@@ -16,9 +16,8 @@ from dataclasses import dataclass
 
 import torch
 
-from cxrkit.ablation.calibrate import COSTLESS
+from cxrkit.ablation.estimate import COSTLESS
 from cxrkit.ablation.naming import label_of
-from cxrkit.ablation.places import full_name
 from cxrkit.ablation.plan import Level, Plan, PlannedRun
 from cxrkit.engine.hardware import computing_threads, describe_hardware
 from cxrkit.engine.observer import Observer, Silent
@@ -26,6 +25,7 @@ from cxrkit.engine.rehearsal import Rehearsal
 from cxrkit.errors import ConfigError, CxrkitError, PluginError, nearest
 from cxrkit.metrics.statistics import Interval, median_interval
 from cxrkit.registry import Registry
+from cxrkit.settings import full_name
 
 #: What an arm does in a round; its time is the median of these, lest another program's burst count.
 UPDATES, FILMS = 3, 5

@@ -19,9 +19,9 @@ from cxrkit.ablation.results import log_event, read_events, read_scores
 from cxrkit.config import save_config
 from cxrkit.data.splits import has_tests
 from cxrkit.engine.films import prepare_store
+from cxrkit.engine.interrupts import stop_requests
 from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.run import RunDirectory
-from cxrkit.engine.stopping import stop_requests
 from cxrkit.errors import ConfigError, CxrkitError, TrainingInterruptedError
 from cxrkit.files import locked, storage_error
 from cxrkit.interfaces import Job, Launcher, RunningJob

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from cxrkit.ablation.places import full_name
 from cxrkit.errors import ConfigError
+from cxrkit.settings import full_name
 
 _LONGEST = 160  # bytes of a folder's name; most disks allow 255, and logs' names are longer
 _SHOWN_ALONE = ("model", "loss", "network")

@@ -7,19 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from cxrkit.files import home_path
-from cxrkit.shorthands import PATHS
+from cxrkit.settings import full_name
 
 _PLACES = ("data.root", "split.file", "unlabelled.films")
 _WORDS = ("rest", "none", "all")  # what stands for no place
 
 
-def full_name(key: str) -> str:
-    """The dotted setting that a shorthand stands for; any other key as it is."""
-    return PATHS.get(key, key)
-
-
 def anchor_settings(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Shorthands, dotted or nested settings with relative places put below a folder."""
+    """Short names, dotted or nested settings, with relative paths put below a folder."""
     return {key: _anchor(key, value, folder) for key, value in settings.items()}
 
 

@@ -30,14 +30,15 @@ from pathlib import Path
 from typing import Any
 
 from cxrkit.ablation.naming import file_name, label_of, level_text, plan_name, short_enough
-from cxrkit.ablation.places import anchor_levels, anchor_settings, full_name
+from cxrkit.ablation.places import anchor_levels, anchor_settings
 from cxrkit.ablation.sharing import chosen_lists, shared_parameters, with_shared
 from cxrkit.config import SECTIONS, RunConfig, anchored, demo_settings, make_config, resolve
 from cxrkit.errors import ConfigError, nearest
 from cxrkit.files import home_path, write_text
 from cxrkit.overrides import merge, read_yaml, to_yaml
+from cxrkit.plugins import registry
 from cxrkit.registry import Registry
-from cxrkit.shorthands import apply_settings, is_shorthand
+from cxrkit.settings import apply_settings, full_name, is_short_name
 
 _KEYS = ("name", "config", "base", "factors", "exclude", "seeds")
 
@@ -119,6 +120,13 @@ class Plan:
     factors: tuple[Factor, ...]
     exclude: tuple[Mapping[str, str], ...]
     seeds: tuple[int, ...]
+
+    @property
+    def is_demonstration(self) -> bool:
+        """Whether the films are those of the dataset that is used where no data is named."""
+        data = self.base.get("data")
+        name = data.get("name") if isinstance(data, Mapping) else data
+        return name in (None, registry().default("dataset"))
 
     def arms(self) -> tuple[Arm, ...]:
         """All combinations of levels that aren't excluded, in the order of the factors.
@@ -350,7 +358,7 @@ def _factor(name: str, levels: Any) -> Factor:
     if not isinstance(levels, list | Mapping) or not levels:
         raise ConfigError(f"{name}: {levels!r} is not a list of levels.", f"Write {name}: [one, another].")
     if isinstance(levels, list):
-        if not is_shorthand(name) and "." not in name and name not in RunConfig.model_fields:
+        if not is_short_name(name) and "." not in name and name not in RunConfig.model_fields:
             raise ConfigError(
                 f"There is no setting '{name}' to vary.",
                 "Give a shorthand (model, loss, mixup, train_size, ...) or a dotted setting, or name each level "

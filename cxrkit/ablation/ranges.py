@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxrkit.ablation.places import full_name
 from cxrkit.ablation.plan import Plan, make_plan
 from cxrkit.errors import ConfigError
 from cxrkit.files import write_text
 from cxrkit.overrides import differences, read_yaml, to_yaml
+from cxrkit.settings import full_name
 
 #: In the search's folder: what is searched, and how many trials were asked for.
 SEARCH_FILE = "search.yaml"

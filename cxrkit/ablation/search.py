@@ -27,8 +27,8 @@ from cxrkit.ablation.study import (
     trials_csv,
 )
 from cxrkit.config import save_config
+from cxrkit.engine.interrupts import stop_requests
 from cxrkit.engine.run import RunDirectory
-from cxrkit.engine.stopping import stop_requests
 from cxrkit.errors import ConfigError, TrainingError, TrainingInterruptedError
 from cxrkit.files import write_text
 from cxrkit.interfaces import Launcher, RunningJob

@@ -7,132 +7,132 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxrkit.cli import arms
-from cxrkit.cli.helping import option
+from cxrkit.cli.flags import (
+    FILES,
+    WHAT,
+    Excluded,
+    Flags,
+    Json,
+    Plan,
+    Quiet,
+    Varied,
+    json_flag,
+    option,
+    quiet_flag,
+    takes,
+)
 from cxrkit.errors import TrainingError
 
 if TYPE_CHECKING:
-    from cxrkit.ablation.plan import Plan
+    from cxrkit.ablation import plan as plans
     from cxrkit.ablation.ranges import Space
     from cxrkit.ablation.results import Results
     from cxrkit.report.ablation import Numbers
 
 #: What may be given with --resume; of --set only what is the launcher's.
 _ON_RESUMING = frozenset({"resume", "launcher", "workers", "assignments", "dry_run", "as_json", "quiet"})
-_FIXED, _WHERE, _FILES, _SEARCH = "What all runs share", "Where", "Files and output", "Search"
+_SHARED, _WHERE, _SEARCH = "What all runs share", "Where", "Search"
 
 
+@takes(
+    levels=Flags("model loss augment train_size size lr", WHAT, several=True, shorthands=True),
+    shared=Flags("steps test_size validation protocol", _SHARED),
+)
 def ablate(
     context: typer.Context,
-    plan: arms.Plan = None,
-    model: Annotated[str | None, option("--model", arms.WHAT, "Networks.", metavar="A,B")] = None,
-    loss: Annotated[str | None, option("--loss", arms.WHAT, "Losses, or sums of them.", metavar="A,B")] = None,
-    mixup: arms.Mixups = None,
-    augment: arms.Augments = None,
-    train_size: Annotated[
-        str | None, option("--train-size", arms.WHAT, "Training films; 'all' is the whole pool.", metavar="N,N")
-    ] = None,
-    size: Annotated[
-        str | None, option("--size", arms.WHAT, "Side of the network's input, pixels.", metavar="N,N")
-    ] = None,
-    lr: Annotated[str | None, option("--lr", arms.WHAT, "Learning rates.", metavar="X,X")] = None,
-    vary: arms.Varied = None,
-    exclude: arms.Excluded = None,
+    levels: dict[str, str],
+    shared: dict[str, Any],
+    plan: Plan = None,
+    vary: Varied = None,
+    exclude: Excluded = None,
     seeds: Annotated[
         str | None,
         option(
             "--seeds",
-            arms.WHAT,
-            "How many, or which (0,4,7). A seed decides split and first weights, the same for every arm.",
+            "How many, or which (0,4,7). A seed determines the split and the initial weights, the same for every arm.",
+            WHAT,
             metavar="N|N,N",
             default="1, or the plan's",
         ),
     ] = None,
     data: Annotated[
         str | None,
-        option("--data", _FIXED, "As for cxrkit train.", metavar="PLACE|NAME", default="synthetic films"),
-    ] = None,
-    steps: Annotated[int | None, option("--steps", _FIXED, "Updates of every run: the budget.")] = None,
-    test_size: Annotated[str | None, option("--test-size", _FIXED, "Test films.", metavar="COUNT|FRACTION")] = None,
-    validation: Annotated[
-        str | None, option("--validation", _FIXED, "Validation films.", metavar="COUNT|FRACTION|rest")
-    ] = None,
-    protocol: Annotated[
-        str | None,
-        option("--protocol", _FIXED, "honest, or paper: select on the test films, as its code did.", metavar="NAME"),
+        option("--data", "As for cxrkit train.", _SHARED, metavar="PLACE|NAME", default="synthetic films"),
     ] = None,
     config: Annotated[
         Path | None,
         option(
             "--config",
-            _FIXED,
-            "Settings as YAML, such as a run's config.yaml; those of a PLAN's base: lie over them.",
+            "Settings as YAML, such as a run's config.yaml; a PLAN's `base:` overrides them.",
+            _SHARED,
             metavar="FILE",
         ),
     ] = None,
     assignments: Annotated[
         list[str] | None,
         option(
-            "--set", _FIXED, "Any setting of all runs; launcher.KEY=VALUE sets the launcher's.", metavar="KEY=VALUE"
+            "--set", "Any setting of all runs; launcher.KEY=VALUE sets the launcher's.", _SHARED, metavar="KEY=VALUE"
         ),
     ] = None,
     search: Annotated[
         int | None,
-        option("--search", _SEARCH, "Instead of the grid: so many trials, chosen by Optuna on validation films."),
+        option("--search", "Instead of the grid, run this many trials, chosen by Optuna on validation films.", _SEARCH),
     ] = None,
     ranges: Annotated[
         list[str] | None,
         option(
             "--range",
+            "A range to search: train.lr=1e-4..1e-2:log, model.depth=3..5. The factors above are searched as choices.",
             _SEARCH,
-            "A range to search: train.lr=1e-4..1e-2:log, model.depth=3..5. Factors above are choices.",
             metavar="KEY=LOW..HIGH[:log]",
         ),
     ] = None,
     launcher: Annotated[
-        str,
-        option("--launcher", _WHERE, "What runs them; see: cxrkit list launcher.", metavar="NAME", default="local"),
-    ] = "local",
-    workers: Annotated[int | None, option("--workers", _WHERE, "Runs side by side.", default="the launcher's")] = None,
+        str | None,
+        option("--launcher", "What runs them: cxrkit list launcher.", _WHERE, metavar="NAME", default="this machine"),
+    ] = None,
+    workers: Annotated[
+        int | None, option("--workers", "Runs at the same time.", _WHERE, default="the launcher's")
+    ] = None,
     out: Annotated[
         Path | None,
         option(
-            "--out", _FILES, "The ablation's folder; given again, it goes on.", metavar="DIR", default="ablations/NAME"
+            "--out",
+            "The ablation's folder; one that exists is continued.",
+            FILES,
+            metavar="DIR",
+            default="ablations/NAME",
         ),
     ] = None,
     resume: Annotated[
         Path | None,
         option(
             "--resume",
-            _FILES,
-            "Go on with an ablation or a search, by its own plan; --seeds adds seeds, --search N trials.",
+            "Continue an ablation or a search by its own plan; --seeds adds seeds, --search N trials.",
+            FILES,
             metavar="ABLATION",
         ),
     ] = None,
     dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", help="List what would run, time a few updates, and run nothing.", rich_help_panel=_FILES
-        ),
+        bool, option("--dry-run", "List what would run, time a few updates, and run nothing.", FILES)
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=_FILES)] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress and no messages.", rich_help_panel=_FILES)
-    ] = False,
+    as_json: Annotated[bool, json_flag("the result", FILES)] = False,
+    quiet: Annotated[bool, quiet_flag(FILES)] = False,
 ) -> None:
-    """Compare components: train every combination with every seed, and report what the differences are worth.
+    """Compare components: train every combination with every seed, and report how much the differences matter.
 
-    A flag with several values is a factor, with one value it is fixed. Every run is an ordinary run directory. What is
-    finished is never run again, what was stopped goes on, what fails is told at the end.
+    A flag with several values is a factor; with one value it is fixed. Every run is an ordinary run directory. Finished
+    runs are kept, stopped ones continued, and failures reported at the end.
 
     cxrkit ablate --model unet,attn-unet,attn-bcdu --loss dice,focal-tversky --mixup 0,0.2 --train-size 10,20 --seeds 3
     """
     from cxrkit.cli.dry_run import show_runs, show_search
     from cxrkit.cli.loading import load_plugins
     from cxrkit.cli.planning import check_resuming, given_flags, launcher_settings, new_folder, plan_from_flags
-    from cxrkit.cli.search import run_search, sought
+    from cxrkit.cli.search import run_search, search_space
 
     plugins = load_plugins()
+    launcher = launcher or plugins.registry.default("launcher")
     launching, setting = launcher_settings(assignments or (), workers)
     space: Space | None = None
     trials = search or 0
@@ -150,16 +150,13 @@ def ablate(
     else:
         from cxrkit.data.sources import parse_source
 
-        listed = {"model": model, "loss": loss, "mixup": mixup, "augment": augment}
-        listed |= {"train_size": train_size, "size": size, "lr": lr}
-        fixed = {"steps": steps, "test_size": test_size, "validation": validation, "protocol": protocol}
-        over: dict[str, Any] = {key: value for key, value in fixed.items() if value is not None}
+        over = dict(shared)
         if data is not None:
             over["data"] = parse_source(data, plugins.registry.components("dataset"))
-        made = plan_from_flags(plan, config, listed, vary or (), exclude or (), seeds, over | setting)
+        made = plan_from_flags(plan, config, levels, vary or (), exclude or (), seeds, over | setting)
         folder = out or new_folder(made.name)
         if search is not None or ranges:
-            space = sought(made, ranges or (), search)
+            space = search_space(made, ranges or (), search)
     if space is not None:
         begin = show_search if dry_run else run_search
         begin(space, trials, folder, launcher, launching, quiet=quiet, as_json=as_json)
@@ -167,7 +164,7 @@ def ablate(
         (show_runs if dry_run else _run)(made, folder, launcher, launching, quiet=quiet, as_json=as_json)
 
 
-def _resumed(folder: Path, seeds: str | None) -> Plan:
+def _resumed(folder: Path, seeds: str | None) -> plans.Plan:
     from cxrkit.ablation.growth import with_seeds
     from cxrkit.ablation.plan import read_plan
     from cxrkit.ablation.results import PLAN_FILE
@@ -179,13 +176,13 @@ def _resumed(folder: Path, seeds: str | None) -> Plan:
 
 def report(
     ablation: Annotated[Path, typer.Argument(metavar="ABLATION", help="Folder of an ablation.", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Write an ablation's report again, finished or not: a page, Markdown, CSV, LaTeX and figures.
+    """Rewrite an ablation's report, finished or not: a page, Markdown, CSV, LaTeX and figures.
 
-    The page (report/report.html) needs no other file. Per arm it has mean ± std over seeds and, apart, the spread over
-    films; every pair of arms is compared by a paired test.
+    The page (report/report.html) needs no other file. For each arm it has mean ± std over seeds and, separately, the
+    spread over films; every pair of arms is compared by a paired test.
     """
     from cxrkit import comparisons
     from cxrkit.cli.progress import progress
@@ -195,26 +192,27 @@ def report(
     _show(numbers.results, numbers, as_json=as_json, quiet=quiet)
 
 
-def _run(plan: Plan, folder: Path, launcher: str, launching: dict[str, Any], *, quiet: bool, as_json: bool) -> None:
+def _run(
+    plan: plans.Plan, folder: Path, launcher: str, launching: dict[str, Any], *, quiet: bool, as_json: bool
+) -> None:
     from cxrkit import comparisons
     from cxrkit.cli.ablation_progress import ablation_progress
     from cxrkit.cli.console import say
     from cxrkit.cli.progress import progress
 
     if not quiet:
-        arms = plan.arms()
-        say(f"{plan.name}: {len(arms)} arms × {len(plan.seeds)} seeds in {folder}")
-        if dict(plan.base).get("data", {}).get("name") == "phantom":
-            say("The films are synthetic: scores say nothing about real ones.")
+        say(f"{plan.name}: {len(plan.arms())} arms × {len(plan.seeds)} seeds in {folder}")
+        if plan.is_demonstration:
+            say("The films are synthetic: the scores say nothing about real ones.")
     with progress(quiet=quiet) as observer:
         listener = ablation_progress(observer, folder)
         results, numbers = comparisons.run_ablation(plan, folder, launcher, launching, listener, observer)
     _show(results, numbers, as_json=as_json, quiet=quiet)
     if failed := [run for run in results.runs if run.state == "failed"]:
-        lines = [f"{run.arm.label}, seed {run.seed}: {run.error} (all it said: {run.log})" for run in failed]
+        lines = [f"{run.arm.label}, seed {run.seed}: {run.error} (its output: {run.log})" for run in failed]
         raise TrainingError(
             f"{len(failed)} of {len(results.runs)} runs failed.\n" + "\n".join(lines),
-            f"The others are kept. Mend the cause, then: cxrkit ablate --resume {folder}",
+            f"The others are kept. Fix the cause, then: cxrkit ablate --resume {folder}",
         )
 
 

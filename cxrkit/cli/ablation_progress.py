@@ -41,7 +41,7 @@ class _Plain:
         self.states: dict[str, str] = {}
 
     def update(self, progress: Progress) -> None:
-        """Tell what has changed."""
+        """Show what has changed."""
         for status in progress.runs:
             name = status.run.folder
             if self.states.get(name, "waiting") != status.state:
@@ -162,10 +162,10 @@ def _line(text: str, style: str = "") -> Text:
 
 def _left(progress: Progress) -> Text:
     """How many runs are finished, and when the others will be."""
-    told = f"{progress.count('finished')} of {len(progress.runs)} runs finished"
+    state = f"{progress.count('finished')} of {len(progress.runs)} runs finished"
     if progress.seconds_left:
-        told += f", about {duration(progress.seconds_left)} left"
-    line = _line(told, "bold")
+        state += f", about {duration(progress.seconds_left)} left"
+    line = _line(state, "bold")
     if failed := progress.count("failed"):
         line.append(f", {failed} failed", style="bold red")
     return line
@@ -232,5 +232,5 @@ def _table(table: Standings, width: int, lines: int) -> tuple[Table, Text] | tup
     if (more := len(table.rows) - count) == 0:
         return (made,)
     begun = max(0, table.begun - count)
-    told = "all" if begun == more else begun or "none"
-    return made, _line(f"and {more} more arms, {told} of them with finished runs", "dim")
+    finished = "all" if begun == more else begun or "none"
+    return made, _line(f"and {more} more arms, {finished} of them with finished runs", "dim")

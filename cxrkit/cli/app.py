@@ -1,4 +1,4 @@
-"""The Typer application and its entry point: verbs, global options, and what becomes of errors."""
+"""The Typer application and its entry point: global options, and how errors are reported."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cxrkit.cli import ablate, bench, components, console, data, doctor, evaluate, export, plugins, predict, train
-from cxrkit.cli.helping import unwrap
-from cxrkit.cli.warned import readable_warnings
+from cxrkit.cli import console
+from cxrkit.cli.verbs import LazyCommand, built_in_verbs, other_verbs
+from cxrkit.cli.warnings import readable_warnings
 from cxrkit.errors import CxrkitError, StorageError
 
 _DEBUG = "--debug"
@@ -25,10 +25,31 @@ _BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell has it
 
 
 class Cli(TyperGroup):
-    """A command group that tells users' errors without a traceback and exits with their code."""
+    """The verbs, each imported when it is called; errors are reported without a traceback and exit with their code."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**more)
+        self.commands.update((name, LazyCommand(verb)) for name, verb in built_in_verbs().items())
+        self._has_others = False
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The built-in verbs, then those of other packages."""
+        self._find_others()
+        return list(self.commands)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The verb of that name; other packages' metadata are read only if it isn't built in."""
+        if cmd_name not in self.commands:
+            self._find_others()
+        return self.commands.get(cmd_name)
+
+    def _find_others(self) -> None:
+        if not self._has_others:
+            self._has_others = True
+            self.commands.update((verb.name, LazyCommand(verb)) for verb in other_verbs()[0])
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take `--debug` from wherever it stands, since it is an afterthought."""
+        """Take `--debug` from anywhere in the line, since one often adds it at the end."""
         before, separator, after = _cut(args)
         asked = os.environ.get("CXRKIT_DEBUG", "") not in ("", "0")
         ctx.meta[_DEBUG_KEY] = asked or _DEBUG in before
@@ -45,10 +66,10 @@ class Cli(TyperGroup):
             _abandon_stdout()
             raise typer.Exit(_BROKEN_PIPE) from None
         except KeyboardInterrupt:
-            console.say("Stopped. The same line begins it again.")
+            console.say("Stopped. Run the same command to start again.")
             raise typer.Exit(130) from None
         except Exception as error:
-            # Typer tells its own: usage errors, and requests to exit.
+            # Typer reports its own: usage errors, and requests to exit.
             if type(error).__module__.partition(".")[0] in ("typer", "click"):
                 raise
             if ctx.meta[_DEBUG_KEY]:
@@ -56,7 +77,7 @@ class Cli(TyperGroup):
 
                 sys.stderr.write(traceback.format_exc())
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-                # Files tell of their disk themselves; this is what the results are written to.
+                # Files report their own disk; this one is where stdout goes.
                 _abandon_stdout()
                 error = StorageError("The results can't be written: the disk is full.", "Free some space.")
             if isinstance(error, CxrkitError):
@@ -79,7 +100,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from cxrkit import __version__
+        from cxrkit.version import __version__
 
         console.show(f"cxrkit {__version__}")
         raise typer.Exit
@@ -91,37 +112,23 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
     debug: Annotated[
-        bool, typer.Option(_DEBUG, help="Show tracebacks and all warnings; may stand anywhere. Also: CXRKIT_DEBUG=1.")
+        bool,
+        typer.Option(_DEBUG, help="Show tracebacks and all warnings; may stand anywhere. Also: CXRKIT_DEBUG=1."),
     ] = False,
 ) -> None:
     """Segmentation of lungs and heart in chest radiographs; every part is a plugin."""
 
 
-app.command()(train.train)
-app.command()(evaluate.evaluate)
-app.command()(predict.predict)
-app.command()(ablate.ablate)
-app.command()(ablate.report)
-app.command()(bench.bench)
-app.command()(export.export)
-app.add_typer(data.app, name="data")
-app.command("list")(components.list_components)
-app.command("show")(components.show_component)
-app.add_typer(plugins.app, name="plugins")
-app.command()(doctor.doctor)
-unwrap(app)
-
-
 def main() -> None:
     """The entry point of the command `cxrkit`."""
-    _mend_streams()
+    _repair_streams()
     # As Ctrl-C, so that half-written files are removed and a training saves its state.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     app(prog_name="cxrkit")
 
 
-def _mend_streams() -> None:
-    """Let no standard stream be missing (a shell's `>&-`) or fail at a letter that the terminal's encoding lacks."""
+def _repair_streams() -> None:
+    """Replace missing standard streams (a shell's `>&-`), and let none fail at a character its encoding lacks."""
     sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
@@ -130,7 +137,7 @@ def _mend_streams() -> None:
 
 
 def _cut(args: list[str]) -> tuple[list[str], list[str], list[str]]:
-    """The arguments before `--`, that itself, and those after it, which are no options."""
+    """The arguments before `--`, the `--` itself, and those after it, which aren't options."""
     if "--" not in args:
         return args, [], []
     place = args.index("--")
@@ -138,7 +145,7 @@ def _cut(args: list[str]) -> tuple[list[str], list[str], list[str]]:
 
 
 def _abandon_stdout() -> None:
-    """Let what is still buffered go nowhere, lest the interpreter complain of the closed pipe when it ends."""
+    """Discard what is still buffered, or the interpreter would complain about the closed pipe when it ends."""
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, ValueError):  # stdout isn't a real file

@@ -7,73 +7,57 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxrkit.cli import arms
-from cxrkit.cli.helping import option
+from cxrkit.cli.flags import FILES, WHAT, Excluded, Flags, Plan, Varied, json_flag, option, quiet_flag, takes
 from cxrkit.errors import ConfigError
 
 if TYPE_CHECKING:
+    from cxrkit.ablation import plan as plans
     from cxrkit.ablation.bench import Costs
-    from cxrkit.ablation.plan import Plan
 
-_SHARED, _HOW, _FILES = "What all arms share", "Measurement", "Files and output"
+_SHARED, _HOW = "What all arms share", "Measurement"
 
 
+@takes(
+    levels=Flags("model loss augment size", WHAT, several=True, shorthands=True),
+    shared=Flags("batch_size precision device", _SHARED),
+)
 def bench(
-    plan: arms.Plan = None,
-    model: Annotated[str | None, option("--model", arms.WHAT, "Networks.", metavar="A,B", default="attn-bcdu")] = None,
-    loss: Annotated[
-        str | None, option("--loss", arms.WHAT, "Losses, or sums of them.", metavar="A,B", default="focal-tversky")
-    ] = None,
-    mixup: arms.Mixups = None,
-    augment: arms.Augments = None,
-    size: Annotated[
-        str | None,
-        option("--size", arms.WHAT, "Side of the network's input, pixels.", metavar="N,N", default="256"),
-    ] = None,
-    vary: arms.Varied = None,
-    exclude: arms.Excluded = None,
-    batch_size: Annotated[int | None, option("--batch-size", _SHARED, "Films an update sees.", default="5")] = None,
-    precision: Annotated[
-        Literal["auto", "32", "bf16"] | None,
-        option("--precision", _SHARED, "Arithmetic; auto: bf16 where the hardware has it.", default="auto"),
-    ] = None,
-    device: Annotated[
-        Literal["auto", "cpu", "cuda", "mps"] | None,
-        option("--device", _SHARED, "What computes; auto: the fastest kind there is.", default="auto"),
-    ] = None,
+    levels: dict[str, str],
+    shared: dict[str, Any],
+    plan: Plan = None,
+    vary: Varied = None,
+    exclude: Excluded = None,
     config: Annotated[
-        Path | None, option("--config", _SHARED, "Settings as YAML, such as a run's config.yaml.", metavar="FILE")
+        Path | None, option("--config", "Settings as YAML, such as a run's config.yaml.", _SHARED, metavar="FILE")
     ] = None,
     assignments: Annotated[
-        list[str] | None, option("--set", _SHARED, "Any setting of all arms.", metavar="KEY=VALUE")
+        list[str] | None, option("--set", "Any setting of all arms.", _SHARED, metavar="KEY=VALUE")
     ] = None,
     rounds: Annotated[
-        int, typer.Option("--rounds", min=1, help="Turns of each arm; intervals need 6.", rich_help_panel=_HOW)
+        int, typer.Option(min=1, help="How often each arm is measured; intervals need 6.", rich_help_panel=_HOW)
     ] = 10,
     threads: Annotated[
-        int | None, option("--threads", _HOW, "Of torch, on a CPU.", default="all cores, or OMP_NUM_THREADS", min=1)
+        int | None, option("--threads", "Of torch, on a CPU.", _HOW, default="all cores, or OMP_NUM_THREADS", min=1)
     ] = None,
     reference: Annotated[
         str | None,
-        option("--reference", _HOW, "The arm that others are compared with.", metavar="ARM", default="the first"),
+        option("--reference", "The arm that the others are compared with.", _HOW, metavar="ARM", default="the first"),
     ] = None,
     out: Annotated[
-        Path | None, option("--out", _FILES, "Write the table there too.", metavar="FILE.csv|FILE.md")
+        Path | None, option("--out", "Also write the table to this file.", FILES, metavar="FILE.csv|FILE.md")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=_FILES)] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress and no messages.", rich_help_panel=_FILES)
-    ] = False,
+    as_json: Annotated[bool, json_flag("the result", FILES)] = False,
+    quiet: Annotated[bool, quiet_flag(FILES)] = False,
 ) -> None:
     """Measure what components cost: parameters, multiply-adds, time of an update and of a prediction, memory on CUDA.
 
-    Arms are named as for cxrkit ablate. Films and masks are random, so no data is needed; an update is a training's
-    own, self-training left out. Multiply-adds are those of one film's convolutions and matrix products, nothing else.
-    Arms take turns, and are compared within each turn: what slows the machine for a while then slows all of them.
+    Arms are named as for cxrkit ablate. Films and masks are random, so no data is needed; an update is the same as in
+    training, without self-training. Multiply-adds count one film's convolutions and matrix products only. The arms take
+    turns and are compared within each round, so that whatever slows the machine for a while slows all of them.
 
     cxrkit bench --model unet,attn-unet,attn-bcdu --size 256 --batch-size 5
 
@@ -88,10 +72,8 @@ def bench(
 
     _check(out, threads)
     registry = load_plugins().registry
-    listed = {"model": model, "loss": loss, "mixup": mixup, "augment": augment, "size": size}
-    shared = {"batch_size": batch_size, "precision": precision, "device": device}
-    made = _plan(plan, listed, vary or (), exclude or (), config, shared, assignments or ())
-    # Opened before the work, lest a place that can't be written to be told after it.
+    made = _plan(plan, levels, vary or (), exclude or (), config, shared, assignments or ())
+    # Opened before the work, so that a file that can't be written is reported at once.
     with nullcontext() if out is None else atomic_path(out) as file:
         with progress(quiet=quiet) as observer:
             costs = measure(
@@ -106,38 +88,39 @@ def bench(
 
 
 def _check(out: Path | None, threads: int | None) -> None:
-    """Refuse at once what would fail after the measurement, or make nonsense of it."""
+    """Refuse at once what would fail after the measurement, or make it meaningless."""
     if out is not None and out.suffix.lower() not in (".csv", ".md"):
-        raise ConfigError(f"--out {out}: is neither called .csv nor .md.", "Give the file one of these suffixes.")
+        raise ConfigError(f"--out {out}: the file is neither .csv nor .md.", "Give it one of these suffixes.")
     if out is not None and out.is_dir():
         raise ConfigError(f"--out {out}: is a folder.", "Name a file.")
-    there = os.cpu_count() or 1
-    if threads is not None and threads > there:
-        raise ConfigError(f"--threads {threads}: this machine computes {there} at once.", "Ask for no more than that.")
+    available = os.cpu_count() or 1
+    if threads is not None and threads > available:
+        raise ConfigError(f"--threads {threads}: this machine has {available}.", "Ask for no more than that.")
 
 
 def _plan(
     file: Path | None,
-    listed: Mapping[str, str | None],
+    levels: Mapping[str, str],
     vary: Sequence[str],
     exclude: Sequence[str],
     config: Path | None,
     shared: Mapping[str, Any],
     assignments: Sequence[str],
-) -> Plan:
-    """The arms, each with one seed. Nothing trains, so the demonstration's settings and epochs play no part."""
+) -> plans.Plan:
+    """The arms, each with one seed. Nothing is trained, so the demonstration's settings and epochs don't matter."""
     from cxrkit.ablation.bench import check_factors
     from cxrkit.cli.planning import plan_from_flags
     from cxrkit.overrides import merge, parse_set
+    from cxrkit.plugins import registry
 
-    over: dict[str, Any] = {key: value for key, value in shared.items() if value is not None}
-    over |= parse_set(assignments)
+    over = dict(shared) | parse_set(assignments)
     over.pop("seed", None)
-    made = plan_from_flags(file, config, listed, vary, exclude, "1", over)
+    made = plan_from_flags(file, config, levels, vary, exclude, "1", over)
     data = made.base["data"]
-    if not isinstance(data, Mapping) or data.get("name") == "phantom" or not data.keys() - {"name"}:
-        # Nobody says where films lie: two lungs and a heart.
-        made = plan_from_flags(file, config, listed, vary, exclude, "1", {"data": {"name": "phantom"}} | over)
+    if made.is_demonstration or not isinstance(data, Mapping) or not data.keys() - {"name"}:
+        # No films are named: the structures are the default dataset's, and the settings aren't the demonstration's.
+        default = {"data": {"name": registry().default("dataset")}}
+        made = plan_from_flags(file, config, levels, vary, exclude, "1", default | over)
     check_factors(made)
     return replace(made, base=merge(made.base, {"train": {"epochs": None}}))
 

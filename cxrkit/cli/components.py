@@ -1,4 +1,4 @@
-"""`cxrkit list` and `cxrkit show`: what there is, and what each of it understands."""
+"""`cxrkit list` and `cxrkit show`: the components, and their parameters."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cxrkit.cli.helping import told
-from cxrkit.errors import CxrkitError, PluginError, nearest
+from cxrkit.cli.flags import Json, with_default
+from cxrkit.errors import CxrkitError
+from cxrkit.kinds import KINDS, names_of_kinds
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,14 +19,6 @@ if TYPE_CHECKING:
     from cxrkit.cli.describe import Parameter
     from cxrkit.registry import Component
 
-_PLURALS = {
-    "models": "model",
-    "losses": "loss",
-    "augments": "augment",
-    "datasets": "dataset",
-    "launchers": "launcher",
-    "weight": "weights",
-}
 #: Channels that a model is built with to count its parameters.
 _CHANNELS = ("left_lung", "right_lung", "heart", "background")
 
@@ -35,16 +28,15 @@ def list_components(
         str | None,
         typer.Argument(
             metavar="KIND",
-            help=told("model, loss, augment, dataset, launcher or weights.", "all kinds"),
+            help=with_default(f"{names_of_kinds()}.", "all kinds"),
             show_default=False,
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """List models, losses, augments, datasets, launchers or weights, built-in and from plugins."""
+    """List components of every kind: models, losses, and whatever else plugins register."""
     from cxrkit.cli.console import show, show_json
     from cxrkit.cli.loading import load_plugins
-    from cxrkit.registry import KINDS
 
     kinds = [_kind(kind)] if kind is not None else list(KINDS)
     registry = load_plugins().registry
@@ -59,10 +51,10 @@ def list_components(
 def show_component(
     kind: Annotated[
         str,
-        typer.Argument(metavar="KIND", help="model, loss, augment, dataset, launcher or weights.", show_default=False),
+        typer.Argument(metavar="KIND", help=f"{names_of_kinds()}.", show_default=False),
     ],
     name: Annotated[str, typer.Argument(metavar="NAME", help="Its name; see: cxrkit list KIND.", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Explain a component and its parameters."""
     from dataclasses import asdict
@@ -99,7 +91,7 @@ def show_component(
     if documentation:
         show("", documentation)
     if component.kind == "weights":
-        show("", f"Use them with: cxrkit predict FILM.png --weights {component.name}")
+        show("", f"Use them with: {KINDS['weights'].example.replace('NAME', component.name)}")
         return
     show("", _parameter_table(parameters) if parameters else "It has no parameters.")
     if parameters:
@@ -107,26 +99,15 @@ def show_component(
 
 
 def _kind(text: str) -> str:
-    """A kind by its name or plural.
-
-    Raises:
-        PluginError: there is no such kind.
-    """
-    from cxrkit.registry import KINDS
-
-    kind = _PLURALS.get(text.lower(), text.lower())
-    if kind not in KINDS:
-        raise PluginError(
-            f"There is no kind of component called '{text}'.", f"{nearest(kind, KINDS)}Kinds: {', '.join(KINDS)}."
-        )
-    return kind
+    """A kind by its name or plural; any other text as it is."""
+    return next((kind.name for kind in KINDS.values() if text.lower() in (kind.name, kind.plural)), text.lower())
 
 
 def _table(found: list[Component], clashes: dict[tuple[str, str], list[str]]) -> Table:
     from cxrkit.cli.console import table
 
     def about(component: Component) -> str:
-        clash = " (claimed twice: can't be used)" if (component.kind, component.name) in clashes else ""
+        clash = " (claimed by two packages: can't be used)" if (component.kind, component.name) in clashes else ""
         return component.summary + clash
 
     rows = [(c.kind, c.name, about(c), f"{c.distribution} {c.version}") for c in found]
@@ -143,15 +124,12 @@ def _parameter_table(parameters: list[Parameter]) -> Table:
 def _example(component: Component, parameter: Parameter) -> str:
     """How the command line names one of its parameters."""
     value = "VALUE" if parameter.default in ("required", "null") else parameter.default
-    if component.kind == "launcher":
-        return f"cxrkit ablate --launcher {component.name} --set launcher.{parameter.name}={value}"
-    chosen = f"cxrkit train --{component.kind} {component.name}"
-    path = {"model": "model", "dataset": "data"}.get(component.kind, f"{component.kind}.{component.name}")
-    return f"{chosen.replace('--dataset', '--data')} --set {path}.{parameter.name}={value}"
+    example = KINDS[component.kind].example
+    return example.replace("NAME", component.name).replace("KEY", parameter.name).replace("VALUE", value)
 
 
 def _count_weights(component: Component, parameters: list[Parameter]) -> int | None:
-    """Trainable numbers of a model with default parameters; None where it can't be built without being told more."""
+    """Trainable numbers of a model with default parameters; None where it needs more settings."""
     try:
         model = component.build(_CHANNELS, **getattr(component.target, "when_loading", {}))
     except CxrkitError:

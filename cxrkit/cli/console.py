@@ -1,6 +1,6 @@
 """What the command line writes: results to stdout, messages to stderr, both safe to pipe.
 
-Text is never read as rich markup and never wrapped: a path may hold brackets, and must come out in one piece.
+Text is never interpreted as rich markup and never wrapped: a path may contain brackets, and must stay in one piece.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def table(
     """A table of plain text.
 
     Args:
-        headings: of the columns; those in `whole` are never folded, the one called `right` stands to the right.
+        headings: of the columns; those in `whole` are never folded, the one called `right` is aligned to the right.
         rows: cells; `Text` where one has a style.
     """
     from rich import box
@@ -78,9 +78,9 @@ def styled(text: str, style: str) -> Text:
 
 
 def show_json(content: Any) -> None:
-    """Print a result as JSON; paths become text, and numbers that JSON doesn't know (NaN) null."""
+    """Print a result as JSON; paths become text, and numbers that JSON lacks (NaN) become null."""
     plain = json.loads(json.dumps(content, default=str), parse_constant=lambda _: None)
-    # In ASCII, so that no terminal's encoding can spoil it.
+    # In ASCII, which every terminal can show.
     sys.stdout.write(json.dumps(plain, indent=2) + "\n")
 
 
@@ -102,14 +102,14 @@ def print_error(error: CxrkitError) -> None:
 
 
 def print_defect(error: BaseException) -> None:
-    """Print an exception that isn't the user's doing."""
+    """Print an exception that isn't the user's fault."""
     message = " ".join(str(error).split())
     _labelled(
         "Error:",
         "bold red",
         [
             f"This is a defect of cxrkit or a plugin: {type(error).__name__}: {message}",
-            "Run the same line again with --debug to see where; please report it with that output.",
+            "Run the same command with --debug to see where, and please report it with that output.",
         ],
     )
 
@@ -123,5 +123,5 @@ def _labelled(label: str, style: str, lines: Iterable[str]) -> None:
         console.print(Text.assemble((label, style), " ", first), soft_wrap=True)
         for line in rest:
             console.print(line, soft_wrap=True)
-    # While bars are shown, rich has put something in stderr's place that prints above them; a console goes round it.
+    # While bars are shown, rich has replaced stderr by something that prints above them; a console would bypass it.
     sys.stderr.write(written.get())

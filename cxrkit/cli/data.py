@@ -1,4 +1,4 @@
-"""`cxrkit data`: preparing, checking and listing films."""
+"""Prepare, check and list films."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cxrkit.cli.helping import told
-from cxrkit.cli.settings import DEFAULTS, choose_settings
+from cxrkit.cli.flags import Json, Quiet, option
+from cxrkit.cli.settings import choose_settings
+from cxrkit.settings import SETTINGS
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,40 +17,31 @@ if TYPE_CHECKING:
     from cxrkit.config import RunConfig
     from cxrkit.data.check import Finding
 
-app = typer.Typer(no_args_is_help=True, help="Prepare, check and list films.")
+app = typer.Typer(no_args_is_help=True, help=__doc__)
 
 _FOUND_ERRORS = 3
 
 Data = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--data",
+        "A folder or file that a dataset recognises, a dataset, or NAME:PLACE, as in training.",
         metavar="PLACE|NAME",
-        help=told(
-            "A place that a dataset recognises (a folder, a CSV), a dataset, or NAME:PLACE, as in training.",
-            "the built-in synthetic films",
-        ),
-        show_default=False,
+        default="the built-in synthetic films",
     ),
 ]
 Structures = Annotated[
     str | None,
-    typer.Option(
-        metavar="A,B", help=told("Only these structures, with commas.", "all the data has"), show_default=False
-    ),
+    option("--structures", "Only these structures, separated by commas.", metavar="A,B", default="all the data has"),
 ]
 ConfigFile = Annotated[
     Path | None,
-    typer.Option("--config", metavar="FILE", help="Settings as YAML, as in training.", show_default=False),
+    option("--config", "Settings as YAML, as in training.", metavar="FILE"),
 ]
 Assignments = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Any setting, such as data.mask_threshold=127.", show_default=False
-    ),
+    option("--set", "Any setting, such as data.mask_threshold=127.", metavar="KEY=VALUE"),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages.")]
 
 
 @app.command()
@@ -58,7 +50,7 @@ def prepare(
     structures: Structures = None,
     size: Annotated[
         int | None,
-        typer.Option(help=told("Side of the network's square input, pixels.", DEFAULTS["size"]), show_default=False),
+        option("--size", SETTINGS["size"].help, default=SETTINGS["size"].default),
     ] = None,
     config: ConfigFile = None,
     assignments: Assignments = None,
@@ -97,7 +89,7 @@ def check(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Read every film and mask and tell what would spoil a training.
+    """Read every film and mask, and report what would go wrong in training.
 
     Exits with 3 if there are errors; warnings and notes don't count.
     """
@@ -130,7 +122,7 @@ def list_data(as_json: Json = False) -> None:
 
     datasets = load_plugins().registry.components("dataset")
     folder = cache_folder()
-    # Those that are being written, or were when the machine stopped, are hidden.
+    # Those that are still being written, or were when the machine stopped, are hidden.
     stores = [(path, path.stat()) for path in sorted(folder.glob("*.h5")) if not path.name.startswith(".")]
     if as_json:
         show_json(
@@ -143,7 +135,7 @@ def list_data(as_json: Json = False) -> None:
         return
     show(table(("dataset", "what it reads"), [(c.name, c.summary) for c in datasets]))
     if stores:
-        show(f"Prepared films in {folder} (made anew when needed, so they may be deleted):")
+        show(f"Prepared films in {folder} (rebuilt when needed, so they may be deleted):")
         rows = [(path.name, f"{about.st_size / 1e6:.1f} MB", _day(about.st_mtime)) for path, about in stores]
         show(table(("file", "size", "made"), rows))
     else:
@@ -157,7 +149,7 @@ def _settings(
     from cxrkit.cli.loading import load_plugins
 
     return choose_settings(
-        {"size": size},
+        {} if size is None else {"size": size},
         datasets=load_plugins().registry.components("dataset"),
         file=config,
         assignments=assignments or (),
@@ -175,7 +167,7 @@ def _findings(findings: list[Finding]) -> Table:
         return "" if finding.file is None or str(finding.file) in finding.message else f" ({finding.file})"
 
     rows = [(styled(f.severity, styles[f.severity]), f.id or "all", f.message + where(f), f.remedy) for f in findings]
-    return table(("", "film", "what was found", "what to do"), rows)
+    return table(("", "film", "finding", "what to do"), rows)
 
 
 def _day(timestamp: float) -> str:

@@ -28,7 +28,7 @@ def parameters_of(component: Component) -> list[Parameter]:
     """The user's parameters of a component, in the order of its signature.
 
     Raises:
-        PluginError: the component can't be imported, or its signature not read.
+        PluginError: the component can't be imported, or its signature can't be read.
     """
     return [
         Parameter(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 import typer
+
+from cxrkit.cli.flags import Json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,7 +20,7 @@ _LITTLE_SPACE = 2e9
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What was looked at, how it is, and what to do where it isn't well."""
+    """What was examined, its state, and what to do if something is wrong."""
 
     subject: str
     status: Status
@@ -26,7 +28,7 @@ class Examination:
     remedy: str = ""
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def doctor(as_json: Json = False) -> None:
     """Examine the installation: torch, devices, libraries, plugins, cache. Exits with 1 if something is broken."""
     from cxrkit.cli.console import show, show_json
 
@@ -36,7 +38,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         show_json({"healthy": not broken, "examinations": [asdict(result) for result in results]})
     else:
         show(_table(results))
-        show(f"{len(broken)} broken." if broken else "All that cxrkit needs is there.")
+        show(f"{len(broken)} broken." if broken else "Everything that cxrkit needs is in place.")
     if broken:
         raise typer.Exit(1)
 
@@ -50,14 +52,14 @@ def _safely(examine: Callable[[], Iterator[Examination]]) -> list[Examination]:
     except Exception as error:
         subject = examine.__name__.strip("_").replace("_", " ")
         message = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        results.append(Examination(subject, "broken", message, f"Mend or reinstall {subject}."))
+        results.append(Examination(subject, "broken", message, f"Fix or reinstall {subject}."))
     return results
 
 
 def _python() -> Iterator[Examination]:
     import platform
 
-    from cxrkit import __version__
+    from cxrkit.version import __version__
 
     yield Examination("cxrkit", "ok", __version__)
     yield Examination("python", "ok", f"{platform.python_version()} on {platform.platform()}")
@@ -71,21 +73,21 @@ def _torch() -> Iterator[Examination]:
     from cxrkit.engine.hardware import choose_device, choose_precision, describe_hardware
 
     yield Examination("torch", "ok", torch.__version__)
-    # A graphics card that torch can't use is told by a warning alone.
-    with warnings.catch_warnings(record=True) as told:
+    # A graphics card that torch can't use is reported only by a warning.
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         device = choose_device("auto")
     about = describe_hardware(device)
     found = f"{device.type}: {about['name']}, {about['threads']} threads"
     yield Examination("device", "ok", found)
-    for message in dict.fromkeys(" ".join(str(warning.message).split()) for warning in told):
-        yield Examination("device", "warning", message, "Update the driver, or install torch for the one you have.")
+    for message in dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught):
+        yield Examination("device", "warning", message, "Update the driver, or install the torch that fits it.")
     precision = choose_precision("auto", device)
     slow = device.type == "cpu" and precision == "32"
     yield Examination(
         "precision",
         "note" if slow else "ok",
-        precision if not slow else "32: this processor doesn't compute with bf16, which would be faster",
+        precision if not slow else "32: this processor has no bf16, which would be faster",
     )
 
 
@@ -101,7 +103,7 @@ def _torchvision() -> Iterator[Examination]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         module = import_torchvision()
-    # Where its compiled library doesn't fit torch, its operators are declared but nothing computes them.
+    # If its compiled library doesn't fit torch, its operators are declared but not implemented.
     try:
         import torch
 
@@ -138,7 +140,7 @@ def _libraries() -> Iterator[Examination]:
             what = "not installed" if missing else f"{type(error).__name__}: {error}"
             yield Examination(module, state, what, purposes.get(module, "Reinstall cxrkit's dependencies."))
         else:
-            yield Examination(module, "ok", str(getattr(found, "__version__", "there")))
+            yield Examination(module, "ok", str(getattr(found, "__version__", "installed")))
 
 
 def _plugins() -> Iterator[Examination]:
@@ -151,7 +153,7 @@ def _plugins() -> Iterator[Examination]:
         if status.disabled:
             yield Examination(subject, "note", f"{origin}: switched off by CXRKIT_DISABLE_PLUGINS")
         elif status.error is not None:
-            remedy = f"Update or uninstall {status.distribution}; `cxrkit plugins list --details` tells more."
+            remedy = f"Update or uninstall {status.distribution}; see `cxrkit plugins list --details`."
             yield Examination(subject, "warning", f"{origin}: {status.error}", remedy)
         else:
             count = len(status.components)
@@ -160,7 +162,7 @@ def _plugins() -> Iterator[Examination]:
         what = f"claimed by {' and '.join(packages)}"
         yield Examination(f"{kind} {name}", "warning", what, "Uninstall one, or use CXRKIT_DISABLE_PLUGINS.")
     if not plugins.registry.names("model"):
-        yield Examination("models", "broken", "none: the built-in plugin isn't there", "Reinstall cxrkit.")
+        yield Examination("models", "broken", "none: the built-in plugin is missing", "Reinstall cxrkit.")
 
 
 def _cache() -> Iterator[Examination]:
@@ -175,8 +177,8 @@ def _cache() -> Iterator[Examination]:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        remedy = "Set CXRKIT_CACHE to a folder that can be written to."
-        yield Examination("cache", "broken", f"{folder}: can't be written to: {error.strerror}", remedy)
+        remedy = "Set CXRKIT_CACHE to a writable folder."
+        yield Examination("cache", "broken", f"{folder}: can't be written: {error.strerror}", remedy)
         return
     free = shutil.disk_usage(folder).free
     found = f"{folder}: {free / 1e9:.1f} GB free"
@@ -202,4 +204,4 @@ def _table(results: list[Examination]) -> Table:
         (styled(r.status, styles[r.status]), r.subject, f"{r.found}\n{r.remedy}" if r.remedy else r.found)
         for r in results
     ]
-    return table(("", "what", "how it is"), rows)
+    return table(("", "what", "state"), rows)

@@ -1,4 +1,4 @@
-"""`cxrkit ablate --dry-run`: what would be run, and about how long it would take."""
+"""`cxrkit ablate --dry-run`: what would run, and about how long it would take."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cxrkit.ablation.plan import Plan, PlannedRun
     from cxrkit.ablation.ranges import Space
 
-_CAVEAT = "if runs side by side don't slow one another down; by the time of a few updates of each kind on this machine."
+_CAVEAT = "if parallel runs don't slow each other down; measured by a few updates of each kind on this machine."
 
 
 def show_runs(
@@ -69,7 +69,7 @@ def show_runs(
         left = len(runs) - states.count("finished")
         finished = f", {len(runs) - left} of them finished" if left < len(runs) else ""
         say(
-            f"{len(runs)} runs{finished}, {slots} side by side with the launcher {launcher}: about {duration(total)} "
+            f"{len(runs)} runs{finished}, {slots} at a time with the launcher {launcher}: about {duration(total)} "
             + _CAVEAT
         )
 
@@ -122,8 +122,8 @@ def show_search(
         before = f", {ended} of them ended" if ended else ""
         say(
             f"{trials} trials{before}, of {runs[0].config.train.steps} updates, about {duration(trial)} each, in "
-            f"{folder}; {slots} side by side with the launcher {launcher}: about {duration(trial * rounds)} at most "
-            "(trials that lag behind are stopped) " + _CAVEAT
+            f"{folder}; {slots} at a time with the launcher {launcher}: about {duration(trial * rounds)} at most "
+            "(trials that fall behind are stopped) " + _CAVEAT
         )
 
 
@@ -131,7 +131,7 @@ def _estimate(
     runs: Sequence[PlannedRun], done: Sequence[int], launcher: str, launching: Mapping[str, Any], *, quiet: bool
 ) -> tuple[int, tuple[float, ...], float]:
     """The launcher's slots, the seconds of each run and of all."""
-    from cxrkit.ablation.calibrate import estimate
+    from cxrkit.ablation.estimate import estimate
     from cxrkit.comparisons import build_launcher
     from cxrkit.plugins import registry
 

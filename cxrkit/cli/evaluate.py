@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cxrkit.cli.helping import told
+from cxrkit.cli.flags import with_default
 
 
 def evaluate(
@@ -23,7 +23,7 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="PLACE|NAME|NAME:PLACE",
-            help=told(
+            help=with_default(
                 "Score other data instead (another hospital's, say), but for films that trained or validated.",
                 "the run's own",
             ),

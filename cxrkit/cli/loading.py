@@ -1,4 +1,4 @@
-"""Loading plugins for a verb, and telling of those that are broken or slow."""
+"""Loading plugins for a verb, with warnings about those that are broken or slow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def load_plugins() -> Plugins:
-    """The installed plugins; each that is broken or slow is told in a line on stderr."""
+    """The installed plugins; a line on stderr reports each that is broken or slow."""
     from cxrkit.plugins import installed
 
     plugins = installed()
@@ -19,12 +19,12 @@ def load_plugins() -> Plugins:
         if status.error is not None:
             warn(
                 f"The plugin '{status.name}' of {status.distribution} {status.version} failed to load: {status.error} "
-                "(cxrkit plugins list --details tells more)."
+                "(for more, see: cxrkit plugins list --details)."
             )
         elif status.slow:
-            cause = " (it imports torch when it is listed, which lazy factories avoid)" if status.imports_torch else ""
+            cause = " (it imports torch when it is listed; lazy factories avoid that)" if status.imports_torch else ""
             warn(
                 f"The plugin '{status.name}' of {status.distribution} {status.version} took {status.seconds:.1f} s to "
-                f"load{cause}, at every command: update it, or switch it off with CXRKIT_DISABLE_PLUGINS={status.name}."
+                f"load{cause}, which slows every command: update it, or set CXRKIT_DISABLE_PLUGINS={status.name}."
             )
     return plugins

@@ -1,4 +1,4 @@
-"""From the flags of `cxrkit ablate` to a plan, and what may be said when an ablation goes on."""
+"""From the flags of `cxrkit ablate` to a plan, and which of them may be given when an ablation is continued."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def parse_levels(text: str, flag: str) -> list[Any]:
     try:
         values = read_value(f"[{text}]")
     except yaml.YAMLError as error:
-        raise ConfigError(f"{flag} {text!r} can't be read.", "Write values with commas between them.") from error
+        raise ConfigError(f"{flag} {text!r} can't be read.", "Separate values by commas.") from error
     if not isinstance(values, list) or not values or "" in values:
-        raise ConfigError(f"{flag} {text!r} names no values.", "Write values with commas between them.")
+        raise ConfigError(f"{flag} {text!r} holds no values.", "Separate values by commas.")
     return values
 
 
@@ -58,15 +58,15 @@ def given_flags(context: typer.Context) -> dict[str, str]:
 
 
 def check_resuming(given: Mapping[str, str], allowed: Collection[str], settings: Collection[str]) -> None:
-    """Refuse flags that `--resume` doesn't heed.
+    """Refuse flags that `--resume` would ignore.
 
     Args:
-        given: as `given_flags` says.
+        given: as `given_flags` returns them.
         allowed: the parameters that may be given.
-        settings: what `--set` sets, the launcher's own left out.
+        settings: what `--set` sets, without the launcher's own.
 
     Raises:
-        ConfigError: others are given; names them.
+        ConfigError: other flags are given; names them.
     """
     refused = [flag for name, flag in given.items() if name not in allowed]
     refused += [f"--set {key}" for key in settings]
@@ -76,13 +76,13 @@ def check_resuming(given: Mapping[str, str], allowed: Collection[str], settings:
             ("--search may add trials", "search") if "search" in allowed else ("--seeds may add seeds", "ablation")
         )
         raise ConfigError(
-            f"--resume goes on by the plan that the folder holds; {', '.join(refused)} can't change it.",
-            f"Leave the other flags out ({more}), or begin another {what}: --out.",
+            f"--resume follows the plan in the folder, which {', '.join(refused)} can't change.",
+            f"Leave these flags out ({more}), or begin another {what}: --out.",
         )
 
 
 def launcher_settings(assignments: Sequence[str], workers: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """`--set` and `--workers`, apart into what is the launcher's and what is the runs'."""
+    """`--set` and `--workers`, separated into the launcher's settings and the runs'."""
     from cxrkit.overrides import parse_set
 
     everything = parse_set(assignments)
@@ -96,18 +96,18 @@ def launcher_settings(assignments: Sequence[str], workers: int | None) -> tuple[
 def plan_from_flags(
     file: Path | None,
     config: Path | None,
-    listed: Mapping[str, str | None],
+    listed: Mapping[str, str],
     vary: Sequence[str],
     exclude: Sequence[str],
     seeds: str | None,
     over: Mapping[str, Any],
 ) -> Plan:
-    """A plan's file with flags over it.
+    """A plan's file, overridden by flags.
 
     Args:
         file: the plan, if any.
         config: `--config`.
-        listed: flags that take several values, by their shorthand.
+        listed: flags that take several values, by their short name.
         vary, exclude, seeds: these flags.
         over: what all runs share.
 
@@ -120,7 +120,7 @@ def plan_from_flags(
     content: dict[str, Any] = read_content(file) if file is not None else {"name": "ablation"}
     if config is not None:
         content.pop("config", None)
-        # As for `cxrkit train --config`, places in it are relative to the working directory.
+        # As for `cxrkit train --config`, paths in it are relative to the working directory.
         content["base"] = merge(read_shared(config, beside=Path.cwd()), content.get("base") or {})
     fixed = dict(over)
     content["factors"] = dict(content.get("factors") or {})
@@ -143,9 +143,9 @@ def plan_from_flags(
         raise (ConfigError(f"{file}: {error.what}", error.remedy) if file is not None else error) from error
 
 
-def _factors(listed: Mapping[str, str | None], vary: Sequence[str]) -> list[tuple[str, str, str]]:
-    """Setting, flag and values of every flag that was given."""
-    given = [(key, f"--{key.replace('_', '-')}", text) for key, text in listed.items() if text is not None]
+def _factors(listed: Mapping[str, str], vary: Sequence[str]) -> list[tuple[str, str, str]]:
+    """The setting, flag and values of every flag that was given."""
+    given = [(key, f"--{key.replace('_', '-')}", text) for key, text in listed.items()]
     for assignment in vary:
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip():
@@ -155,10 +155,10 @@ def _factors(listed: Mapping[str, str | None], vary: Sequence[str]) -> list[tupl
 
 
 def _take_out(factors: dict[str, Any], key: str, *, whole: bool) -> None:
-    """Let a flag win over the file's factor of its setting, by either name; a factor of that very name keeps its place
-    among the others unless `whole` is taken out.
+    """Remove the file's factor of a setting that a flag sets, by either name; a factor of the flag's own name keeps its
+    place among the others unless `whole`.
     """
-    from cxrkit.ablation.places import full_name
+    from cxrkit.settings import full_name
 
     for name in [name for name in factors if (whole or name != key) and full_name(str(name)) == full_name(key)]:
         del factors[name]
@@ -175,7 +175,7 @@ def _rule(text: str) -> dict[str, Any]:
 
 
 def new_folder(name: str) -> Path:
-    """A folder below `ablations/` that isn't there yet."""
+    """A folder below `ablations/` that doesn't exist yet."""
     folder, number = Path("ablations") / name, 1
     while folder.exists():
         number += 1

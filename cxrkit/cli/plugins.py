@@ -1,4 +1,4 @@
-"""`cxrkit plugins`: what is installed, a new plugin, and whether one keeps the contracts."""
+"""List, create and check plugins."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxrkit.cli.helping import told
+from cxrkit.cli.flags import Json, option
 from cxrkit.errors import ConfigError
 from cxrkit.files import home_path
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cxrkit.plugins import PluginStatus
     from cxrkit.testing import Result
 
-app = typer.Typer(no_args_is_help=True, help="List, make and check plugins.")
+app = typer.Typer(no_args_is_help=True, help=__doc__)
 
 _BROKEN_CONTRACT = 4
 
@@ -28,19 +28,23 @@ _BROKEN_CONTRACT = 4
 @app.command("list")
 def list_plugins(
     details: Annotated[bool, typer.Option("--details", help="Show the tracebacks of broken plugins.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """List installed plugins: what each brings, and why one failed to load."""
+    """List installed plugins: what each provides, and why one failed to load."""
     from cxrkit.cli.console import show, show_json
+    from cxrkit.cli.verbs import other_verbs
     from cxrkit.plugins import installed
 
-    plugins = installed()
+    plugins, (verbs, faults) = installed(), other_verbs()
     if as_json:
         show_json([_record(status) for status in plugins.statuses])
         return
     show(_table(plugins.statuses))
     for (kind, name), packages in plugins.registry.clashes().items():
         show(f"The {kind} '{name}' can't be used: {' and '.join(packages)} both claim it.")
+    if verbs:
+        show("Verbs: " + ", ".join(f"{verb.name} ({verb.distribution} {verb.version})" for verb in verbs))
+    show(*faults)
     if details:
         for status in plugins.statuses:
             if status.details:
@@ -49,9 +53,10 @@ def list_plugins(
 
 @app.command()
 def new(
-    name: Annotated[str, typer.Argument(help="Its name, in kebab-case: heart-nets.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="Its name, in kebab-case, such as heart-nets.", show_default=False)],
     folder: Annotated[
-        Path | None, typer.Option(metavar="DIR", help=told("Where to write it.", "./cxrkit-NAME"), show_default=False)
+        Path | None,
+        option("--folder", "Where to write it.", metavar="DIR", default="./cxrkit-NAME"),
     ] = None,
 ) -> None:
     """Write a complete plugin package, with a network, a loss and passing tests."""
@@ -79,13 +84,13 @@ def check(
         list[str] | None,
         typer.Option(
             metavar="DATASET=DIR",
-            help="Try a dataset of the plugin on this folder; may be given again.",
+            help="Try a dataset of the plugin on this folder; may be repeated.",
             show_default=False,
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Try whether all that a plugin registers keeps the contracts; exits with 4 if not."""
+    """Check whether everything that a plugin registers keeps the contracts; exits with 4 if not."""
     from dataclasses import asdict
 
     from cxrkit.cli.console import show, show_json
@@ -146,16 +151,16 @@ def _table(statuses: list[PluginStatus]) -> Table:
         kinds: dict[str, list[str]] = {}
         for component in status.components:
             kinds.setdefault(component.kind, []).append(component.name)
-        brings = "\n".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items())
+        provides = "\n".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items())
         return (
             status.name,
             f"{status.distribution} {status.version}",
             styled(_status(status), styles[_status(status)]),
             f"{1000 * status.seconds:.0f} ms",
-            status.error or brings,
+            status.error or provides,
         )
 
-    return table(("plugin", "package", "status", "loaded in", "what it brings"), [row(s) for s in statuses])
+    return table(("plugin", "package", "status", "loaded in", "what it provides"), [row(s) for s in statuses])
 
 
 def _results(results: list[Result]) -> Table:

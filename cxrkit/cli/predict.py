@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cxrkit.cli.helping import told
+from cxrkit.cli.flags import with_default
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,7 +31,7 @@ def predict(
         str | None,
         typer.Option(
             metavar="RUN|FILE|NAME",
-            help=told(
+            help=with_default(
                 "A trained run's folder, a weights file, or weights that a package brings: cxrkit list weights.",
                 "those that come with cxrkit: both lungs and the heart",
             ),

@@ -21,9 +21,9 @@ _SECONDS_BETWEEN = 2.0
 
 @contextmanager
 def progress(*, quiet: bool = False) -> Iterator[Observer]:
-    """An observer for the engine that shows what it hears, on stderr.
+    """An observer for the engine that shows progress on stderr.
 
-    What plugins print meanwhile goes there too, for stdout is the results', which may be JSON.
+    What plugins print meanwhile goes there too, because stdout is for results, which may be JSON.
     """
     with redirect_stdout(sys.stderr):
         if quiet or not is_first_process():
@@ -39,13 +39,13 @@ def progress(*, quiet: bool = False) -> Iterator[Observer]:
 
 
 class Screen:
-    """What moves on a terminal: one display at a time, for two would overwrite each other."""
+    """What moves on a terminal: one display at a time, because two would overwrite each other."""
 
     def __init__(self) -> None:
         self.shown: Live | Progress | None = None
 
     def show(self, display: Live | Progress) -> None:
-        """Begin a display, unless it is shown already; close the one before."""
+        """Begin a display, unless it is already shown; close the previous one."""
         if display is not self.shown:
             self.close()
             display.start()
@@ -95,25 +95,25 @@ class PlainProgress:
 
     def __init__(self) -> None:
         self.name, self.total = "", 0
-        self.told, self.told_at = 0, 0.0
+        self.shown, self.shown_at = 0, 0.0
         self.began: tuple[float, int] | None = None
 
     def stage(self, name: str, total: int) -> None:
-        """A line that tells the stage."""
-        self.name, self.total, self.told, self.told_at, self.began = name, total, 0, time.monotonic(), None
+        """A line that names the stage."""
+        self.name, self.total, self.shown, self.shown_at, self.began = name, total, 0, time.monotonic(), None
         say(f"{name}: {total} to do")
 
     def advance(self, done: int, note: str = "") -> None:
         """A line at every tenth, but not several a second."""
         now = time.monotonic()
         if self.began is None:
-            # Work that is resumed begins with what was done before, which says nothing of the speed.
+            # Resumed work begins with what was done before, which says nothing about the speed.
             self.began = (now, done)
         tenth = 10 * done // self.total if self.total else 10
-        soon = now - self.told_at < _SECONDS_BETWEEN and done < self.total
-        if tenth <= self.told or soon:
+        soon = now - self.shown_at < _SECONDS_BETWEEN and done < self.total
+        if tenth <= self.shown or soon:
             return
-        self.told, self.told_at = tenth, now
+        self.shown, self.shown_at = tenth, now
         parts = [f"{self.name}: {done}/{self.total} ({100 * done // max(1, self.total)} %)"]
         if note:
             parts.append(note)
@@ -128,7 +128,7 @@ class PlainProgress:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a reader wants them: `40 s`, `12 min`, `3 h 20 min`."""
+    """Seconds in readable form: `40 s`, `12 min`, `3 h 20 min`."""
     if seconds < 60:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def show_scores(run: Path, evaluation: Evaluation | None, *, as_json: bool) -> None:
-    """Print what a run scored; nothing but the run's place if nothing was."""
+    """Print a run's scores, or only its folder if it has none."""
     if as_json:
         show_json({"run": str(run), **_content(evaluation)})
     elif evaluation is not None:

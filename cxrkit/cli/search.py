@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from cxrkit.ablation.ranges import Space
 
 
-def sought(plan: Plan, ranges: Sequence[str], trials: int | None) -> Space:
-    """What the flags `--range` and the plan's factors search.
+def search_space(plan: Plan, ranges: Sequence[str], trials: int | None) -> Space:
+    """What the flags `--range` and the plan's factors search over.
 
     Raises:
-        ConfigError: a range that isn't accepted, or no number of trials.
+        ConfigError: a range that isn't accepted, or a missing number of trials.
     """
     from cxrkit.ablation.ranges import Space, parse_range
     from cxrkit.ablation.search import check_trials
@@ -53,7 +53,7 @@ def run_search(
             folder,
             launcher=launcher,
             launcher_settings=launching,
-            listener=None if quiet else _Told(),
+            listener=None if quiet else _Lines(),
             observer=observer,
         )
     if as_json:
@@ -66,23 +66,23 @@ def run_search(
     )
     if found.importances:
         parts = [f"{key} {100 * share:.0f} %" for key, share in found.importances.items()]
-        show(f"What moved the score (PED-ANOVA): {', '.join(parts)}.")
+        show(f"What influenced the score (PED-ANOVA): {', '.join(parts)}.")
     show("")
     show_scores(found.best, evaluation, as_json=False)
     if not quiet:
-        say("", f"All trials: {found.table}. The best again: cxrkit train --config {found.config_file}")
+        say("", f"All trials: {found.table}. To train the best again: cxrkit train --config {found.config_file}")
 
 
-class _Told:
+class _Lines:
     """A line whenever a trial begins or ends."""
 
     def trial(self, number: int, state: str, settings: Mapping[str, Any], score: float | None) -> None:
-        """Tell."""
+        """Print the line."""
         from cxrkit.cli.console import say
 
-        told = ", ".join(f"{key}={_short(value)}" for key, value in settings.items())
+        tried = ", ".join(f"{key}={_short(value)}" for key, value in settings.items())
         dice = "" if score is None else f", validation Dice {100 * score:.1f} %"
-        say(f"trial {number} {state}{dice}: {told}")
+        say(f"trial {number} {state}{dice}: {tried}")
 
 
 def _short(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""From a command line's flags to a configuration. Flags that weren't given change nothing."""
+"""From a command line's flags to a configuration."""
 
 from __future__ import annotations
 
@@ -9,35 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from cxrkit.data.sources import parse_source
 from cxrkit.errors import ConfigError
-from cxrkit.shorthands import apply_settings
+from cxrkit.settings import apply_settings
 
 if TYPE_CHECKING:
     from cxrkit.config import DataConfig, RunConfig
     from cxrkit.registry import Component
-
-
-#: The defaults that flags tell in their help, where a flag sets one value.
-DEFAULTS: dict[str, str] = {
-    "model": "attn-bcdu",
-    "size": "256",
-    "train_size": "all that aren't test films",
-    "test_size": "0.15",
-    "validation": "0.1",
-    "split": "drawn by --seed",
-    "unlabelled": "none",
-    "steps": "1000",
-    "epochs": "--steps holds",
-    "batch_size": "5",
-    "lr": "0.0005",
-    "protocol": "honest",
-    "seed": "0",
-    "device": "auto",
-    "precision": "auto",
-    "compile": "auto",
-    "devices": "1",
-    "num_nodes": "1",
-    "strategy": "auto",
-}
 
 
 @dataclass(frozen=True)
@@ -45,8 +21,8 @@ class Choices:
     """A configuration as a command line asks for it.
 
     Attributes:
-        config: what came of it.
-        demonstration: no data was named anywhere, so that the built-in synthetic films and their settings hold.
+        config: the configuration itself.
+        demonstration: no data was named anywhere, so that it is the demonstration's on the default dataset.
     """
 
     config: RunConfig
@@ -60,16 +36,13 @@ def choose_settings(
     preset: str | None = None,
     file: Path | None = None,
     assignments: Sequence[str] = (),
-    loss: str | None = None,
-    mixup: float | None = None,
-    augment: Sequence[str] | None = None,
     data: str | None = None,
     structures: str | None = None,
 ) -> Choices:
     """Merge preset, configuration file, flags and `--set`; where no data is named, over the demonstration's settings.
 
     Args:
-        values: flags by their name in `cxrkit.shorthands.PATHS`; None where not given.
+        values: the flags that were given, by their names in `cxrkit.settings.SETTINGS` or their plugins' shorthands.
         datasets: the registered datasets.
 
     Raises:
@@ -80,7 +53,7 @@ def choose_settings(
     from cxrkit.overrides import merge, parse_set, read_yaml
     from cxrkit.presets import read_preset
 
-    if values.get("steps") is not None and values.get("epochs") is not None:
+    if "steps" in values and "epochs" in values:
         raise ConfigError("--steps and --epochs were both given.", "Give one: both say how long to train.")
     overrides = parse_set(assignments)
     written = read_yaml(file) if file is not None else {}
@@ -88,8 +61,8 @@ def choose_settings(
     chosen: dict[str, Any] = {}
     for layer in (demo_settings() if demonstration else {}, read_preset(preset) if preset else {}, written):
         chosen = merge(chosen, layer)
-    flags = {**values, "loss": loss, "augment": "+".join(augment) if augment else None, "mixup": mixup}
-    apply_settings(chosen, {name: value for name, value in flags.items() if value is not None}, SECTIONS)
+    flags = {name: "+".join(value) if isinstance(value, list) else value for name, value in values.items()}
+    apply_settings(chosen, flags, SECTIONS)
     if data is not None:
         chosen = merge(chosen, {"data": parse_source(data, datasets)})
     if structures is not None:
@@ -98,10 +71,10 @@ def choose_settings(
 
 
 def parse_other_data(text: str, assignments: Sequence[str], datasets: Sequence[Component]) -> DataConfig:
-    """What `--data`, and `--set data.KEY=VALUE` for its parameters, mean where a run is scored on other films.
+    """The data that `--data`, with `--set data.KEY=VALUE` for its parameters, names to score a run on.
 
     Raises:
-        ConfigError: the data isn't there, or an assignment is of something else.
+        ConfigError: there is no such data, or an assignment sets something else.
         DataError: no dataset recognises it.
     """
     from cxrkit.config import DataConfig
@@ -127,5 +100,5 @@ def _names_data(written: Mapping[str, Any], overrides: Mapping[str, Any]) -> boo
 def _names(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
-        raise ConfigError("--structures names none.", "Write names with commas: --structures left_lung,right_lung.")
+        raise ConfigError("--structures is empty.", "Separate names by commas: --structures left_lung,right_lung.")
     return names

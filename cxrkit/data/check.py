@@ -1,4 +1,4 @@
-"""Looking through a whole dataset for what would spoil a training: all findings at once, not the first alone."""
+"""Checking a whole dataset for what would go wrong in training; all findings are reported, not only the first."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Finding:
     """Something found in a dataset.
 
     Attributes:
-        severity: `error` stops a training; `warning` likely spoils it; `note` is good to know.
+        severity: `error` stops training; `warning` probably harms it; `note` is good to know.
         id: the film, or "" for the dataset as a whole.
-        file: where it is, if one file is meant.
+        file: where it is, if it is about one file.
         message: what was found, in one sentence.
         remedy: what to do about it.
     """
@@ -54,7 +54,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What is remembered of a film, so that no pixels need be kept."""
+    """What is remembered of a film, so that its pixels needn't be kept."""
 
     entry: Entry
     digest: str
@@ -70,16 +70,16 @@ def check_dataset(
     """Read every film and report everything that is wrong or odd, errors first.
 
     Errors are films that can't be read. Warnings: empty masks, masks of an unusual area, left and right swapped, a
-    heart that doesn't lie between the lungs, the same picture twice, tiny, dark or flat films, and what the dataset
-    itself warns of. Notes: no spacing.
+    heart that isn't between the lungs, the same picture twice, tiny, dark or flat films, and the dataset's own
+    warnings. Notes: no spacing.
 
     Args:
         dataset: what is checked.
-        structures: the structures whose masks are looked at; by default all.
+        structures: the structures whose masks are checked; by default all.
         progress: called with the number of films that are done, 0 at first, and of all.
 
     Raises:
-        DataError: the dataset as a whole can't be used: it has no films, or not the structures.
+        DataError: the dataset as a whole can't be used: it has no films, or lacks the structures.
     """
     findings: list[Finding] = []
     with _warnings_into(findings):
@@ -96,7 +96,7 @@ def check_dataset(
         # A plugin's defect in one film shouldn't hide what is wrong with the others.
         except Exception as error:
             what = f"The dataset plugin fails on film '{entry.id}': {type(error).__name__}: {error}."
-            findings.append(Finding("error", entry.id, _file(entry), what, "Tell the plugin's author."))
+            findings.append(Finding("error", entry.id, _file(entry), what, "Report it to the plugin's author."))
         else:
             findings.extend(check_film(entry, sample))
             findings.extend(check_anatomy(entry, {name: sample.masks[name] for name in chosen}))
@@ -112,13 +112,13 @@ def check_dataset(
 
 @contextmanager
 def _warnings_into(findings: list[Finding]) -> Iterator[None]:
-    """Take what a dataset warns its users of as findings, rather than have it printed."""
-    with warnings.catch_warnings(record=True) as told:
+    """Turn a dataset's warnings into findings instead of printing them."""
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", UserWarning)
         yield
-    for message in dict.fromkeys(str(warning.message) for warning in told):
-        findings.append(Finding("warning", "", None, message, "Mend it, unless it is meant so."))
+    for message in dict.fromkeys(str(warning.message) for warning in caught):
+        findings.append(Finding("warning", "", None, message, "Fix it, unless it is intended."))
 
 
 def check_film(entry: Entry, sample: Sample) -> Iterator[Finding]:
@@ -139,7 +139,7 @@ def check_film(entry: Entry, sample: Sample) -> Iterator[Finding]:
         share = round(100 * float((bright - dark) / max(high - low, 1e-12)))
         yield warn(
             f"The film is flat: 90 % of its pixels span {share} % of its range of grey values.",
-            "Look at it: a bright marker or a wrong window may use up the range. Crop it, or export it again.",
+            "Look at it: perhaps a bright marker or a wrong window takes up the range. Crop it, or export it again.",
         )
     elif bright - low < 0.25 * (high - low):
         yield warn(
@@ -149,7 +149,7 @@ def check_film(entry: Entry, sample: Sample) -> Iterator[Finding]:
 
 
 def check_anatomy(entry: Entry, masks: Mapping[str, np.ndarray]) -> Iterator[Finding]:
-    """What can't be so in a chest: empty masks, swapped sides, a heart beside the lungs.
+    """What is impossible in a chest: empty masks, swapped sides, a heart beside the lungs.
 
     Left and right are the patient's: `left_lung` is on the right of the picture.
     """
@@ -176,7 +176,7 @@ def check_anatomy(entry: Entry, masks: Mapping[str, np.ndarray]) -> Iterator[Fin
         if shared > _SHARED:
             yield warn(
                 f"'{left}' and '{right}' share {round(100 * float(shared))} % of the smaller.",
-                "One mask may be there twice, or hold both sides.",
+                "Perhaps one mask was used twice, or shows both sides.",
             )
     if {"heart", "left_lung", "right_lung"} <= columns.keys():
         sides = sorted((columns["left_lung"], columns["right_lung"]))
@@ -206,7 +206,7 @@ def _duplicates(seen: Sequence[_Seen]) -> Iterator[Finding]:
                 second.entry.id,
                 _file(second.entry),
                 f"The film has the same pixels as '{first.entry.id}'.",
-                "Leave one out: a film that trains and tests makes results look better than they are.",
+                "Leave one out: a film used for both training and testing makes results look better than they are.",
             )
 
 
@@ -227,7 +227,7 @@ def _area_outliers(seen: Sequence[_Seen], name: str) -> Iterator[Finding]:
                 _file(film.entry),
                 f"The mask of '{name}' covers {100 * film.areas[name]:.1f} % of the film; "
                 f"{100 * float(np.exp(middle)):.1f} % is usual here.",
-                "Look at the mask: a part may be missing, or another structure drawn in its place.",
+                "Look at the mask: a part may be missing, or another structure may have been drawn instead.",
             )
 
 
@@ -236,7 +236,7 @@ def _spacing(seen: Sequence[_Seen]) -> Iterator[Finding]:
     if counts[False]:
         which = "No film says" if not counts[True] else f"{counts[False]} of {len(seen)} films don't say"
         yield Finding(
-            "note", "", None, f"{which} how large its pixels are.", "Distances of those will be in pixels, not mm."
+            "note", "", None, f"{which} how large its pixels are.", "Their distances will be in pixels, not mm."
         )
 
 

@@ -6,6 +6,6 @@
 * `hardware`: devices, precision, threads.
 * `forward`: padding, the network, the loss of a batch.
 * `sampling`: which films each step sees; seeds.
-* `batches`, `schedule`, `stopping`: what the training loop leans on.
+* `batches`, `schedule`, `interrupts`: what the training loop leans on.
 * `train`, `evaluate`, `predict`: the three verbs.
 """

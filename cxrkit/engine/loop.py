@@ -265,7 +265,7 @@ class TrainingLoop:
         return self.config.train.protocol == "paper"
 
     def _save_network(self, name: str, network: Model) -> None:
-        from cxrkit import __version__
+        from cxrkit.version import __version__
 
         card = ckpt.NetworkCard(
             cxrkit=__version__,

@@ -9,7 +9,6 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from cxrkit import __version__
 from cxrkit.config import ComponentConfig, RunConfig
 from cxrkit.engine.films import Films
 from cxrkit.engine.hardware import choose_precision, describe_hardware
@@ -17,6 +16,7 @@ from cxrkit.engine.run import Provenance, RunDirectory
 from cxrkit.engine.unlabelled import Unlabelled
 from cxrkit.errors import DataError, PluginError
 from cxrkit.registry import Registry
+from cxrkit.version import __version__
 
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "lightning-fabric", "kornia", "segmentation-models-pytorch")
 _SAID = {"name": "processor"}

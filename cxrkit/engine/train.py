@@ -10,6 +10,7 @@ import torch
 from cxrkit.config import RunConfig
 from cxrkit.engine.films import Films, prepare_films
 from cxrkit.engine.hardware import another_is_gone, make_fabric
+from cxrkit.engine.interrupts import stop_requests
 from cxrkit.engine.loop import TrainingLoop
 from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.provenance import (
@@ -20,7 +21,6 @@ from cxrkit.engine.provenance import (
     note_changes,
 )
 from cxrkit.engine.run import RunDirectory
-from cxrkit.engine.stopping import stop_requests
 from cxrkit.engine.unlabelled import Unlabelled, find_unlabelled
 from cxrkit.errors import ConfigError, TrainingError, TrainingInterruptedError
 from cxrkit.files import locked

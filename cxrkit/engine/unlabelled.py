@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cxrkit.config import RunConfig, UnlabelledConfig
 from cxrkit.data.store import Store, open_store
-from cxrkit.data.unlabelled import UnlabelledFolder
+from cxrkit.data.unlabelled_folder import UnlabelledFolder
 from cxrkit.engine.batches import fits
 from cxrkit.engine.films import Films
 from cxrkit.engine.forward import device_probabilities

@@ -34,7 +34,7 @@ class WeightsSource:
 
 def weights_source(file: Path, card: NetworkCard, registry: Registry, name: str | None) -> WeightsSource:
     """What is to be recorded of a weights file, which `name` is of weights that a package brings."""
-    from cxrkit import __version__
+    from cxrkit.version import __version__
 
     package = None
     if name is not None:

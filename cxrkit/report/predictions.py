@@ -13,8 +13,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from cxrkit.data.film_files import PREDICTIONS_LIST, films_below
 from cxrkit.data.images import FILM_SUFFIXES
-from cxrkit.data.unlabelled import PREDICTIONS_LIST, films_below
 from cxrkit.engine.observer import Observer
 from cxrkit.engine.predict import Segmentation, Segmenter
 from cxrkit.engine.weights import WeightsSource

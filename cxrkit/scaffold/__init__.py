@@ -1,4 +1,4 @@
-"""Writing a new plugin: a complete distribution with a network, a loss and tests that pass as they are."""
+"""Writing a new plugin: a complete distribution with a network, a loss and passing tests."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-import cxrkit
 from cxrkit.errors import ConfigError
 from cxrkit.files import storage_error, write_text
+from cxrkit.version import __version__
 
 PREFIX = "cxrkit-"
 
 #: Names whose package or entry point cxrkit itself has.
 _TAKEN = frozenset({"cxrkit", "plugins", "builtin"})
 
-#: Where each template goes, in the order in which one reads them.
+#: Where each template goes, in reading order.
 _FILES = {
     "README.md": "README.md",
     "pyproject.toml": "pyproject.toml",
@@ -54,7 +54,7 @@ def create_plugin(name: str, folder: Path) -> list[Path]:
             write_text(folder / path, text)
             written.append(folder / path)
     except BaseException:
-        # Half a plugin would stand in the way of the next attempt.
+        # Half a plugin would block the next attempt.
         _remove(folder, written)
         raise
     return written
@@ -67,12 +67,12 @@ def _words(name: str) -> dict[str, str]:
         usable = re.sub(r"[^a-z0-9]+", "-", short.lower()).strip("-0123456789")[:40].strip("-")
         example = f"for example {usable}" if usable else "for example heart-nets"
         raise ConfigError(
-            f"A plugin can't be called {name!r}.",
-            f"Use lower-case letters and digits joined by single hyphens, at most 40, a letter first: {example}.",
+            f"{name!r} can't be a plugin's name.",
+            f"Use at most 40 lower-case letters, digits and single hyphens, beginning with a letter: {example}.",
         )
     if short in _TAKEN:
-        raise ConfigError(f"The plugin name '{name}' is cxrkit's own.", "Choose another one.")
-    version = re.match(r"\d+\.\d+", cxrkit.__version__)
+        raise ConfigError(f"The name '{name}' is taken by cxrkit itself.", "Choose another one.")
+    version = re.match(r"\d+\.\d+", __version__)
     return {
         "name": short,
         "distribution": f"{PREFIX}{short}",
@@ -91,7 +91,7 @@ def _render(template: str, words: dict[str, str]) -> str:
 def _expect_empty(folder: Path) -> None:
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ConfigError(f"{folder}: is there already and isn't an empty folder.", "Choose a new folder.")
+            raise ConfigError(f"{folder} already exists and isn't an empty folder.", "Choose a new folder.")
     except OSError as error:
         raise storage_error(folder, error) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -12,21 +13,13 @@ from pathlib import Path
 from typing import Any, Literal
 from unittest import SkipTest
 
+from cxrkit.entry_points import COMPONENTS
 from cxrkit.errors import CxrkitError, PluginError, nearest
-from cxrkit.hookspecs import GROUP
+from cxrkit.kinds import KINDS
 from cxrkit.plugins import Plugins, PluginStatus, installed
-from cxrkit.registry import KINDS, Component
-from cxrkit.testing import augments, datasets, launchers, losses, models, parameters, weights
-from cxrkit.testing.expectations import Check, ConformanceError, Subject, expect, own_randomness
-
-_SUITES: dict[str, tuple[Check, ...]] = {
-    "model": models.CHECKS,
-    "loss": losses.CHECKS,
-    "augment": augments.CHECKS,
-    "dataset": datasets.CHECKS,
-    "launcher": launchers.CHECKS,
-    "weights": weights.CHECKS,
-}
+from cxrkit.registry import Component
+from cxrkit.testing import parameters as of_every_kind
+from cxrkit.testing.expectations import ConformanceError, Subject, expect, own_randomness
 
 
 @dataclass(frozen=True)
@@ -47,11 +40,11 @@ class Case:
         return f"{self.kind} {self.name}: {self.check}"
 
     def run(self) -> None:
-        """Check, with the global random generators seeded and given back afterwards.
+        """Check, with the global random generators seeded and restored afterwards.
 
         Raises:
-            ConformanceError: the contract isn't kept; says what was expected, what came and what to do.
-            unittest.SkipTest: it can't be tried, for want of data; pytest reports it as skipped.
+            ConformanceError: the contract isn't kept; says what was expected, what it got and what to do.
+            unittest.SkipTest: it can't be checked without data; pytest reports it as skipped.
             Exception: whatever else the component raises.
         """
         try:
@@ -65,7 +58,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a case; `message` says why where it failed or was skipped."""
+    """The outcome of a case; `message` says why it failed or was skipped."""
 
     kind: str
     name: str
@@ -81,13 +74,18 @@ class Result:
 
 
 def conformance_cases(
-    name: str, *, roots: Mapping[str, Path] | None = None, plugins: Plugins | None = None
+    name: str,
+    *,
+    roots: Mapping[str, Path] | None = None,
+    parameters: Mapping[str, Mapping[str, Any]] | None = None,
+    plugins: Plugins | None = None,
 ) -> list[Case]:
     """The cases of everything that a plugin registers; the first ones are of the plugin itself.
 
     Args:
         name: an installed distribution, or the name of a plugin's entry point.
         roots: folders to try datasets on, by the dataset's name.
+        parameters: what to build components with, by their names: a large network is checked sooner when it is narrow.
         plugins: by default the installed ones.
 
     Raises:
@@ -99,14 +97,15 @@ def conformance_cases(
         checks = (it_loads, its_names_are_its_own, listing_it_imports_no_torch)
         cases += [Case("plugin", status.name, _words(check), _bound(check, status, plugins)) for check in checks]
         for component in status.components:
-            cases += _cases(Subject(component, root=(roots or {}).get(component.name)))
+            values, root = (parameters or {}).get(component.name, {}), (roots or {}).get(component.name)
+            cases += _cases(Subject(component, values, root))
     return cases
 
 
 def run_conformance(
     name: str, *, roots: Mapping[str, Path] | None = None, plugins: Plugins | None = None
 ) -> list[Result]:
-    """Run `conformance_cases` and collect what came of each; arguments and errors are the same."""
+    """Run `conformance_cases` and collect the results; arguments and errors are the same."""
     return [_result(case) for case in conformance_cases(name, roots=roots, plugins=plugins)]
 
 
@@ -118,7 +117,7 @@ def check_model(model: str | Component | Callable[..., Any], parameters: Mapping
         parameters: keyword-only parameters to build it with.
 
     Raises:
-        ConformanceError: what the first failing check expected, what came and what to do.
+        ConformanceError: what the first failing check expected, what it got and what to do.
     """
     _run_all("model", model, parameters)
 
@@ -150,7 +149,7 @@ def it_loads(status: PluginStatus, plugins: Plugins) -> None:
     """The plugin's module can be imported and its hooks run."""
     if status.disabled:
         raise SkipTest("switched off by CXRKIT_DISABLE_PLUGINS")
-    expect(status.error is None, "a plugin that loads", str(status.error), f"Mend it:\n{status.details}".rstrip())
+    expect(status.error is None, "a plugin that loads", str(status.error), f"Fix it:\n{status.details}".rstrip())
     expect(
         bool(status.components),
         "at least one component",
@@ -181,7 +180,7 @@ def listing_it_imports_no_torch(status: PluginStatus, plugins: Plugins) -> None:
     # A new process, since torch is imported in this one. It finds modules where this one does.
     script = (
         "import sys; from importlib.metadata import entry_points\n"
-        f"found = [p for p in entry_points(group={GROUP!r}) if (p.name, p.dist.name) == {origin!r}]\n"
+        f"found = [p for p in entry_points(group={COMPONENTS!r}) if (p.name, p.dist.name) == {origin!r}]\n"
         "[p.load() for p in found]; print(len(found), 'torch' in sys.modules)"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
@@ -219,7 +218,8 @@ def _find(name: str, plugins: Plugins) -> list[PluginStatus]:
 
 def _cases(subject: Subject) -> list[Case]:
     component = subject.component
-    checks = (*parameters.CHECKS, *_SUITES[component.kind])
+    suite = importlib.import_module(KINDS[component.kind].suite)
+    checks = (*of_every_kind.CHECKS, *suite.CHECKS)
     return [Case(component.kind, component.name, _words(check), _bound(check, subject)) for check in checks]
 
 

@@ -1,6 +1,6 @@
-"""What cxrkit expects of every dataset: entries that can be told apart, and films that fit their masks.
+"""What cxrkit expects of every dataset: distinct entries, and films that fit their masks.
 
-A dataset that reads files needs a folder to be tried on; without one its checks are skipped with that reason.
+A dataset that reads files needs a folder for its checks; without one they are skipped, which says why.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ def structures_have_names(subject: Subject) -> None:
     )
 
 
-def entries_can_be_told_apart(subject: Subject) -> None:
-    """Every film has an id of its own that can be a file's name, and a patient."""
+def entries_are_distinct(subject: Subject) -> None:
+    """Every film has its own id, which can be a file's name, and a patient."""
     _, entries = _with_entries(subject)
-    expect(len(entries) > 0, "films", "none", "Raise DataError that says what was looked for, and where.")
+    expect(len(entries) > 0, "films", "none", "Raise a DataError that says what was expected, and where.")
     ids = [entry.id for entry in entries]
     twice = sorted({name for name in ids if ids.count(name) > 1})
     expect(not twice, "different ids", f"several films called {', '.join(twice[:5])}", "Add the folder to the id.")
@@ -74,14 +74,14 @@ def entries_can_be_told_apart(subject: Subject) -> None:
             isinstance(entry, Entry) and isinstance(entry.group, str) and bool(entry.group) and fold and files,
             "Entry(id, group, files, fold) with a group, a tuple of paths, and a fold or None",
             repr(entry),
-            "Where patients aren't known, give each film a group of its own: its id.",
+            "If patients are unknown, use each film's id as its group.",
         )
         missing = [str(file) for file in entry.files if not file.is_file()]
         expect(not missing, f"the files of {entry.id}", f"none at {', '.join(missing)}", "Raise DataError for them.")
 
 
 def entries_keep_their_order(subject: Subject) -> None:
-    """Asking twice, or building the dataset anew, gives the same films in the same order: splits rely on it."""
+    """Asking twice, or rebuilding the dataset, gives the same films in the same order: splits rely on it."""
     dataset, entries = _with_entries(subject)
     again = _with_entries(subject)[1]
     expect(
@@ -127,12 +127,12 @@ def _expect_spacing(spacing: object) -> None:
         spacing is None or right,
         "spacing as (row, column) millimetres, or None",
         repr(spacing),
-        "Say None where it isn't known: a wrong one makes wrong distances.",
+        "Give None where it is unknown: a wrong one makes distances wrong.",
     )
 
 
 def films_read_the_same_twice(subject: Subject) -> None:
-    """Reading a film again, also with a dataset built anew, gives the same pixels and masks."""
+    """Reading a film again, also with a rebuilt dataset, gives the same pixels and masks."""
     dataset, entries = _with_entries(subject)
     other = _dataset(subject)
     for entry in _some(entries)[:2]:
@@ -144,8 +144,8 @@ def films_read_the_same_twice(subject: Subject) -> None:
         expect(same and masks, f"film {entry.id} to read the same twice", "others", "Seed by the entry's id.")
 
 
-def a_wrong_folder_is_told(subject: Subject) -> None:
-    """A folder that isn't there, and an empty one, raise an error that names it: unless no folder is read at all."""
+def a_wrong_folder_is_reported(subject: Subject) -> None:
+    """A missing folder and an empty one raise an error that names it, unless the dataset reads no folder."""
     with tempfile.TemporaryDirectory() as empty:
         for wrong in (Path(empty) / "missing", Path(empty)):
             try:
@@ -154,8 +154,10 @@ def a_wrong_folder_is_told(subject: Subject) -> None:
             except PluginError:
                 raise
             except CxrkitError as error:
-                told = str(error)
-                expect(wrong.name in told, f"an error that names {wrong.name}", repr(told), "Name the folder in it.")
+                message = str(error)
+                expect(
+                    wrong.name in message, f"an error that names {wrong.name}", repr(message), "Name the folder in it."
+                )
             except Exception as error:
                 raise ConformanceError(
                     "a DataError for a folder without films",
@@ -170,7 +172,7 @@ def only_its_own_places_are_recognised(subject: Subject) -> None:
     """`recognises` says True or False of any place without raising, and an empty folder isn't recognised."""
     recognises = getattr(subject.component.target, "recognises", None)
     if recognises is None:
-        raise SkipTest("isn't registered as a class, so that users name it: --data NAME:PLACE")
+        raise SkipTest("it isn't registered as a class, so users name it: --data NAME:PLACE")
     with tempfile.TemporaryDirectory() as empty:
         file = Path(empty) / "files" / "film.unknown"
         file.parent.mkdir()
@@ -184,7 +186,7 @@ def only_its_own_places_are_recognised(subject: Subject) -> None:
                 raise ConformanceError(
                     "True or False of any place",
                     f"{type(error).__name__}: {error}",
-                    "Look at the place's kind first: it may be a file, a folder, and of anything.",
+                    "Check first whether it is a file or a folder; it may hold anything.",
                 ) from error
             expect(isinstance(answer, bool), "True or False", describe(answer), "Return a bool, as `any(...)` does.")
             expect(
@@ -203,10 +205,10 @@ def _some(entries: Sequence[Entry]) -> list[Entry]:
 
 CHECKS: tuple[Check, ...] = (
     structures_have_names,
-    entries_can_be_told_apart,
+    entries_are_distinct,
     entries_keep_their_order,
     films_fit_their_masks,
     films_read_the_same_twice,
-    a_wrong_folder_is_told,
+    a_wrong_folder_is_reported,
     only_its_own_places_are_recognised,
 )

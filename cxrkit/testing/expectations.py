@@ -1,4 +1,4 @@
-"""What the suites share: a readable failure, a component with its parameters, and randomness kept in its place."""
+"""What the suites share: readable failures, a component with its parameters, and restored randomness."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ class ConformanceError(ContractError):
 
     Args:
         expected: what the contract asks for, as the rest of a sentence that begins with "Expected".
-        came: what was seen instead.
+        got: what it got instead.
         remedy: what the component's author does about it.
     """
 
-    def __init__(self, expected: str, came: str, remedy: str) -> None:
-        super().__init__(f"Expected {expected}; came {came}.", remedy)
+    def __init__(self, expected: str, got: str, remedy: str) -> None:
+        super().__init__(f"Expected {expected}; got {got}.", remedy)
         self.expected = expected
-        self.came = came
+        self.got = got
 
 
-def expect(condition: bool, expected: str, came: str, remedy: str) -> None:
+def expect(condition: bool, expected: str, got: str, remedy: str) -> None:
     """Raise `ConformanceError` unless the condition holds."""
     if not condition:
-        raise ConformanceError(expected, came, remedy)
+        raise ConformanceError(expected, got, remedy)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def random_state() -> tuple[bytes, Any, Any]:
 
 @contextmanager
 def own_randomness(seed: int) -> Iterator[None]:
-    """Seed the global generators of torch, NumPy and Python, and give them back as they were."""
+    """Seed the global generators of torch, NumPy and Python, and restore them afterwards."""
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()
     torch.manual_seed(seed)
     np.random.seed(seed)

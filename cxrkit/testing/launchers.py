@@ -1,4 +1,4 @@
-"""What cxrkit expects of every launcher: jobs run as commands, say how they ended, and stop when asked."""
+"""What cxrkit expects of every launcher: jobs run as commands, report how they ended, and stop when asked."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _ended(job: RunningJob) -> int | None:
     return None
 
 
-def jobs_run_and_say_how_they_ended(subject: Subject) -> None:
+def jobs_run_and_report_their_status(subject: Subject) -> None:
     """Exit statuses come back, output goes to the log, and there is at least one slot."""
     with _launched(subject) as launcher, tempfile.TemporaryDirectory() as folder:
         expect(launcher.slots >= 1, "slots to be 1 or more", str(launcher.slots), "Say how many jobs fit.")
@@ -47,25 +47,30 @@ def jobs_run_and_say_how_they_ended(subject: Subject) -> None:
         for status in (0, 5):
             log = Path(folder) / f"{status}.log"
             code = f"import sys; print('hello from the job'); sys.exit({status})"
-            came = _ended(launcher.start(Job(f"ends with {status}", (sys.executable, "-c", code), log)))
-            expect(came == status, f"exit status {status}", str(came), "Hand on the process's status from poll().")
-            said = log.read_text(encoding="utf-8") if log.is_file() else ""
-            expect("hello from the job" in said, "its output in the log", repr(said), "Append stdout and stderr to it.")
+            ended = _ended(launcher.start(Job(f"ends with {status}", (sys.executable, "-c", code), log)))
+            expect(
+                ended == status,
+                f"exit status {status}",
+                str(ended),
+                "Return its status from poll().",
+            )
+            output = log.read_text(encoding="utf-8") if log.is_file() else ""
+            expect("hello from the job" in output, "its output in the log", repr(output), "Append what it prints.")
 
 
 def a_job_stops_when_asked(subject: Subject) -> None:
-    """stop() ends a job that would go on for long, with a status other than 0."""
+    """stop() ends a job that would take long, with a status other than 0."""
     with _launched(subject) as launcher, tempfile.TemporaryDirectory() as folder:
         begun = Path(folder) / "begun"
         code = f"import pathlib, time; pathlib.Path({str(begun)!r}).touch(); time.sleep(600)"
-        job = launcher.start(Job("goes on", (sys.executable, "-c", code), Path(folder) / "log"))
+        job = launcher.start(Job("long", (sys.executable, "-c", code), Path(folder) / "log"))
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while not begun.exists() and time.monotonic() < deadline:
             job.poll()
             time.sleep(0.05)
         job.stop()
-        came = _ended(job)
-        expect(came not in (0, None), "a status other than 0 after stop()", str(came), "Interrupt its process.")
+        status = _ended(job)
+        expect(status not in (0, None), "a status other than 0 after stop()", str(status), "Interrupt its process.")
 
 
-CHECKS: tuple[Check, ...] = (jobs_run_and_say_how_they_ended, a_job_stops_when_asked)
+CHECKS: tuple[Check, ...] = (jobs_run_and_report_their_status, a_job_stops_when_asked)

@@ -12,7 +12,7 @@ _SIDE = 64
 
 
 def _situations() -> dict[str, tuple[Tensor, Tensor]]:
-    """Logits and targets `(2, 4, 64, 64)` that training meets sooner or later, by name."""
+    """Logits and targets `(2, 4, 64, 64)` that occur in training sooner or later, by name."""
     targets = disc_targets(2, 4, _SIDE, _SIDE)
     soft = (targets + disc_targets(4, 4, _SIDE, _SIDE)[2:]) / 2
     noise = torch.randn_like(targets)
@@ -144,7 +144,7 @@ def whole_outputs_have_a_total(subject: Subject) -> None:
 
 
 def its_own_loss_trains_its_own_parameters(subject: Subject) -> None:
-    """`own_loss` is None where there is nothing to train, and else a finite scalar that reaches its parameters."""
+    """`own_loss` is None if there is nothing to train; otherwise a finite scalar that reaches its parameters."""
     loss: Loss = subject.build().train()
     targets, images = disc_targets(2, 4, _SIDE, _SIDE), torch.randn(2, 1, _SIDE, _SIDE)
     logits = torch.randn_like(targets)
@@ -162,11 +162,11 @@ def its_own_loss_trains_its_own_parameters(subject: Subject) -> None:
     rate = loss.own_learning_rate
     expect(rate > 0, "a positive `own_learning_rate`", repr(rate), "Set it on the class.")
     own.backward()
-    missed = [name for name, p in loss.named_parameters() if p.requires_grad and p.grad is None]
+    without = [name for name, p in loss.named_parameters() if p.requires_grad and p.grad is None]
     expect(
-        bool(names) and not missed,
+        bool(names) and not without,
         "a gradient of `own_loss` for each of the loss's parameters",
-        f"none for {', '.join(missed[:5]) or 'anything'}",
+        f"none for {', '.join(without[:5]) or 'anything'}",
         "Compute it from all submodules, or freeze those that it doesn't need.",
     )
 

@@ -109,7 +109,7 @@ def side_outputs_come_in_training_only(subject: Subject) -> None:
 
 
 def outputs_are_logits(subject: Subject) -> None:
-    """A few steps push the outputs below -1 and above 1, which no sigmoid, softmax, ReLU or tanh at the end lets by."""
+    """A few steps push outputs below -1 and above 1, which a sigmoid, softmax or ReLU at the end would prevent."""
     for direction in (1.0, -1.0):
         model: Model = subject.build(CHANNELS).train()
         images = _images(model)
@@ -145,19 +145,19 @@ def gradients_reach_every_parameter(subject: Subject) -> None:
     torch.stack([(part * torch.randn_like(part)).sum() for part in parts]).sum().backward()
     trainable = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     expect(bool(trainable), "parameters to train", "none", "Build the layers in the constructor.")
-    missed = [name for name, parameter in trainable if parameter.grad is None]
+    without = [name for name, parameter in trainable if parameter.grad is None]
     expect(
-        not missed,
+        not without,
         "a gradient for every trainable parameter",
-        f"none for {', '.join(missed[:5])} ({len(missed)} of {len(trainable)})",
-        "Use those layers, leave them out, or freeze them with `requires_grad_(False)`: several devices wait for all.",
+        f"none for {', '.join(without[:5])} ({len(without)} of {len(trainable)})",
+        "Use these layers, remove them, or freeze them with `requires_grad_(False)`: several devices wait for all.",
     )
     broken = [name for name, p in trainable if p.grad is not None and not p.grad.isfinite().all()]
     expect(not broken, "finite gradients", f"others for {', '.join(broken[:5])}", "Look for a root or logarithm of 0.")
 
 
 def evaluation_repeats_itself(subject: Subject) -> None:
-    """In evaluation mode the same films give the same logits, from no randomness, and stay as they were."""
+    """In evaluation mode the same films give the same logits, without randomness, and aren't changed."""
     model: Model = subject.build(CHANNELS).eval()
     images = _images(model)
     before, state = images.clone(), random_state()

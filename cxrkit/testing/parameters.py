@@ -1,4 +1,4 @@
-"""What every component promises, whatever its kind: parameters and a class that explain themselves."""
+"""What cxrkit expects of every component, whatever its kind: documented parameters and a documented class."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def defaults_are_given_and_accepted(subject: Subject) -> None:
         create_model("Defaults", __config__=strict, **fields).model_validate({})  # type: ignore[call-overload]
     except ValidationError as error:
         faults = "; ".join(f"{fault['loc'][0]}: {fault['msg']} (is {fault['input']!r})" for fault in error.errors())
-        expect(False, "defaults within the bounds of their own annotations", faults, "Mend the default or the bound.")
+        expect(False, "defaults within the bounds of their own annotations", faults, "Fix the default or the bound.")
 
 
 def parameters_can_be_written_down(subject: Subject) -> None:

@@ -5,14 +5,16 @@ Everything is registered lazily: listing components imports neither torch nor th
 
 from __future__ import annotations
 
-from cxrkit.hookspecs import Register, hookimpl
+from cxrkit.hookspecs import Register, Shorthand, hookimpl
 
 
 @hookimpl
 def register_models(register: Register) -> None:
     """The networks of the paper's story."""
     models = "cxrkit_plugins.models"
-    register("attn-bcdu", f"{models}.attn_bcdu:AttentionBCDUNet", summary="Attention BCDU-Net (Maga 2021)")
+    register(
+        "attn-bcdu", f"{models}.attn_bcdu:AttentionBCDUNet", summary="Attention BCDU-Net (Maga 2021)", default=True
+    )
     register("unet", f"{models}.unet:UNet", summary="U-Net (Ronneberger 2015)")
     register("attn-unet", f"{models}.attn_unet:AttentionUNet", summary="Attention U-Net (Oktay 2018)")
     register("smp", f"{models}.smp:SegmentationModelsPytorch", summary="any segmentation-models-pytorch network")
@@ -28,6 +30,7 @@ def register_losses(register: Register) -> None:
         "focal-tversky",
         f"{losses}.overlap:FocalTverskyLoss",
         summary="(1 - Tversky index)^(1/γ), the paper's loss (Abraham 2019)",
+        default=True,
     )
     register("bce", f"{losses}.cross_entropy:BinaryCrossEntropyLoss", summary="binary cross-entropy per channel")
 
@@ -36,7 +39,16 @@ def register_losses(register: Register) -> None:
 def register_augments(register: Register) -> None:
     """Mixup, and geometric and intensity changes."""
     augments = "cxrkit_plugins.augments"
-    register("mixup", f"{augments}.mixup:Mixup", summary="convex combinations of pairs of films (Zhang 2017)")
+    register(
+        "mixup",
+        f"{augments}.mixup:Mixup",
+        summary="convex combinations of pairs of films (Zhang 2017)",
+        shorthand=Shorthand(
+            "delta",
+            "Mix pairs of films with λ ~ Beta(δ, δ); the paper's best for few films is 0.2; 0 switches it off.",
+            "DELTA",
+        ),
+    )
     register("geometric", f"{augments}.geometric:Geometric", summary="affine and elastic deformation")
     register("intensity", f"{augments}.intensity:Intensity", summary="exposure, contrast, blur and noise")
 
@@ -47,14 +59,19 @@ def register_datasets(register: Register) -> None:
     datasets = "cxrkit_plugins.datasets"
     register("folder", f"{datasets}.folder:FolderDataset", summary="images/ and masks/<structure>/, or a CSV manifest")
     register("jsrt", f"{datasets}.jsrt:JsrtDataset", summary="JSRT films (.IMG or PNG) with SCR masks")
-    register("phantom", f"{datasets}.phantom:PhantomDataset", summary="synthetic chest radiographs, made on the fly")
+    register(
+        "phantom",
+        f"{datasets}.phantom:PhantomDataset",
+        summary="synthetic chest radiographs, made on the fly",
+        default=True,
+    )
 
 
 @hookimpl
 def register_launchers(register: Register) -> None:
     """Where the runs of an ablation are computed."""
     launchers = "cxrkit_plugins.launchers"
-    register("local", f"{launchers}.local:LocalLauncher", summary="side by side on this machine")
+    register("local", f"{launchers}.local:LocalLauncher", summary="side by side on this machine", default=True)
     register("ray", f"{launchers}.ray:RayLauncher", summary="on a Ray cluster (pip install 'cxrkit[ray]')")
 
 

@@ -251,6 +251,6 @@ def test_a_termination_request_tidies_up_as_ctrl_c_does(tmp_path) -> None:
         assert process.stderr is not None
         assert "Preparing films" in process.stderr.readline()
         process.terminate()
-        assert process.stderr.read().endswith("Stopped. The same line begins it again.\n")
+        assert process.stderr.read().endswith("Stopped. Run the same command to start again.\n")
     assert process.returncode == 130
     assert list(tmp_path.iterdir()) == []

@@ -115,8 +115,8 @@ def test_other_settings_in_the_same_folder_are_refused(finished, cxrkit) -> None
         (["--search", "2", "--range", "train.lr=1e-4..1e-2", "--protocol", "paper"], "never on test films"),
         (["--search", "2", "--range", "train.lr=1e-4..1e-2", "--validation", "0"], "there are none"),
         (["nowhere.yaml"], "no such configuration file"),
-        (["--resume", "nowhere"], "Leave the other flags out"),
-        (["--resume", "nowhere", "--loss", "dice"], "--loss, --set data.count can't change it"),
+        (["--resume", "nowhere"], "Leave these flags out"),
+        (["--resume", "nowhere", "--loss", "dice"], "which --loss, --set data.count can't change"),
     ],
 )
 def test_mistakes_are_told(cxrkit, tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -146,7 +146,7 @@ def test_a_dry_run_lists_the_runs_with_their_time(cxrkit, tmp_path: Path, monkey
     outcome = cxrkit("ablate", "--model", "unet", "--mixup", "0,0.2", *SMALL, "--dry-run")
     assert outcome.code == 0, outcome.err
     assert "mixup 0.2" in outcome.out
-    assert "2 runs, 2 side by side with the launcher local: about" in " ".join(outcome.err.split())
+    assert "2 runs, 2 at a time with the launcher local: about" in " ".join(outcome.err.split())
     assert not (tmp_path / "ablations").exists()
 
 

@@ -114,7 +114,7 @@ def test_resuming_refuses_what_would_change_the_plan(cxrkit, ablation: Path, fla
     outcome = cxrkit("ablate", "--resume", ablation, *flags)
     assert outcome.code == 2
     named = "a plan's file" if flags[0] == "plan.yaml" else "--set model.depth" if flags[0] == "--set" else flags[0]
-    assert f"{named} can't change it" in said(outcome.err)
+    assert f"which {named} can't change" in said(outcome.err)
     assert "(--seeds may add seeds), or begin another ablation" in said(outcome.err)
 
 
@@ -154,7 +154,7 @@ def test_a_search_is_resumed_by_its_own_record(cxrkit, searched: Path) -> None:
     assert json.loads(outcome.out)["trials"] == 4
     outcome = cxrkit("ablate", "--resume", searched, "--seeds", "3")
     assert outcome.code == 2
-    assert "--seeds can't change it" in said(outcome.err)
+    assert "which --seeds can't change" in said(outcome.err)
     assert "(--search may add trials), or begin another search" in said(outcome.err)
 
 

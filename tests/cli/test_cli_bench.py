@@ -86,13 +86,13 @@ seeds: 3
         (["--model", "unet", "--batch-size", "1", "--set", "model.depth=5"], 2, "batch normalisation"),
         (["--model", "unet", "--vary", "model.depth"], 2, "KEY=A,B"),
         (["--model", "unet", "--reference", "dice"], 2, "there is no such arm"),
-        (["--model", "unet", "--out", "costs.html"], 2, "neither called .csv nor .md"),
+        (["--model", "unet", "--out", "costs.html"], 2, "neither .csv nor .md"),
         (["--model", "unet", "--rounds", "0"], 2, "--rounds"),
         (["--model", "unet", "--set", "train.devices=2"], 2, "Several devices"),
         (["--model", "unet", "--vary", "train.precision=32,bf16"], 2, "precision is set for all runs"),
         (["--model", "unet", "--vary", "train.epochs=1,2"], 2, "train.epochs: no cost that is measured depends on it"),
         (["--model", "unet", "--set", "data.root=/nowhere"], 3, "--set 'structures="),
-        (["--model", "unet", "--out", "."], 2, "neither called .csv nor .md"),
+        (["--model", "unet", "--out", "."], 2, "neither .csv nor .md"),
         (["--model", "unet", "--config", "nowhere.yaml"], 2, "no such configuration file"),
     ],
 )
@@ -145,7 +145,7 @@ def test_what_the_machine_cannot_do_is_refused_before_anything_is_built(cxrkit, 
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "file").touch()
     for flags, code, message in (
-        (["--threads", 3], 2, "--threads 3: this machine computes 2 at once"),
+        (["--threads", 3], 2, "--threads 3: this machine has 2"),
         (["--out", tmp_path / "folder.csv"], 2, "is a folder"),
         (["--out", tmp_path / "file" / "costs.csv"], 6, "a file"),
     ):
@@ -168,4 +168,4 @@ def test_ctrl_c_ends_it(cxrkit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Rehearsal, "predict", interrupted)
     outcome = cxrkit("bench", "--model", "unet", *SMALL)
     assert outcome.code == 130
-    assert outcome.err.endswith("Stopped. The same line begins it again.\n")
+    assert outcome.err.endswith("Stopped. Run the same command to start again.\n")

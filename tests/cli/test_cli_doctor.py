@@ -41,6 +41,6 @@ def test_an_examination_that_fails_is_a_result_and_the_others_go_on(cxrkit, monk
         "subject": "torch",
         "status": "broken",
         "found": "OSError: libtorch.so: [not] found",
-        "remedy": "Mend or reinstall torch.",
+        "remedy": "Fix or reinstall torch.",
     }
     assert content["examinations"][-1]["subject"] == "python"

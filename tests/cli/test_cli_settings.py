@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from functools import reduce
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+from pydantic import Field
 
-from cxrkit.cli.settings import DEFAULTS, choose_settings
+from cxrkit import plugins
+from cxrkit.ablation.plan import make_plan
+from cxrkit.cli.settings import choose_settings
 from cxrkit.config import RunConfig, demo_settings
 from cxrkit.data.sources import parse_source
 from cxrkit.errors import ConfigError, CxrkitError, DataError
-from cxrkit.interfaces import Dataset
+from cxrkit.hookspecs import Shorthand
+from cxrkit.interfaces import Augment, Dataset
 from cxrkit.plugins import registry
 from cxrkit.registry import Component
-from cxrkit.shorthands import PATHS
+from cxrkit.settings import SETTINGS, Setting
 
 DATASETS = registry().components("dataset")
 #: Defaults that aren't a value but a rule, and what the setting then holds.
@@ -29,26 +34,52 @@ def choose(values=None, **more) -> RunConfig:
     return choose_settings(values or {}, datasets=DATASETS, **more).config
 
 
-def test_told_defaults_are_the_configurations() -> None:
+def test_the_table_has_the_configurations_defaults_and_types() -> None:
     config = RunConfig()
-    assert DEFAULTS.keys() == PATHS.keys()
-    for name, default in DEFAULTS.items():
-        value = reduce(getattr, PATHS[name].split("."), config)
-        told, expected = RULES.get(name, (str(value), value))
-        assert (default, value) == (told, expected), name
+    for name, setting in SETTINGS.items():
+        value = reduce(getattr, setting.path.split("."), config)
+        if setting.default and name != "augment":
+            assert (setting.default, value) == RULES.get(name, (str(value), value)), name
+    assert (config.model.name, [loss.name for loss in config.loss]) == ("attn-bcdu", ["focal-tversky"])
 
 
-def test_told_defaults_of_the_flags_that_stand_for_several_settings() -> None:
-    config = RunConfig()
-    assert [loss.name for loss in config.loss] == ["focal-tversky"]
-    assert config.augment == []
-    assert config.structures is None
+def test_a_new_flag_is_a_line_in_the_table(cxrkit, monkeypatch) -> None:
+    line = Setting("warmup", "train.warmup", int, "50", "Training", "Steps of the warm-up.")
+    monkeypatch.setitem(SETTINGS, "warmup", line)
+    assert "Steps of the warm-up. [default: 50]" in " ".join(cxrkit("train", "--help").out.split())
+    assert "warmup: 7" in cxrkit("train", "--warmup", 7, "--dry-run").out
+
+
+def test_a_plugins_augmentation_may_have_a_flag_of_its_own(cxrkit, monkeypatch) -> None:
+    class Blend(Augment):
+        """Blend."""
+
+        def __init__(self, *, share: Annotated[float, Field(description="how much")] = 0.5) -> None:
+            self.share = share
+
+        def __call__(self, batch, generator):
+            return batch
+
+    loaded = plugins.load_plugins()
+    shorthand = Shorthand("share", "Blend films.", "SHARE")
+    loaded.registry.add(Component("augment", "blend", Blend, "blending", "cxrkit-blend", "1", shorthand=shorthand))
+    monkeypatch.setattr(plugins, "registry", lambda: loaded.registry)
+    monkeypatch.setattr(plugins, "installed", lambda: loaded)
+    monkeypatch.setattr("cxrkit.settings.registry", lambda: loaded.registry)
+    assert "Blend films. [default: no blend]" in " ".join(cxrkit("train", "--help").out.split())
+    assert "- name: blend\n  share: 0.25" in cxrkit("train", "--blend", 0.25, "--dry-run").out
+    assert "--blend" in cxrkit("ablate", "--help").out
+    plan = make_plan({"factors": {"blend": [0, 0.25]}}, over={"mixup": 0.2})
+    assert [[item.name for item in run.config.augment] for run in plan.runs(loaded.registry)] == [
+        ["mixup"],
+        ["mixup", "blend"],
+    ]
 
 
 def test_flags_that_are_not_given_leave_the_file_alone(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text("data: phantom\nseed: 5\ntrain: {lr: 0.01, steps: 77}\npreprocess: {size: 64}\n")
-    config = choose(dict.fromkeys(PATHS), file=file)
+    config = choose({}, file=file)
     assert (config.seed, config.train.lr, config.train.steps, config.preprocess.size) == (5, 0.01, 77, 64)
 
 
@@ -89,10 +120,10 @@ def test_named_data_means_no_demonstration(tmp_path: Path, more) -> None:
 def test_mixup_comes_last_and_keeps_what_the_file_says_of_it(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text("augment: [{name: mixup, delta: 0.4, target: losses}, intensity]\n")
-    augments = choose(file=file, mixup=0.1).augment
+    augments = choose({"mixup": 0.1}, file=file).augment
     assert [item.name for item in augments] == ["intensity", "mixup"]
     assert augments[1].params == {"delta": 0.1, "target": "losses"}
-    assert [item.name for item in choose(file=file, mixup=0).augment] == ["intensity"]
+    assert [item.name for item in choose({"mixup": 0}, file=file).augment] == ["intensity"]
     assert [item.name for item in choose(file=file).augment] == ["mixup", "intensity"]
 
 
@@ -100,18 +131,21 @@ def test_mixup_comes_last_and_keeps_what_the_file_says_of_it(tmp_path: Path) -> 
 def test_a_file_whose_augments_are_no_list_is_told(tmp_path: Path, written) -> None:
     file = tmp_path / "run.yaml"
     file.write_text(f"augment: {written}\n")
-    with pytest.raises(ConfigError, match="no list of augmentations"):
-        choose(file=file, mixup=0.2)
+    with pytest.raises(ConfigError, match="not a list of augmentations"):
+        choose({"mixup": 0.2}, file=file)
 
 
 def test_augment_flags_replace_the_files() -> None:
-    augments = choose(mixup=0.2, augment=["geometric", "intensity"]).augment
+    augments = choose({"mixup": 0.2, "augment": ["geometric", "intensity"]}).augment
     assert [item.name for item in augments] == ["geometric", "intensity", "mixup"]
-    assert choose(mixup=0).augment == []
+    assert choose({"mixup": 0}).augment == []
 
 
 def test_loss_may_be_a_sum() -> None:
-    assert [(item.name, item.weight) for item in choose(loss="dice + 0.5*bce").loss] == [("dice", 1.0), ("bce", 0.5)]
+    assert [(item.name, item.weight) for item in choose({"loss": "dice + 0.5*bce"}).loss] == [
+        ("dice", 1.0),
+        ("bce", 0.5),
+    ]
 
 
 def test_steps_overrule_the_files_epochs_but_not_the_flags(tmp_path: Path) -> None:
@@ -125,7 +159,7 @@ def test_steps_overrule_the_files_epochs_but_not_the_flags(tmp_path: Path) -> No
 
 def test_structures_are_names_with_commas() -> None:
     assert choose(structures="heart, left_lung,").structures == ["heart", "left_lung"]
-    with pytest.raises(ConfigError, match="names none"):
+    with pytest.raises(ConfigError, match="is empty"):
         choose(structures=" , ")
 
 

@@ -20,9 +20,9 @@ from cxrkit.engine import batches
 from cxrkit.engine.batches import FilmBatches
 from cxrkit.engine.checkpoint import load_state
 from cxrkit.engine.evaluate import evaluate_run
+from cxrkit.engine.interrupts import stop_requests
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.schedule import learning_rate
-from cxrkit.engine.stopping import stop_requests
 from cxrkit.engine.train import train
 from cxrkit.errors import ConfigError, DataError, PluginError, TrainingError, TrainingInterruptedError
 from cxrkit.interfaces import Batch, Loss

@@ -11,9 +11,25 @@ from cxrkit.testing import Case, check_dataset, check_model, conformance_cases
 
 #: Datasets that read: their own tests run the suite on files in their formats.
 READERS = {"folder", "jsrt"}
+#: Narrow networks: what the suite checks doesn't depend on the width.
+NARROW = {
+    "attn-bcdu": {"base_channels": 4, "lstm_filters": 4},
+    "attn-unet": {"base_channels": 4},
+    "unet": {"base_channels": 4},
+    "smp": {"encoder": "tu-mobilenetv3_small_050"},
+}
 
 
-@pytest.mark.parametrize("case", [case for case in conformance_cases("cxrkit") if case.name not in READERS], ids=str)
+def marked(case: Case) -> Any:
+    """Ray takes half a minute to start."""
+    return pytest.param(case, marks=[pytest.mark.slow] if case.name == "ray" else [])
+
+
+@pytest.mark.parametrize(
+    "case",
+    [marked(case) for case in conformance_cases("cxrkit", parameters=NARROW) if case.name not in READERS],
+    ids=str,
+)
 def test_conformance(case: Case) -> None:
     case.run()
 

@@ -65,7 +65,7 @@ def test_without_a_folder_the_checks_are_skipped_with_a_reason(failures: Judge, 
     assert failures("dataset", Folder) == {}
     reasons = skips("dataset", Folder)
     assert "films fit their masks" in reasons
-    assert "a wrong folder is told" not in reasons  # that needs no data
+    assert "a wrong folder is reported" not in reasons  # that needs no data
     assert set(reasons.values()) == {"needs data: A folder is needed."}
 
 
@@ -100,16 +100,16 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
     "a list of structures": ({"structures": ["heart"]}, "structures have names", "a tuple"),
     "the background as structure": ({"structures": ("heart", "background")}, "structures have names", "background"),
     "structures with blanks": ({"structures": ("left lung",)}, "structures have names", "left lung"),
-    "one id twice": ({"names": ("a", "b", "a")}, "entries can be told apart", "several films called a"),
-    "a slash in an id": ({"names": ("a/1", "b")}, "entries can be told apart", "file names"),
-    "an id that hides": ({"names": (".a", "b")}, "entries can be told apart", "file names"),
-    "no films": ({"names": ()}, "entries can be told apart", "none"),
-    "no patient": ({"entries": entries(Entry("a", ""))}, "entries can be told apart", "group of its own"),
-    "a number as fold": ({"entries": entries(Entry("a", "a", fold=1))}, "entries can be told apart", "fold"),  # type: ignore[arg-type]
-    "text as a file": ({"entries": entries(Entry("a", "a", ("x",)))}, "entries can be told apart", "paths"),  # type: ignore[arg-type]
+    "one id twice": ({"names": ("a", "b", "a")}, "entries are distinct", "several films called a"),
+    "a slash in an id": ({"names": ("a/1", "b")}, "entries are distinct", "file names"),
+    "an id that hides": ({"names": (".a", "b")}, "entries are distinct", "file names"),
+    "no films": ({"names": ()}, "entries are distinct", "none"),
+    "no patient": ({"entries": entries(Entry("a", ""))}, "entries are distinct", "id as its group"),
+    "a number as fold": ({"entries": entries(Entry("a", "a", fold=1))}, "entries are distinct", "fold"),  # type: ignore[arg-type]
+    "text as a file": ({"entries": entries(Entry("a", "a", ("x",)))}, "entries are distinct", "paths"),  # type: ignore[arg-type]
     "files that are missing": (
         {"entries": entries(Entry("a", "a", (Path("no/such.png"),)))},
-        "entries can be told apart",
+        "entries are distinct",
         "such.png",
     ),
     "a random order": (
@@ -177,7 +177,7 @@ def test_a_wrong_folder_must_be_told_readably(failures: Judge, films: Path, faul
             except DataError:
                 raise fault from None
 
-    assert words in failures("dataset", Careless, films)["a wrong folder is told"]
+    assert words in failures("dataset", Careless, films)["a wrong folder is reported"]
 
 
 def test_an_empty_folder_is_no_empty_dataset(failures: Judge, films: Path) -> None:
@@ -188,7 +188,7 @@ def test_an_empty_folder_is_no_empty_dataset(failures: Judge, films: Path) -> No
             assert self.root is not None
             return [Entry(path.stem, path.stem, (path,)) for path in sorted(self.root.glob("*.png"))]
 
-    assert "no entries" in failures("dataset", Silent, films)["a wrong folder is told"]
+    assert "no entries" in failures("dataset", Silent, films)["a wrong folder is reported"]
 
 
 ITS_OWN = "only its own places are recognised"

@@ -273,7 +273,7 @@ def test_check_model_takes_a_class_and_parameters() -> None:
         check_model(Probabilities)
     assert isinstance(caught.value, ContractError)
     assert caught.value.expected
-    assert caught.value.came
+    assert caught.value.got
     assert caught.value.remedy
     assert any("outputs are logits" in note for note in caught.value.__notes__)
 

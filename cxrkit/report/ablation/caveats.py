@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from cxrkit.ablation.places import full_name
 from cxrkit.ablation.results import STATES, Results, RunResult
 from cxrkit.report.ablation.columns import differing_inputs
 from cxrkit.report.ablation.numbers import Numbers
 from cxrkit.report.summary import listed
+from cxrkit.settings import full_name
 
 
 def all_caveats(numbers: Numbers) -> tuple[str, ...]:

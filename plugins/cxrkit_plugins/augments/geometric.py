@@ -41,12 +41,12 @@ class Geometric(Augment):
             Field(ge=0, le=0.05, description="standard deviation of the bending, share of the side; 0: no bending"),
         ] = 0.008,
         elastic_points: Annotated[
-            int, Field(ge=3, le=16, description="control points a side of the bending: more, finer waves")
+            int, Field(ge=3, le=16, description="control points along each side of the bending; more make finer waves")
         ] = 6,
         horizontal_flip: Annotated[
-            float, Field(ge=0, le=1, description="probability of a mirrored film: heart and names change sides")
+            float, Field(ge=0, le=1, description="probability that a film is mirrored: heart and names change sides")
         ] = 0.0,
-        probability: Annotated[float, Field(ge=0, le=1, description="that a film is deformed at all")] = 1.0,
+        probability: Annotated[float, Field(ge=0, le=1, description="probability that a film is deformed")] = 1.0,
     ) -> None:
         self.rotation = rotation
         self.translation = translation

@@ -18,7 +18,7 @@ NO_BLUR = 0.05
 
 
 class Intensity(Augment):
-    """Change the grey values of every film of a batch, each in its own way; targets stay as they are.
+    """Change the grey values of every film of a batch, each differently; targets aren't changed.
 
     All strengths are shares of the film's own range, from its darkest to its brightest pixel: the same settings
     suit films in [0, 1] and standardised ones, and no film leaves its range. In this order: inversion, gamma,
@@ -42,9 +42,9 @@ class Intensity(Augment):
             float, Field(ge=0, le=0.5, description="largest standard deviation of the noise, share of range")
         ] = 0.02,
         inversion: Annotated[
-            float, Field(ge=0, le=1, description="probability that dark and bright change places")
+            float, Field(ge=0, le=1, description="probability that dark and bright are swapped")
         ] = 0.0,
-        probability: Annotated[float, Field(ge=0, le=1, description="that a film is changed at all")] = 1.0,
+        probability: Annotated[float, Field(ge=0, le=1, description="probability that a film is changed")] = 1.0,
     ) -> None:
         self.brightness = brightness
         self.contrast = contrast
@@ -64,7 +64,7 @@ class Intensity(Augment):
         images = batch.images
         lowest = images.amin((1, 2, 3), keepdim=True)
         span = images.amax((1, 2, 3), keepdim=True) - lowest
-        # An even film has no range; it comes out as it was.
+        # A uniform film has no range; it isn't changed.
         unit = (images - lowest) / torch.where(span > 0, span, 1)
         changed = lowest + span * self._change(unit, generator)
         chosen = to_device(happens(self.probability, len(batch), generator), images.device)

@@ -21,7 +21,7 @@ class Mixup(Augment):
     disjoint, every film is used once: with a sampler that draws without replacement these are the paper's
     halves of a fresh permutation.
 
-    `target="labels"` mixes the targets likewise (the paper). `target="losses"` leaves the first targets as they
+    `target="labels"` mixes the targets in the same way (the paper). `target="losses"` leaves the first targets as they
     are and adds the second ones as `Batch.partner` with weight λ, so that λ·loss(x, g₁) + (1 − λ)·loss(x, g₂)
     can be formed (the original mixup; the same only for losses that are linear in the target).
     """

@@ -1,7 +1,7 @@
 """Drawing from a batch's generator.
 
-The generator is a CPU generator and the only source of randomness: the global ones are left alone, so that an
-augment can't change what else is random in a run, and a resumed run draws what an unbroken one would have.
+The generator is a CPU generator and the only source of randomness: the global ones aren't used, so that an
+augment can't change what else is random in a run, and a resumed run draws what an uninterrupted one would have.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def to_device(values: Tensor, device: torch.device) -> Tensor:
 
 
 def generator_on(device: torch.device, generator: torch.Generator) -> torch.Generator:
-    """A generator on `device`, seeded from `generator`: for a value a pixel, too many to carry over."""
+    """A generator on `device`, seeded from `generator`: for one value per pixel, too many to copy there."""
     seed = int(torch.randint(2**62, (), generator=generator))
     return torch.Generator(device=device).manual_seed(seed)
 
@@ -41,6 +41,6 @@ def refuse_partner(batch: Batch, name: str) -> None:
     """
     if batch.partner is not None:
         raise ConfigError(
-            f"The augment '{name}' came after one that mixes losses (mixup with target: losses).",
+            f"The augment '{name}' is listed after one that mixes losses (mixup with target: losses).",
             f"List '{name}' before it: mixup comes last.",
         )

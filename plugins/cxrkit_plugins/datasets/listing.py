@@ -24,7 +24,7 @@ _SHOWN = 5
 def structure_name(text: str) -> str:
     """The snake_case name of a structure: `"Left Lung"`, `"left-lung"` and `"LeftLung"` are `"left_lung"`.
 
-    Accents are dropped. Empty where nothing is left.
+    Accents are dropped. Empty if nothing is left.
     """
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", plain).lower()
@@ -39,7 +39,7 @@ def name_structures(sources: Iterable[str], where: str) -> dict[str, str]:
         where: what holds them, for errors.
 
     Raises:
-        DataError: a name has no letters, is the background's, or two come to the same.
+        DataError: a name has no letters, is the background's, or two become equal.
     """
     named: dict[str, str] = {}
     for source in sources:
@@ -61,7 +61,7 @@ def shown(names: Collection[str]) -> str:
 
 
 def contents(folder: Path) -> list[Path]:
-    """What lies in a folder, sorted by name, without hidden files and what systems leave behind.
+    """What is in a folder, sorted by name, without hidden files and what systems leave behind.
 
     Raises:
         DataError: the folder can't be listed.
@@ -76,7 +76,7 @@ def contents(folder: Path) -> list[Path]:
 
 
 def pictures(folder: Path) -> dict[str, Path]:
-    """Stem to file, of the films or masks that lie directly in a folder.
+    """Stem to file, of the films or masks directly in a folder.
 
     Raises:
         DataError: two files differ only in their suffixes, or the folder can't be listed.
@@ -129,7 +129,7 @@ def read_masks(files: Mapping[str, Path], *, threshold: int | None, if_empty: st
         if_empty: what to do about an empty mask; None where one is allowed.
 
     Raises:
-        DataError: a mask can't be read, or is empty though that isn't allowed.
+        DataError: a mask can't be read, or is empty where that isn't allowed.
     """
     masks: dict[str, np.ndarray] = {}
     for name, path in files.items():
@@ -141,5 +141,5 @@ def read_masks(files: Mapping[str, Path], *, threshold: int | None, if_empty: st
 
 
 def size_of(array: np.ndarray) -> str:
-    """Width × height, as people say it."""
+    """Width × height, as people write it."""
     return f"{array.shape[1]} × {array.shape[0]}"

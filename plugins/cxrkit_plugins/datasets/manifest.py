@@ -20,10 +20,10 @@ class Record:
     """A film and its masks on disk.
 
     Attributes:
-        entry: what the dataset tells of it.
+        entry: what the dataset says about it.
         film: the film's file.
         masks: structure to mask file.
-        spacing: (row, column) millimetres a pixel, where something else than the film says it.
+        spacing: (row, column) millimetres per pixel, if something other than the film says it.
     """
 
     entry: Entry
@@ -69,9 +69,9 @@ class Manifest:
             records.append(record)
         if missing:
             raise DataError(
-                f"{self.path}: {len(missing)} of the files that it names are not there: {shown(missing)}.",
+                f"{self.path}: {len(missing)} of the files that it names don't exist: {shown(missing)}.",
                 "Paths are relative to the CSV's folder, and case-sensitive. Every column other than "
-                f"{', '.join(COLUMNS)} is taken for masks; choose with --set data.structures=[heart].",
+                f"{', '.join(COLUMNS)} is read as masks; choose with --set data.structures=[heart].",
             )
         return records
 
@@ -105,12 +105,12 @@ def read_manifest(path: Path) -> Manifest:
     """
     rows = list(_cells(path))
     if not rows:
-        raise DataError(f"{path}: the file is empty.", "Write a header line (image,heart,...) and a line a film.")
+        raise DataError(f"{path}: the file is empty.", "Write a header (image,heart,...) and a line for each film.")
     header = [structure_name(title) for title in rows[0][1]]
     twice = sorted({title for title in header if header.count(title) > 1})
     if "" in header or twice:
-        fault = f"several columns are called '{twice[0]}'" if twice and twice[0] else "a column is without a name"
-        raise DataError(f"{path}: {fault}.", "Give each column in the first line a name of its own.")
+        fault = f"several columns are called '{twice[0]}'" if twice and twice[0] else "a column has no name"
+        raise DataError(f"{path}: {fault}.", "Give each column in the first line its own name.")
     structures = name_structures([title for title in header if title not in COLUMNS], str(path))
     if "image" not in header or not structures:
         need = "no column 'image' with the films' paths" if "image" not in header else "no column of masks"
@@ -134,7 +134,7 @@ def read_manifest(path: Path) -> Manifest:
             )
         body.append((line, dict(zip(header, cells, strict=True))))
     if not body:
-        raise DataError(f"{path}: lists no films.", "Write a line a film below the header.")
+        raise DataError(f"{path}: lists no films.", "Write a line for each film below the header.")
     return Manifest(path, structures, body)
 
 

@@ -1,4 +1,4 @@
-"""Runs side by side on this machine."""
+"""Parallel runs on this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cxrkit_plugins.launchers.process import Process, thread_environment
 
 
 class LocalLauncher(Launcher):
-    """Processes on this machine: on the CPU they share the cores, with GPUs each run has one.
+    """Processes on this machine: on the CPU they share the cores; with GPUs each run has one.
 
     Small networks leave most of a GPU idle: `per_gpu` puts several runs on each.
     """
@@ -22,7 +22,8 @@ class LocalLauncher(Launcher):
         self,
         *,
         workers: Annotated[
-            int | None, Field(ge=1, description="runs side by side (null: per_gpu a GPU, or one a CPU core, at most 4)")
+            int | None,
+            Field(ge=1, description="parallel runs (null: per_gpu per GPU, or one per CPU core, at most 4)"),
         ] = None,
         threads: Annotated[
             int | None,
@@ -39,11 +40,11 @@ class LocalLauncher(Launcher):
 
     @property
     def slots(self) -> int:
-        """How many runs there are side by side."""
+        """How many runs there are at a time."""
         return self.workers
 
     def start(self, job: Job) -> RunningJob:
-        """Begin a job in the first free place.
+        """Start a job in the first free slot.
 
         Raises:
             StorageError: its log can't be written.

@@ -1,4 +1,4 @@
-"""One job as a process of this machine: what launchers that end up with one have in common."""
+"""One job as a process of this machine, for the launchers that need it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-#: What libraries read to know how many threads they may use.
+#: The variables from which libraries read how many threads they may use.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 _PR_SET_PDEATHSIG = 1
 
 
 def thread_environment(threads: int) -> dict[str, str]:
-    """Environment variables for a process of so many threads, beside others on the same cores.
+    """Environment variables for a process with this many threads, next to others on the same cores.
 
     Threads that wait for one another sleep: by default GNU's OpenMP lets them spin, and two trainings of two threads
     each on the same two cores then take more than twice as long.
@@ -28,7 +28,7 @@ def thread_environment(threads: int) -> dict[str, str]:
 
 
 class Process:
-    """A command in a session of its own, for Ctrl-C on a terminal is the coordinator's to hand on.
+    """A command in a session of its own, because the coordinator passes Ctrl-C on.
 
     Args:
         command: program and arguments.
@@ -36,11 +36,11 @@ class Process:
         environment: all its variables.
         folder: its working directory; by default this process's.
         stop_signal: what asks it to stop.
-        stop_with_parent: on Linux, also ask it to stop when the process that began it dies, by kill -9 too. Otherwise
-            it trains on, and the next coordinator can't go on with its run.
+        stop_with_parent: on Linux, also ask it to stop when its parent dies, even of kill -9. Otherwise
+            it keeps training, and the next coordinator can't continue its run.
 
     Raises:
-        OSError: it can't be begun, or the log can't be written.
+        OSError: it can't be started, or the log can't be written.
     """
 
     def __init__(

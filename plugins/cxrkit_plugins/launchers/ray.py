@@ -32,7 +32,8 @@ class RayLauncher(Launcher):
             str | None, Field(description="cluster to join, `auto` or host:port (null: start one on this machine)")
         ] = None,
         workers: Annotated[
-            int | None, Field(ge=1, description="runs side by side at most (null: as many as the cluster has room for)")
+            int | None,
+            Field(ge=1, description="most parallel runs (null: as many as the cluster has room for)"),
         ] = None,
         cpus: Annotated[float, Field(gt=0, description="CPU cores of a run")] = 1,
         gpus: Annotated[float, Field(ge=0, description="GPUs of a run; 0.25 puts four on one")] = 0,
@@ -62,7 +63,7 @@ class RayLauncher(Launcher):
         if self.room < 1:
             self.close()
             raise ConfigError(
-                f"launcher ray: a run wants {cpus:g} CPUs and {gpus:g} GPUs; the cluster has {there.get('CPU', 0):g} "
+                f"launcher ray: a run needs {cpus:g} CPUs and {gpus:g} GPUs; the cluster has {there.get('CPU', 0):g} "
                 f"and {there.get('GPU', 0):g}.",
                 "Ask for less: --set launcher.cpus=..., --set launcher.gpus=....",
             )
@@ -74,12 +75,12 @@ class RayLauncher(Launcher):
         return self.room
 
     def start(self, job: Job) -> RunningJob:
-        """Begin a job on a worker that has room."""
+        """Start a job on a worker that has room."""
         handle = self.actor.options(num_cpus=self.cpus, num_gpus=self.gpus).remote()
         return _OnRay(handle, job, self.threads)
 
     def close(self) -> None:
-        """Leave the cluster; one that was started here ends."""
+        """Leave the cluster; one that was started here is stopped."""
         _import_ray().shutdown()
 
 
@@ -114,7 +115,7 @@ class _OnRay(RunningJob):
 
 
 def _check_address(address: str | None) -> None:
-    """Knock first: Ray itself tries for minutes."""
+    """Try the connection first: Ray itself tries for minutes."""
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return

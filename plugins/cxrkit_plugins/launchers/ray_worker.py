@@ -1,4 +1,4 @@
-"""What lives on a worker of a Ray cluster. It imports no torch, so that a worker is up at once."""
+"""What runs on a worker of a Ray cluster. It imports no torch, so that a worker starts quickly."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from cxrkit_plugins.launchers.process import Process, thread_environment
 
 
 class Worker:
-    """Lives on a worker of the cluster and holds one process."""
+    """An actor on a worker of the cluster, which runs one process."""
 
     def __init__(self) -> None:
         self.process: Process | None = None
 
     def start(self, command: list[str], log: str, directory: str, threads: int) -> None:
-        """Begin it."""
+        """Start it."""
         environment = os.environ | thread_environment(threads)
         environment.pop("RAY_JOB_ID", None)
         # Ray's workers, and so their children, ignore SIGINT.

@@ -1,1 +1,1 @@
-"""Built-in losses: pure functions in `functional`, one family a file beside it."""
+"""Built-in losses: pure functions in `functional`, and a file for each family."""

@@ -1,4 +1,4 @@
-"""Binary cross-entropy, every channel on its own."""
+"""Binary cross-entropy of each channel separately."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class BinaryCrossEntropyLoss(Loss):
     ) -> None:
         super().__init__()
         self.positive_weight = positive_weight
-        # A buffer, so that it moves to the device once and not at every step.
+        # A buffer, so that it moves to the device once, not at every step.
         self.register_buffer("_positive_weight", torch.tensor(positive_weight), persistent=False)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Logits and targets in [0, 1], both `(B, C, H, W)`, to a scalar ≥ 0, in float32 at least.
+        """Logits and targets in [0, 1], both `(B, C, H, W)`, to a scalar ≥ 0, in at least float32.
 
         Raises:
             ContractError: the shapes differ or aren't `(B, C, H, W)`.

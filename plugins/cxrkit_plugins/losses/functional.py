@@ -1,4 +1,4 @@
-"""The overlap losses as pure functions of probabilities; the sigmoid lies outside.
+"""The overlap losses as pure functions of probabilities; the sigmoid is applied before.
 
 With p the predicted probability and g the target of a pixel, both in [0, 1], and sums over pixels:
 
@@ -20,7 +20,7 @@ from cxrkit.errors import ContractError
 
 Reduction = Literal["per-class", "pooled"]
 
-#: Below this value of 1 − TI the focal power goes on as a straight line to zero: see `focal_power`.
+#: Below this value of 1 − TI the focal power continues as a straight line to zero: see `focal_power`.
 LINEAR_BELOW = 1e-4
 
 
@@ -32,7 +32,7 @@ def check_shapes(logits: Tensor, targets: Tensor) -> None:
     """
     if logits.ndim != 4 or logits.shape != targets.shape:
         raise ContractError(
-            f"A loss expects logits and targets of one shape (B, C, H, W); "
+            f"A loss expects logits and targets of the same shape (B, C, H, W); "
             f"it got logits {tuple(logits.shape)} and targets {tuple(targets.shape)}.",
             "Let the model return one channel for each structure (and one for the background, if it is on), at the "
             "size of its input.",
@@ -55,7 +55,7 @@ def tversky_distance(
 
     Args:
         probabilities: float `(B, C, H, W)` in [0, 1].
-        targets: the same shape, in [0, 1]; soft targets are welcome.
+        targets: the same shape, in [0, 1]; soft targets are accepted.
         false_negative_weight: α.
         false_positive_weight: β.
         epsilon: ε > 0, in pixels; it decides the value where a structure is absent.

@@ -94,7 +94,7 @@ class FocalTverskyLoss(_TverskyFamily):
     """Σ_c (1 − TI_c)^(1/γ) (Abraham 2019; Maga 2021, §2.3, whose values are the defaults).
 
     The sum is the paper's text; `reduction="pooled"` is its released code. Below 1 − TI = 10⁻⁴ the power
-    goes on as a straight line to zero, so that a perfect prediction has a finite gradient.
+    continues as a straight line to zero, so that a perfect prediction has a finite gradient.
     """
 
     def __init__(

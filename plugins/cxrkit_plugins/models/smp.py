@@ -24,8 +24,8 @@ class SegmentationModelsPytorch(Model):
     H and W are multiples of `size_multiple`, which is the encoder's output stride.
 
     Raises:
-        ConfigError: the architecture or encoder is unknown, or the two don't go together.
-        StorageError: pretrained weights are asked for and can't be had.
+        ConfigError: the architecture or encoder is unknown, or the two don't fit together.
+        StorageError: pretrained weights were requested and are unavailable.
     """
 
     when_loading: ClassVar[Mapping[str, Any]] = {"pretrained": False}
@@ -88,7 +88,7 @@ def _check_names(architecture: str, encoder: str) -> None:
 def _make(
     architecture: str, encoder: str, decoder_channels: tuple[int, ...] | None, classes: int, pretrained: bool
 ) -> Any:
-    """The network; on failure, tells an unsuitable encoder from weights that can't be had."""
+    """The network; an error says whether the encoder is unsuitable or its weights are unavailable."""
     options: dict[str, Any] = {"encoder_name": encoder, "in_channels": 1, "classes": classes}
     if decoder_channels is not None:
         options["decoder_channels"] = decoder_channels

@@ -1,4 +1,4 @@
-"""Both lungs and the heart on frontal chest radiographs; lungs_heart.md tells the training data, scores and limits."""
+"""Both lungs and the heart on frontal chest radiographs; lungs_heart.md gives the data, scores and limits."""
 
 from __future__ import annotations
 

@@ -14,7 +14,6 @@ from PIL import Image
 
 from cxrkit import Entry
 from cxrkit.errors import ConfigError, DataError
-from cxrkit.plugins import registry
 from cxrkit.testing.conformance import check_dataset
 from cxrkit_plugins.datasets.folder import FolderDataset
 from cxrkit_plugins.datasets.listing import inside, name_structures, structure_name
@@ -249,12 +248,6 @@ def test_unreadable_films_are_named(folder: Path) -> None:
 def test_a_film_of_another_dataset_is_told(folder: Path) -> None:
     with pytest.raises(DataError, match="no film 'z'"):
         FolderDataset(folder).read(Entry("z", "z"))
-
-
-@pytest.mark.parametrize("wrong", [{"mask_threshold": -1}, {"spacing": 0}, {"images": ""}])
-def test_parameters_have_bounds(folder: Path, wrong: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match=next(iter(wrong))):
-        registry().get("dataset", "folder").build(folder, **wrong)
 
 
 def test_folders_outside_the_root_are_refused(folder: Path) -> None:

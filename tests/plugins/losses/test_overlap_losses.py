@@ -14,7 +14,7 @@ from monai.losses import DiceLoss as MonaiDice
 from monai.losses import TverskyLoss as MonaiTversky
 from torch import Tensor
 
-from cxrkit.errors import ConfigError, ContractError
+from cxrkit.errors import ContractError
 from cxrkit.plugins import registry
 from cxrkit_plugins.losses import functional
 from cxrkit_plugins.losses.cross_entropy import BinaryCrossEntropyLoss
@@ -190,20 +190,21 @@ def awkward() -> dict[str, tuple[Tensor, Tensor]]:
     }
 
 
-@pytest.mark.parametrize("case", awkward())
-@pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("name", ALL)
-def test_values_and_gradients_are_finite(name: str, dtype: torch.dtype, reduction: str, case: str) -> None:
-    logits, targets = awkward()[case]
-    logits = logits.to(dtype).requires_grad_()
-    loss = build(name) if name == "bce" else build(name, reduction=reduction)
-    value = loss(logits, targets)
-    value.backward()
-    assert value.dtype == torch.float32
-    assert value.isfinite()
-    assert logits.grad is not None
-    assert bool(logits.grad.isfinite().all())
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("bce", {}), *((name, {"reduction": reduction}) for name in OVERLAP for reduction in REDUCTIONS)],
+    ids=str,
+)
+def test_values_and_gradients_are_finite(name: str, options: dict[str, str], dtype: torch.dtype) -> None:
+    for case, (logits, targets) in awkward().items():
+        logits = logits.to(dtype).requires_grad_()
+        value = build(name, **options)(logits, targets)
+        value.backward()
+        assert value.dtype == torch.float32
+        assert value.isfinite(), case
+        assert logits.grad is not None
+        assert bool(logits.grad.isfinite().all()), case
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -247,21 +248,6 @@ def test_per_class_is_the_sum_over_classes_and_equals_pooled_for_one_class() -> 
 def test_other_shapes_are_told(name: str, shape: tuple[int, ...]) -> None:
     with pytest.raises(ContractError, match=r"\(2, 4, 8, 8\)"):
         build(name)(torch.zeros(shape), torch.zeros(2, 4, 8, 8))
-
-
-@pytest.mark.parametrize(
-    ("name", "values"),
-    [
-        ("dice", {"epsilon": 0}),
-        ("tversky", {"false_negative_weight": 0}),
-        ("focal-tversky", {"inverse_gamma": -1}),
-        ("focal-tversky", {"reduction": "mean"}),
-        ("bce", {"positive_weight": 0}),
-    ],
-)
-def test_values_out_of_range_are_refused(name: str, values: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=next(iter(values))):
-        build(name, **values)
 
 
 def test_parameters_show_in_print() -> None:

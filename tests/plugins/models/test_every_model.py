@@ -1,4 +1,4 @@
-"""What the conformance suite doesn't ask of the built-in networks: their options, at all sorts of sizes.
+"""What the conformance suite doesn't check of the built-in networks: that they learn with each of their options.
 
 The suite itself runs on them in tests/testing/test_builtins_conform.py.
 """
@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from cxrkit import Model, SideOutputs
-from cxrkit.errors import ConfigError
 from cxrkit.plugins import registry
 
 CHANNELS = ("left_lung", "right_lung", "heart", "background")
@@ -69,19 +68,9 @@ def films(multiple: int) -> Tensor:
     return torch.rand(3, 1, 2 * multiple, 3 * multiple, generator=torch.Generator().manual_seed(4))
 
 
-def test_logits_have_the_images_size(case: tuple[str, Mapping[str, Any], int]) -> None:
-    model = build(case).eval()
-    multiple = case[2]
-    assert model.size_multiple == multiple
-    for height, width in ((2 * multiple, 3 * multiple), (2 * multiple, 2 * multiple), (multiple, 3 * multiple)):
-        with torch.no_grad():
-            logits = model(torch.rand(1, 1, height, width))
-        assert logits.shape == (1, 4, height, width)
-        assert torch.isfinite(logits).all()
-
-
 def test_every_parameter_learns_and_steps_lower_the_loss(case: tuple[str, Mapping[str, Any], int]) -> None:
     model = build(case).train()
+    assert model.size_multiple == case[2]
     images = films(case[2])
     targets = (images > images.mean()).float().expand(-1, 4, -1, -1)
     optimiser = torch.optim.Adam(model.parameters(), 1e-3)
@@ -99,34 +88,3 @@ def test_every_parameter_learns_and_steps_lower_the_loss(case: tuple[str, Mappin
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0]
-
-
-def test_bfloat16_and_channels_last_agree_with_float32(case: tuple[str, Mapping[str, Any], int]) -> None:
-    model, images = build(case), films(case[2])
-    with torch.no_grad():
-        model(images)  # moves statistics away from their start
-        exact = model.eval()(images)
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        with torch.autocast("cpu", torch.bfloat16):
-            rounded = model(images.contiguous(memory_format=torch.channels_last))
-    assert rounded.dtype == torch.bfloat16
-    assert (rounded.float() - exact).abs().mean() < 0.05 * exact.abs().mean() + 0.02
-
-
-@pytest.mark.parametrize(
-    ("name", "wrong"),
-    [
-        ("attn-bcdu", {"depth": 0}),
-        ("attn-bcdu", {"depth": 7}),
-        ("attn-bcdu", {"resampling": "sideways"}),
-        ("attn-bcdu", {"norm_momentum": 0}),
-        ("unet", {"base_channels": 0}),
-        ("unet", {"norm": "layer"}),
-        ("attn-unet", {"gate": "none"}),
-        ("attn-unet", {"depth": 1}),
-        ("smp", {"pretrained": "perhaps"}),
-    ],
-)
-def test_values_out_of_range_are_refused(name: str, wrong: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=next(iter(wrong))):
-        registry().get("model", name).build(CHANNELS, **wrong)

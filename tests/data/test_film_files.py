@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cxrkit.data.unlabelled import films_below
+from cxrkit.data.film_files import films_below
 
 DICOM = b"\0" * 128 + b"DICM"
 

@@ -1,4 +1,4 @@
-"""What becomes of Python's warnings while a verb runs."""
+"""How Python's warnings are shown while a verb runs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from cxrkit.cli.console import warn
 
 @contextmanager
 def readable_warnings() -> Iterator[None]:
-    """Tell warnings that cxrkit and its plugins mean for users in a line each, and no others.
+    """Show each warning of cxrkit and its plugins in a line, and no others.
 
-    Other libraries' warnings are for programmers: they name a line of code, and the user can't mend it.
+    Other libraries' warnings are for programmers: they name a line of code, which the user can't fix.
     """
     with warnings.catch_warnings():
         warnings.showwarning = _show
@@ -39,9 +39,10 @@ def _is_ours(file: Path) -> bool:
     """Whether a source file belongs to cxrkit or to a package that has a plugin."""
     from importlib.metadata import entry_points
 
-    from cxrkit.hookspecs import GROUP
+    from cxrkit.entry_points import COMPONENTS, VERBS
 
-    plugins = {point.value.partition(":")[0].partition(".")[0] for point in entry_points(group=GROUP)}
+    found = (*entry_points(group=COMPONENTS), *entry_points(group=VERBS))
+    plugins = {point.value.partition(":")[0].partition(".")[0] for point in found}
     for name in {"cxrkit"} | plugins:
         module = sys.modules.get(name)
         places = [*getattr(module, "__path__", ()), getattr(module, "__file__", None)]

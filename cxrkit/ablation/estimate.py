@@ -84,8 +84,6 @@ def _kind(config: RunConfig) -> str:
     content.pop("seed")
     for key in COSTLESS:
         content["train"].pop(key)
-    for augment in content["augment"]:
-        augment.pop("delta", None)
     return repr(content)
 
 

@@ -4,18 +4,19 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxrkit.cli.helping import told, untold, unwrap
+from cxrkit.cli.flags import split_default, with_default
+from cxrkit.cli.verbs import unwrap
 
 
 @given(st.text(), st.text())
-def test_a_default_that_was_told_is_found_again(text: str, default: str) -> None:
-    parts = untold(told(text, default))
-    assert told(*parts) == told(text, default)
+def test_a_default_is_separated_again(text: str, default: str) -> None:
+    parts = split_default(with_default(text, default))
+    assert with_default(*parts) == with_default(text, default)
 
 
 def test_help_and_default_come_apart() -> None:
-    assert untold(told("Only these, as [A, B].", "all")) == ("Only these, as [A, B].", "all")
-    assert untold("Print JSON.") == ("Print JSON.", "")
+    assert split_default(with_default("Only these, as [A, B].", "all")) == ("Only these, as [A, B].", "all")
+    assert split_default("Print JSON.") == ("Print JSON.", "")
 
 
 def test_the_terminal_breaks_the_lines_of_a_help() -> None:

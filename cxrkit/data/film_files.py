@@ -1,0 +1,49 @@
+"""Which files below a folder are films."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cxrkit.data.images import FILM_SUFFIXES, is_dicom
+
+#: The table of contents of a disk of DICOM files, which is one itself.
+_DICOM_INDEX = "DICOMDIR"
+
+#: What `cxrkit predict` writes beside its results.
+PREDICTIONS_LIST = "predictions.json"
+
+
+def films_below(folder: Path) -> list[Path]:
+    """The films in a folder and its subfolders, sorted: files with a film's suffix, and DICOM files without a suffix.
+
+    Masks in a folder `masks` beside the films' `images` are left out, and so is what `cxrkit predict` has written.
+    """
+    other: dict[Path, bool] = {}
+
+    def holds_other_things(inside: Path) -> bool:
+        if inside not in other:
+            is_masks = inside.name == "masks" and (inside.parent / "images").is_dir()
+            own = is_masks or (inside / PREDICTIONS_LIST).is_file()
+            other[inside] = own or (inside != folder and holds_other_things(inside.parent))
+        return other[inside]
+
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if not path.name.startswith(".")
+        and not holds_other_things(path.parent)
+        and (
+            # A broken link is reported as a film that can't be read.
+            (path.suffix.lower() in FILM_SUFFIXES and (path.is_file() or path.is_symlink())) or _is_nameless_dicom(path)
+        )
+    )
+
+
+def _is_nameless_dicom(path: Path) -> bool:
+    """Whether a file is DICOM by its content and its name has no suffix; the last number of a UID isn't one."""
+    if not (path.suffix == "" or path.suffix[1:].isdigit()) or path.name.upper() == _DICOM_INDEX:
+        return False
+    try:
+        return path.is_file() and is_dicom(path)
+    except OSError:
+        return False
