@@ -172,6 +172,7 @@ class RunConfig(_Part):
     model: ComponentConfig = Field(default_factory=lambda: ComponentConfig(name=installed().default("model")))
     loss: list[LossConfig] = Field(default_factory=lambda: [LossConfig(name=installed().default("loss"))], min_length=1)
     augment: list[ComponentConfig] = Field(default_factory=list)
+    logger: list[ComponentConfig] = Field(default_factory=list, description="what follows the training")
     data: DataConfig = Field(default_factory=DataConfig)
     structures: list[str] | None = Field(None, description="structures to segment (null: all the dataset has)")
     background: bool = Field(True, description="add a last channel for what belongs to no structure, as in the paper")
@@ -194,15 +195,15 @@ class RunConfig(_Part):
         items = [value] if isinstance(value, Mapping) else value
         return _named(items)
 
-    @field_validator("augment", mode="before")
+    @field_validator("augment", "logger", mode="before")
     @classmethod
-    def _augments(cls, value: Any) -> Any:
+    def _components(cls, value: Any) -> Any:
         items = [value] if isinstance(value, str | Mapping) else value
         return _named(items or [])
 
     @model_validator(mode="after")
     def _unique(self) -> Self:
-        for kind, items in (("loss", self.loss), ("augment", self.augment)):
+        for kind, items in (("loss", self.loss), ("augment", self.augment), ("logger", self.logger)):
             names = [item.name for item in items]
             if len(set(names)) < len(names):
                 raise ValueError(f"the same {kind} is given twice: {', '.join(names)}")
@@ -299,6 +300,7 @@ def resolve(config: RunConfig, registry: Registry) -> RunConfig:
     content["model"] = full("model", config.model)
     content["loss"] = [full("loss", item) for item in config.loss]
     content["augment"] = [full("augment", item) for item in config.augment]
+    content["logger"] = [full("logger", item) for item in config.logger]
     content["data"] = full("dataset", config.data)
     return RunConfig.model_validate(content)
 

@@ -26,6 +26,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cxrkit.readings import Reading
+
 BACKGROUND = "background"
 
 #: What structures may be called: the names become channels, settings and file names.
@@ -285,6 +287,24 @@ class Launcher(ABC):
 
     def close(self) -> None:  # noqa: B027 - most have nothing to give back
         """Give back what the constructor took. No job is running then."""
+
+
+class Logger(ABC):
+    """Follows a training, beside the run's own `metrics.jsonl`: sends its readings to a dashboard, say.
+
+    A logger that fails is reported and dropped; the training continues without it. One that can't work at all raises a
+    `cxrkit.ConfigError` from its constructor.
+    """
+
+    def begin(self, run: Path, settings: Mapping[str, Any], step: int) -> None:  # noqa: B027 - may have nothing to do
+        """Called before the first update: the run's folder, its settings, and the updates made by an earlier process."""
+
+    @abstractmethod
+    def log(self, reading: Reading) -> None:
+        """A reading, as soon as it is made."""
+
+    def end(self) -> None:  # noqa: B027
+        """Called when the training ends, in whichever way."""
 
 
 class PretrainedWeights(ABC):

@@ -74,6 +74,10 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(*("launcher", "launchers", "Launcher", "factory(**parameters)", "ways to run many trainings", _ABLATE)),
         Kind(
+            *("logger", "loggers", "Logger", "factory(**parameters)", "dashboards that follow a training"),
+            *("cxrkit train --logger NAME --set logger.NAME.KEY=VALUE", "logger", True),
+        ),
+        Kind(
             *("weights", "weights", "PretrainedWeights", "factory()", "trained networks, ready to use"),
             "cxrkit predict FILM.png --weights NAME",
         ),

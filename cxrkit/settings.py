@@ -122,6 +122,10 @@ SETTINGS: dict[str, Setting] = {
         ),
         Setting("devices", "train.devices", int, "1", MACHINE, "Processes, one for each device."),
         Setting("num_nodes", "train.num_nodes", int, "1", MACHINE, "Machines."),
+        Setting(
+            *("logger", "logger", list[str], "none", MACHINE),
+            *("Follow the training with a dashboard; see: cxrkit list logger. May be repeated.", "NAME"),
+        ),
         Setting("strategy", "train.strategy", Strategy, "auto", MACHINE, "How several devices share the work."),
     )
 }

@@ -301,9 +301,9 @@ class _Trials:
 def validations(run: RunDirectory) -> dict[int, float]:
     """Update to the Dice coefficient of the validation films, in [0, 1]."""
     return {
-        record["step"]: float(record["validation"]["dice"])
-        for record in run.metrics()
-        if isinstance(record.get("validation"), Mapping) and record.get("on") == "validation"
+        reading.step: reading.validation["dice"]
+        for reading in run.metrics()
+        if isinstance(reading, ValidationReading) and reading.on == "validation"
     }
 
 

@@ -28,6 +28,7 @@ from cxrkit.engine.forward import (
     own_parameters,
     pad_to_multiple,
 )
+from cxrkit.engine.loggers import Loggers
 from cxrkit.engine.observer import Observer
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.sampling import Sampler, derive_seed, generator
@@ -35,6 +36,7 @@ from cxrkit.engine.schedule import learning_rate, update_average
 from cxrkit.engine.unlabelled import PseudoLabels, Unlabelled
 from cxrkit.errors import ConfigError, TrainingError, TrainingInterruptedError
 from cxrkit.interfaces import Batch, Loss, Model, SideOutputs
+from cxrkit.readings import TrainingReading, ValidationReading
 from cxrkit.registry import Component, Registry
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ LOG_EVERY = 10
 
 
 @dataclass(frozen=True)
-class Reading:
+class Look:
     """What a step of the training showed: its batch's loss and soft Dice coefficient, and whether to stop after it."""
 
     loss: float
@@ -76,6 +78,7 @@ class TrainingLoop:
         self.network = network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.loss: Loss = build_loss(config.loss, self.registry, self.films.channels).to(fabric.device)
         self.augments = build_augments(config.augment, self.registry)
+        self.loggers = Loggers(config.logger, self.registry, self.observer)
         self.average = AveragedModel(self.network, use_buffers=True)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=config.train.lr, weight_decay=config.train.weight_decay, fused=True
@@ -107,6 +110,7 @@ class TrainingLoop:
             self._restore()
         if self.fabric.is_global_zero:
             self.run.forget_metrics_after(self.step)
+        self.loggers.begin(self.run.path, self.config, self.step)
         self.observer.stage("Training", self.steps)
         self.observer.advance(self.step)
         train = self.config.train
@@ -181,7 +185,7 @@ class TrainingLoop:
         )
         return torch.zeros(1, device=self.fabric.device) if norm is None else norm.detach().float().reshape(1)
 
-    def look(self, stop: threading.Event) -> Reading:
+    def look(self, stop: threading.Event) -> Look:
         """Read what the updates since the last look left on the device, of all processes together.
 
         Raises:
@@ -200,18 +204,11 @@ class TrainingLoop:
             if not math.isfinite(norm):
                 raise self._diverged(step, "the gradients are not finite")
         loss, dsc, _, asked = rows[-1].tolist()
-        return Reading(loss, dsc, asked > 0)
+        return Look(loss, dsc, asked > 0)
 
-    def _log_training(self, reading: Reading) -> None:
-        self._log(
-            {
-                "step": self.step,
-                "loss": reading.loss,
-                "train_dsc": reading.dsc,
-                "lr": self._lr(self.step - 1),
-                "seconds": round(time.monotonic() - self.started, 3),
-            }
-        )
+    def _log_training(self, reading: Look) -> None:
+        seconds = round(time.monotonic() - self.started, 3)
+        self._log(TrainingReading(self.step, reading.loss, reading.dsc, self._lr(self.step - 1), seconds))
 
     def _update_loss(self, logits: Tensor, batch: Batch) -> None:
         """Train the loss's own parameters, if it has any (a critic)."""
@@ -251,9 +248,7 @@ class TrainingLoop:
             with self.fabric.autocast():
                 films = self.batches.each(self.films.indices(self.watched_films), self.config.train.batch_size)
                 scores = quick_scores(model, films)
-            self._log(
-                {"step": self.step, "validation": scores.model_dump(), "on": "test" if self._paper else "validation"}
-            )
+            self._log(ValidationReading(self.step, scores.model_dump(), "test" if self._paper else "validation"))
             score = scores.dsc if self._paper else scores.dice
             if self.best is None or score > self.best[0]:
                 self.best = (score, self.step)
@@ -313,9 +308,10 @@ class TrainingLoop:
         self.step, self.best = state.step, state.best
         self.observer.say(f"Going on after step {self.step} of {self.steps}.")
 
-    def _log(self, record: dict[str, Any]) -> None:
+    def _log(self, reading: TrainingReading | ValidationReading) -> None:
         if self.fabric.is_global_zero:
-            self.run.log(record)
+            self.run.log(reading)
+            self.loggers.log(reading)
 
     def _diverged(self, step: int, what: str) -> TrainingError:
         last = self.run.state_file.is_file()

@@ -25,6 +25,7 @@ from cxrkit.config import RunConfig, make_config, to_yaml
 from cxrkit.errors import ConfigError, DataError
 from cxrkit.files import is_leftover, storage_error, write_new_text, write_text
 from cxrkit.overrides import read_yaml
+from cxrkit.readings import Reading, as_record, from_record
 
 
 class Provenance(BaseModel):
@@ -192,31 +193,31 @@ class RunDirectory:
         except (OSError, UnicodeDecodeError, ValidationError) as error:
             raise DataError(f"{file}: not a readable record of a run.", "Train again in another folder.") from error
 
-    def log(self, record: dict[str, Any]) -> None:
+    def log(self, reading: Reading) -> None:
         """Append a line to metrics.jsonl."""
         file = self.path / "metrics.jsonl"
         try:
             with file.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(record) + "\n")
+                stream.write(json.dumps(as_record(reading)) + "\n")
         except OSError as error:
             raise storage_error(file, error) from error
 
-    def metrics(self) -> Iterator[dict[str, Any]]:
-        """The lines of metrics.jsonl, up to the first that was cut by a kill or is damaged."""
+    def metrics(self) -> Iterator[Reading]:
+        """The readings of metrics.jsonl, up to the first line that was cut by a kill or is damaged."""
         file = self.path / "metrics.jsonl"
         if not file.is_file():
             return
         for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                record = json.loads(line)
+                reading = from_record(json.loads(line))
             except ValueError:
                 return
-            if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+            if reading is None:
                 return
-            yield record
+            yield reading
 
     def forget_metrics_after(self, step: int) -> None:
         """Drop the readings that a resumed run will make again."""
-        kept = [record for record in self.metrics() if record["step"] <= step]
+        kept = [reading for reading in self.metrics() if reading.step <= step]
         if kept or (self.path / "metrics.jsonl").exists():
-            write_text(self.path / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
+            write_text(self.path / "metrics.jsonl", "".join(json.dumps(as_record(one)) + "\n" for one in kept))

@@ -80,7 +80,11 @@ def _train(
         _record(run, config, registry, films, unlabelled, fabric.device, listener)
     try:
         with stop_requests() as stop:
-            TrainingLoop(run, config, registry, films, unlabelled, fabric, listener).go(stop)
+            loop = TrainingLoop(run, config, registry, films, unlabelled, fabric, listener)
+            try:
+                loop.go(stop)
+            finally:
+                loop.loggers.end()
     except torch.OutOfMemoryError as error:
         raise TrainingError(
             f"The {fabric.device.type} device ran out of memory.",

@@ -23,17 +23,16 @@ _VALID_DSC = "#56B4E9"
 _DRAWN_SIDE = 640
 
 
-def draw_curves(records: Iterable[Mapping[str, Any]], *, title: str = "", best: int | None = None) -> Figure:
+def draw_curves(readings: Sequence[Reading], *, title: str = "", best: int | None = None) -> Figure:
     """Loss, and scores in training and validation, over steps.
 
     Args:
-        records: lines of a run's metrics.jsonl.
+        readings: of the training, in their order.
         title: of the figure, such as the run's name.
         best: the step of the weights that were chosen, marked.
     """
-    readings = list(records)
-    training = [r for r in readings if "loss" in r]
-    validation = [r for r in readings if "validation" in r]
+    training = [r for r in readings if isinstance(r, TrainingReading)]
+    validation = [r for r in readings if isinstance(r, ValidationReading)]
     figure = new_figure(9.6, 3.9)
     loss, scores = figure.subplots(1, 2)
     _draw_loss(loss, training)
@@ -45,7 +44,7 @@ def draw_curves(records: Iterable[Mapping[str, Any]], *, title: str = "", best: 
             axes.axvline(best, color=INK, linewidth=0.8, linestyle=(0, (2, 2)))
     if best is not None:
         label = f"chosen, step {best}"
-        late = bool(readings) and best > 0.5 * max(r["step"] for r in readings)
+        late = bool(readings) and best > 0.5 * max(r.step for r in readings)
         scores.annotate(
             label,
             (best, 0.02),
@@ -90,9 +89,9 @@ def _make_steps(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _draw_loss(axes: Axes, training: Sequence[Mapping[str, Any]]) -> None:
+def _draw_loss(axes: Axes, training: Sequence[TrainingReading]) -> None:
     axes.set_title("training loss", loc="left", fontsize=10, color=INK)
-    steps, values = [r["step"] for r in training], np.array([r["loss"] for r in training], dtype=float)
+    steps, values = [r.step for r in training], np.array([r.loss for r in training], dtype=float)
     if len(values) < 2:
         axes.plot(steps, values, color=FAINT, marker="o", markersize=3)
         return
@@ -112,15 +111,17 @@ def _make_logarithmic(axes: Axes) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def _draw_scores(axes: Axes, training: Sequence[Mapping[str, Any]], validation: Sequence[Mapping[str, Any]]) -> None:
-    on = str(validation[-1].get("on", "validation")) if validation else "validation"
+def _draw_scores(
+    axes: Axes, training: Sequence[TrainingReading], validation: Sequence[ValidationReading]
+) -> None:
+    on = validation[-1].on if validation else "validation"
     axes.set_title("scores, %", loc="left", fontsize=10, color=INK)
     curves: list[tuple[str, str, list[int], list[float]]] = []
     if training:
-        values = smooth(np.array([r["train_dsc"] for r in training], dtype=float))
-        curves.append(("training DSC", TRAIN, [r["step"] for r in training], list(100 * values)))
+        values = smooth(np.array([r.train_dsc for r in training], dtype=float))
+        curves.append(("training DSC", TRAIN, [r.step for r in training], list(100 * values)))
     for measure, label, colour in (("dsc", "DSC", _VALID_DSC), ("dice", "Dice", VALID)):
-        points = [(r["step"], 100 * r["validation"][measure]) for r in validation if measure in r["validation"]]
+        points = [(r.step, 100 * r.validation[measure]) for r in validation if measure in r.validation]
         if points:
             curves.append((f"{on} {label}", colour, [s for s, _ in points], [v for _, v in points]))
     for label, colour, steps, values_ in curves:

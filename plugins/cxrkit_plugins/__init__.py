@@ -76,6 +76,14 @@ def register_launchers(register: Register) -> None:
 
 
 @hookimpl
+def register_loggers(register: Register) -> None:
+    """Dashboards; each needs its package."""
+    loggers = "cxrkit_plugins.loggers"
+    register("tensorboard", f"{loggers}.tensorboard:TensorBoard", summary="curves for TensorBoard (cxrkit[tensorboard])")
+    register("mlflow", f"{loggers}.mlflow:MLflow", summary="settings and curves for MLflow (cxrkit[mlflow])")
+
+
+@hookimpl
 def register_weights(register: Register) -> None:
     """Trained networks, ready to use."""
     weights = "cxrkit_plugins.weights"

@@ -57,13 +57,12 @@ def read_curves(arm: ArmNumbers) -> Curves:
     valid: Series = defaultdict(list)
     on = ""
     for run in arm.runs:
-        for record in run.run.metrics():
-            if isinstance(record.get("train_dsc"), float):
-                train[record["step"]].append(record["train_dsc"])
-            validation = record.get("validation")
-            if isinstance(validation, Mapping) and isinstance(validation.get("dsc"), int | float):
-                valid[record["step"]].append(float(validation["dsc"]))
-                on = str(record.get("on", "validation"))
+        for reading in run.run.metrics():
+            if isinstance(reading, TrainingReading):
+                train[reading.step].append(reading.train_dsc)
+            else:
+                valid[reading.step].append(reading.validation["dsc"])
+                on = reading.on
     return Curves(arm, dict(train), dict(valid), on)
 
 
