@@ -19,7 +19,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -78,8 +78,15 @@ class Loss(nn.Module, ABC):
     adversarial critic say, keeps it as a submodule and implements `own_loss`: after every update of the
     model the engine minimises that value over the loss's own parameters, with an Adam of learning rate
     `own_learning_rate`, and stores both in the checkpoint.
+
+    Attributes:
+        reduction: how the masks of a batch make up the value, so that unknown ones can be left out (`Batch.known`):
+            "per-class" or "per-class-mean", the sum or mean over channels of what each gives alone; "pooled", the
+            same whichever film and channel a mask belongs to, as in a mean over pixels. None: none of these, or not
+            stated; such a loss, and one with parameters of its own, is refused where masks are unknown.
     """
 
+    reduction: Literal["per-class", "per-class-mean", "pooled"] | None = None
     own_learning_rate: ClassVar[float] = 1e-4
     side_weight: float = 1.0
 
@@ -130,11 +137,21 @@ class Partner:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Images `(B, 1, H, W)` with targets `(B, C, H, W)`, and a `Partner` where losses are to be mixed."""
+    """Films and their masks.
+
+    Attributes:
+        images: float32 `(B, 1, H, W)`.
+        targets: float32 `(B, C, H, W)` in [0, 1].
+        partner: the second targets, where losses are to be mixed.
+        known: bool `(B, C)` on the CPU: whether the targets, the partner's included, say anything of a film's
+            channel. None: they all do. Where it is false the target has no meaning, and adds nothing to losses,
+            scores or mixtures: a mixture is known where all that went into it is.
+    """
 
     images: Tensor
     targets: Tensor
     partner: Partner | None = None
+    known: Tensor | None = None
 
     def __len__(self) -> int:
         return int(self.images.shape[0])
@@ -143,14 +160,23 @@ class Batch:
         """A copy with some fields replaced."""
         return replace(self, **changes)
 
+    def pick(self, films: slice | Tensor) -> Batch:
+        """Some of the films: a slice of the batch, or places in it, int64 `(n,)` on the CPU."""
+        device = self.images.device
+        there = films if isinstance(films, slice) else films.to(device, non_blocking=device.type == "cuda")
+        partner = self.partner
+        if partner is not None:
+            partner = replace(partner, targets=partner.targets[there], weight=partner.weight[there])
+        known = None if self.known is None else self.known[films]
+        return Batch(self.images[there], self.targets[there], partner, known)
+
 
 class Augment(ABC):
     """A random transform of a batch, on the batch's device.
 
     Attributes:
-        draws: how many drawn samples go into each that comes out: 1, or 2 for mixup, whose batch of 2B
-            becomes one of B. The sampler draws `draws` times the batch size; augments with `draws > 1`
-            come last.
+        draws: how many drawn films go into each that comes out: 1, or 2 for mixup, whose batch of 2B becomes
+            one of B. The sampler draws `draws` times the batch size; augments with `draws > 1` come last.
     """
 
     draws: int = 1
@@ -169,12 +195,19 @@ class Entry:
         group: the patient; films of one group never lie on both sides of a split.
         files: what `Dataset.read` will read; their sizes and times key the store.
         fold: the official fold or part (`"fold1"`, `"test"`) that the data comes with, if any.
+        labelled: the structures that the film has masks of, empty ones included; None: all of the dataset's. What
+            isn't named is unknown, not absent.
     """
 
     id: str
     group: str
     files: tuple[Path, ...] = ()
     fold: str | None = None
+    labelled: tuple[str, ...] | None = None
+
+    def known(self, structures: Sequence[str]) -> tuple[str, ...]:
+        """Those of some structures that the film has masks of."""
+        return tuple(name for name in structures if self.labelled is None or name in self.labelled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +217,7 @@ class Sample:
     Attributes:
         id: that of its `Entry`.
         image: `(H, W)` uint8, uint16 or float32, bright where the film shows bone (MONOCHROME2 sense).
-        masks: structure name to bool `(H, W)`.
+        masks: structure name to bool `(H, W)`, of all structures that the entry is labelled with.
         spacing: (row, column) millimetres a pixel, or None where unknown.
     """
 
@@ -201,7 +234,7 @@ class Dataset(ABC):
         root: the folder or file that `--data` names; None for a dataset that makes its films.
 
     Attributes:
-        structures: the names of the masks that every sample has, in channel order.
+        structures: the names of the masks, in channel order; a film may lack some (`Entry.labelled`).
     """
 
     structures: tuple[str, ...]

@@ -99,13 +99,14 @@ def check_dataset(
             findings.append(Finding("error", entry.id, _file(entry), what, "Report it to the plugin's author."))
         else:
             findings.extend(check_film(entry, sample))
-            findings.extend(check_anatomy(entry, {name: sample.masks[name] for name in chosen}))
-            seen.append(_remember(entry, sample, chosen))
+            findings.extend(check_anatomy(entry, {name: sample.masks[name] for name in entry.known(chosen)}))
+            seen.append(_remember(entry, sample, entry.known(chosen)))
         if progress is not None:
             progress(done, len(entries))
     findings.extend(_duplicates(seen))
     for name in chosen:
         findings.extend(_area_outliers(seen, name))
+        findings.extend(_without_mask(seen, name))
     findings.extend(_spacing(seen))
     return sorted(findings, key=lambda finding: (_ORDER[finding.severity], finding.id))
 
@@ -211,7 +212,7 @@ def _duplicates(seen: Sequence[_Seen]) -> Iterator[Finding]:
 
 
 def _area_outliers(seen: Sequence[_Seen], name: str) -> Iterator[Finding]:
-    films = [film for film in seen if film.areas[name] > 0]
+    films = [film for film in seen if film.areas.get(name)]
     if len(films) < _ENOUGH_FOR_OUTLIERS:
         return
     logarithms = np.log([film.areas[name] for film in films])
@@ -229,6 +230,12 @@ def _area_outliers(seen: Sequence[_Seen], name: str) -> Iterator[Finding]:
                 f"{100 * float(np.exp(middle)):.1f} % is usual here.",
                 "Look at the mask: a part may be missing, or another structure may have been drawn instead.",
             )
+
+
+def _without_mask(seen: Sequence[_Seen], name: str) -> Iterator[Finding]:
+    if count := sum(name not in film.areas for film in seen):
+        message = f"{count} of {len(seen)} films have no mask of '{name}'."
+        yield Finding("note", "", None, message, "They train and are scored on the structures that they have masks of.")
 
 
 def _spacing(seen: Sequence[_Seen]) -> Iterator[Finding]:

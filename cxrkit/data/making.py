@@ -4,6 +4,7 @@ Layout of the HDF5 file, N films, K structures, side S:
 
 * `images` uint16 `(N, S, S)`, `masks` bool `(N, K, S, S)`, K may be 0: a chunk a plane, compressed, with checksums;
 * `original_shape` int64 `(N, 2)`, `content` int64 `(N, 4)`, `spacing` float64 `(N, 2)` with NaN for unknown;
+* `known` bool `(N, K)`, only where a film lacks a mask: whether it has it; planes of those that it lacks are empty;
 * attributes `format`, `key`, `recipe` (JSON), `content_hash`.
 """
 
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,7 +30,7 @@ import numpy as np
 
 from cxrkit.config import PreprocessConfig
 from cxrkit.data.preprocess import Placement, preprocess_film, preprocess_mask
-from cxrkit.data.samples import read_sample
+from cxrkit.data.samples import known_masks, read_sample
 from cxrkit.errors import DataError, StorageError
 from cxrkit.files import atomic_path
 from cxrkit.interfaces import Dataset, Entry
@@ -52,7 +54,7 @@ class Recipe:
         name: of the dataset, as registered.
         root: the folder or file that it reads, or "".
         parameters: the dataset's, with the version of the package that it comes from.
-        entries: the films, each with the sizes and times of its files.
+        entries: the films, each with the sizes and times of its files and the masks that it has.
         structures: in channel order.
         preprocess: all but `standardise`, which happens after the store.
         reader: what reads and resizes the films, see `reader_of`.
@@ -65,6 +67,11 @@ class Recipe:
     structures: tuple[str, ...]
     preprocess: PreprocessConfig
     reader: str = ""
+
+    @cached_property
+    def known(self) -> np.ndarray | None:
+        """Which masks the films have, bool `(N, K)`; None where all have all."""
+        return known_masks(self.entries, self.structures)
 
     def to_json(self) -> str:
         """The recipe as text, the same for equal recipes.
@@ -84,6 +91,8 @@ class Recipe:
             "structures": self.structures,
             "preprocess": self.preprocess.model_dump(mode="json", exclude={"standardise"}),
             "reader": self.reader,
+            # Nothing of complete data, so that stores from before films could lack masks are found again.
+            **({} if self.known is None else {"known": self.known.tolist()}),
         }
         return json.dumps(content, sort_keys=True, default=str)
 
@@ -122,12 +131,12 @@ class Prepared:
 
 
 def prepare(dataset: Dataset, entry: Entry, structures: Sequence[str], config: PreprocessConfig) -> Prepared:
-    """Read and preprocess one film and its masks."""
+    """Read and preprocess one film and the masks that it has; those of other structures stay empty."""
     sample = read_sample(dataset, entry, structures)
     image, placement = preprocess_film(sample.image, config, spacing=sample.spacing)
     masks = np.zeros((len(structures), config.size, config.size), dtype=bool)
-    for channel, name in enumerate(structures):
-        masks[channel] = preprocess_mask(sample.masks[name], placement)
+    for name in entry.known(structures):
+        masks[structures.index(name)] = preprocess_mask(sample.masks[name], placement)
     return Prepared(image, masks, placement)
 
 
@@ -165,7 +174,7 @@ def _fill(
     # A store of films without masks has no plane of masks, which HDF5 can't divide into chunks.
     chunked = {"chunks": (1, 1, size, size), **options} if recipe.structures else {}
     masks = file.create_dataset("masks", planes, np.bool_, **chunked)
-    digest = ContentHash(recipe.structures)
+    digest = ContentHash(recipe.structures, recipe.known)
     placements: list[Placement] = []
 
     def work(entry: Entry) -> Prepared:
@@ -184,6 +193,8 @@ def _fill(
     file["original_shape"] = np.array([item.original_shape for item in placements], dtype=np.int64)
     file["content"] = np.array([item.content for item in placements], dtype=np.int64)
     file["spacing"] = np.array([item.original_spacing or unknown for item in placements], dtype=np.float64)
+    if recipe.known is not None:
+        file["known"] = recipe.known
     file.attrs["content_hash"] = digest.hexdigest()
 
 
@@ -223,10 +234,12 @@ class _Disk(io.FileIO):
 
 
 class ContentHash:
-    """SHA-256 over structures, and each film's id, image, masks, placement and spacing, in order."""
+    """SHA-256 over structures, `known` if films lack masks, and each film's id, image, masks, placement and spacing."""
 
-    def __init__(self, structures: Sequence[str]) -> None:
+    def __init__(self, structures: Sequence[str], known: np.ndarray | None) -> None:
         self._digest = hashlib.sha256(json.dumps(list(structures)).encode())
+        if known is not None:
+            self._digest.update(known.tobytes())
 
     def add(self, film: str, prepared: Prepared) -> None:
         """Take the next film into account."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +17,7 @@ def list_entries(dataset: Dataset) -> tuple[Entry, ...]:
 
     Raises:
         DataError: there are none, or ids that are not so.
+        ContractError: an entry is labelled with something else than structures of the dataset.
     """
     entries = tuple(dataset.entries())
     if not entries:
@@ -28,8 +30,37 @@ def list_entries(dataset: Dataset) -> tuple[Entry, ...]:
             raise DataError(f"The film id '{entry.id}' occurs twice{_files(entry)}.", "Give every film its own name.")
         if not _is_text(entry.id):
             raise DataError(f"The film id {entry.id!r} isn't text{_files(entry)}.", "Rename the film.")
+        labelled = entry.labelled
+        if labelled is not None and not (isinstance(labelled, tuple) and set(labelled) <= set(dataset.structures)):
+            raise ContractError(
+                f"{_name(dataset)}: the film '{entry.id}' is labelled with {labelled!r}.",
+                f"Fix the dataset: `Entry.labelled` is a tuple of its structures ({', '.join(dataset.structures)}).",
+            )
         seen.add(entry.id)
     return entries
+
+
+def keep_labelled(entries: Sequence[Entry], structures: Sequence[str]) -> tuple[Entry, ...]:
+    """The entries that have a mask of one of the structures; all, where no structure is asked for.
+
+    Warns the user of films that are left out.
+
+    Raises:
+        DataError: no film has one.
+    """
+    kept = tuple(entry for entry in entries if not structures or entry.known(structures))
+    masks = f"mask of {' or '.join(map(repr, structures))}"
+    if not kept:
+        raise DataError(f"No film has a {masks}.", "Choose other --structures.")
+    if left_out := len(entries) - len(kept):
+        warnings.warn(f"{left_out} of the {len(entries)} films have no {masks}: they are left out.", stacklevel=2)
+    return kept
+
+
+def known_masks(entries: Sequence[Entry], structures: Sequence[str]) -> np.ndarray | None:
+    """Which structures the films have masks of, bool `(films, structures)`; None where all have all."""
+    known = np.array([[name in entry.known(structures) for name in structures] for entry in entries], dtype=bool)
+    return None if known.all() else known
 
 
 def _is_text(name: str) -> bool:
@@ -52,13 +83,13 @@ def choose_structures(dataset: Dataset, asked: Sequence[str] | None) -> tuple[st
         return ()  # films without masks
     if not known or BACKGROUND in known:
         fault = f"one called '{BACKGROUND}', which cxrkit adds itself" if known else "no structures"
-        raise ContractError(f"{_name(dataset)} has {fault}.", "Mend the dataset: name what its masks show.")
+        raise ContractError(f"{_name(dataset)} has {fault}.", "Fix the dataset: name what its masks show.")
     for name in known:
         # They name files and folders, also of people who are only sent a weights file.
         if not re.fullmatch(STRUCTURE_NAME, name):
             raise ContractError(
                 f"{_name(dataset)} has a structure called {name!r}.",
-                "Mend the dataset: lower-case letters, digits and underscores make a name.",
+                "Fix the dataset: a name is made of lower-case letters, digits and underscores.",
             )
     chosen = known if asked is None else tuple(asked)
     if not chosen:
@@ -75,7 +106,9 @@ def choose_structures(dataset: Dataset, asked: Sequence[str] | None) -> tuple[st
 
 
 def read_sample(dataset: Dataset, entry: Entry, structures: Sequence[str]) -> Sample:
-    """Read a film; its image and the masks of `structures` are of one shape and of the types that `Sample` states.
+    """Read a film; its image and its masks are of one shape and of the types that `Sample` states.
+
+    Of `structures` it has the masks that the entry is labelled with.
 
     Raises:
         DataError: the plugin raised it, a mask is missing, or film and mask differ in size; names the files.
@@ -93,7 +126,7 @@ def read_sample(dataset: Dataset, entry: Entry, structures: Sequence[str]) -> Sa
     if not isinstance(sample, Sample):
         raise _broken(dataset, entry, "a cxrkit.Sample", type(sample).__name__)
     _check_image(dataset, entry, sample)
-    for name in structures:
+    for name in entry.known(structures):
         _check_mask(dataset, entry, sample, name)
     return sample
 
@@ -126,10 +159,10 @@ def _check_mask(dataset: Dataset, entry: Entry, sample: Sample, name: str) -> No
         )
 
 
-def _broken(dataset: Dataset, entry: Entry, expected: str, came: str) -> ContractError:
+def _broken(dataset: Dataset, entry: Entry, expected: str, got: str) -> ContractError:
     return ContractError(
-        f"{_name(dataset)}: reading '{entry.id}' should give {expected}, but gave {came}.",
-        "Mend the dataset plugin; `cxrkit plugins check` tells more.",
+        f"{_name(dataset)}: reading '{entry.id}' should give {expected}, but gave {got}.",
+        "Fix the dataset plugin; `cxrkit plugins check` says more.",
     )
 
 

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,15 +20,15 @@ from torch import Tensor
 from cxrkit.config import PreprocessConfig
 from cxrkit.data.making import FORMAT, ContentHash, Prepared, Progress, Recipe, key_of, reader_of, write_store
 from cxrkit.data.preprocess import Placement, to_input
-from cxrkit.data.samples import choose_structures, list_entries
+from cxrkit.data.samples import choose_structures, keep_labelled, known_masks, list_entries
 from cxrkit.errors import StorageError
 from cxrkit.files import home_path
-from cxrkit.interfaces import BACKGROUND, Dataset, Entry
+from cxrkit.interfaces import BACKGROUND, Batch, Dataset, Entry
 
 
 @dataclass(frozen=True)
 class Store:
-    """Preprocessed films of a dataset. Arrays stay on disk until `load` or `input_tensors` fetches them.
+    """Preprocessed films of a dataset. Arrays stay on disk until `load` or `batch` fetches them.
 
     Attributes:
         path: the HDF5 file; its layout is described in `cxrkit.data.making`.
@@ -63,7 +64,7 @@ class Store:
         return self.placements[index].spacing
 
     def channels(self, *, background: bool) -> tuple[str, ...]:
-        """The names of the channels of `input_tensors`' targets."""
+        """The names of the channels of `batch`'s targets."""
         return (*self.structures, BACKGROUND) if background else self.structures
 
     def load(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -107,8 +108,20 @@ class Store:
             inputs[position] = to_input(image, self.placements[index], standardise=standardise)
         return torch.from_numpy(inputs)
 
-    def input_tensors(self, indices: Sequence[int], *, background: bool, standardise: bool) -> tuple[Tensor, Tensor]:
-        """What the network sees and should say: float32 `(n, 1, S, S)` and float32 `(n, C, S, S)` of 0 and 1.
+    @cached_property
+    def known(self) -> np.ndarray | None:
+        """Which masks the films have, bool `(N, K)`; None where all have all."""
+        return known_masks(self.entries, self.structures)
+
+    def known_channels(self, indices: Sequence[int], *, background: bool) -> Tensor | None:
+        """`Batch.known` of some films; the background is known where all structures are."""
+        if self.known is None:
+            return None
+        known = torch.from_numpy(self.known[list(indices)])
+        return torch.cat([known, known.all(1, keepdim=True)], dim=1) if background else known
+
+    def batch(self, indices: Sequence[int], *, background: bool, standardise: bool) -> Batch:
+        """What the network sees and should say: images `(n, 1, S, S)`, targets `(n, C, S, S)` of 0 and 1, and `known`.
 
         With `background` the last channel is what belongs to no structure, padding included.
 
@@ -120,7 +133,11 @@ class Store:
         targets[:, : len(self.structures)] = masks
         if background:
             targets[:, -1] = ~masks.any(axis=1)
-        return self.input_images(indices, standardise=standardise), torch.from_numpy(targets)
+        return Batch(
+            self.input_images(indices, standardise=standardise),
+            torch.from_numpy(targets),
+            known=self.known_channels(indices, background=background),
+        )
 
 
 def open_store(
@@ -136,9 +153,9 @@ def open_store(
     """Find the store of a dataset in the cache folder, or make it.
 
     A store is used again if nothing that it depends on has changed: the dataset's name, root and parameters, its
-    films with the sizes and times of their files, the structures, and the preprocessing. A damaged one is made
-    anew. Stores of former settings are kept. Processes that make the same store at once don't disturb each other:
-    each writes its own file, and the last one done stays.
+    films with the sizes and times of their files and the masks that they have, the structures, and the preprocessing.
+    A damaged one is rebuilt. Stores of former settings are kept. Processes that make the same store at once don't
+    disturb each other: each writes its own file, and the last one done stays.
 
     Args:
         dataset: `dataset.read` is called from several threads at once.
@@ -157,6 +174,7 @@ def open_store(
     entries = list_entries(dataset)
     root = str(dataset.root.resolve()) if dataset.root else ""
     chosen = choose_structures(dataset, structures)
+    entries = keep_labelled(entries, chosen)
     recipe = Recipe(name, root, dict(parameters), entries, chosen, preprocess, reader_of(dataset))
     path = store_path(recipe)
     store = _found(path, recipe)
@@ -216,7 +234,7 @@ def _found(path: Path, recipe: Recipe) -> Store | None:
             content_hash = _rehash(file, recipe, placements)
             if content_hash != file.attrs["content_hash"]:
                 return None
-    # Whatever a damaged file makes HDF5 raise: it is made anew.
+    # Whatever a damaged file makes HDF5 raise: it is rebuilt.
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError):
         return None
     return Store(path, recipe.entries, recipe.structures, recipe.preprocess.size, placements, content_hash)
@@ -234,7 +252,7 @@ def _placements(file: h5py.File, size: int) -> tuple[Placement, ...]:
 
 def _rehash(file: h5py.File, recipe: Recipe, placements: Sequence[Placement]) -> str:
     """The hash of what is really there, film by film; it costs one reading, which training does anyway."""
-    digest = ContentHash(recipe.structures)
+    digest = ContentHash(recipe.structures, None if recipe.known is None else file["known"][:])
     images, masks = file["images"], file["masks"]
     for index, (entry, placement) in enumerate(zip(recipe.entries, placements, strict=True)):
         digest.add(entry.id, Prepared(images[index], masks[index], placement))

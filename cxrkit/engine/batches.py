@@ -1,17 +1,21 @@
-"""Films as tensors: on the device where all of them fit, else read from the store a batch at a time."""
+"""Batches: films as tensors, on the device where all of them fit, and what the augments make of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from cxrkit.config import RunConfig
+from cxrkit.config import ComponentConfig, RunConfig
 from cxrkit.engine.films import Films
 from cxrkit.engine.hardware import to_device
-from cxrkit.interfaces import Batch
+from cxrkit.errors import ConfigError, ContractError
+from cxrkit.interfaces import Augment, Batch
+from cxrkit.registry import Registry
+
+_CHECK = "Fix the augment; `cxrkit plugins check` says more."
 
 
 class FilmBatches:
@@ -20,35 +24,70 @@ class FilmBatches:
     def __init__(self, films: Films, indices: list[int], device: torch.device, config: RunConfig) -> None:
         self.films, self.positions, self.device = films, indices, device
         self.standardise = config.preprocess.standardise
-        self.held: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
+        self.held: dict[tuple[int, ...], Batch] = {}
         self.bytes_a_film = 4 * config.preprocess.size**2 * (1 + len(films.channels))
-        self.resident = fits(self.bytes_a_film * len(indices), device)
-        if self.resident:
-            self.images, self.targets = self._load(indices)
+        self.resident = self._load(indices) if fits(self.bytes_a_film * len(indices), device) else None
 
-    def _load(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        images, targets = self.films.store.input_tensors(
-            indices, background=self.films.background, standardise=self.standardise
-        )
-        return to_device(images, self.device), to_device(targets, self.device)
+    def _load(self, indices: list[int]) -> Batch:
+        batch = self.films.store.batch(indices, background=self.films.background, standardise=self.standardise)
+        images, targets = (to_device(part, self.device) for part in (batch.images, batch.targets))
+        return batch.with_(images=images, targets=targets)
 
     def take(self, chosen: Tensor) -> Batch:
         """The films at these places of the training part."""
-        if self.resident:
-            chosen = to_device(chosen, self.device)
-            return Batch(self.images[chosen], self.targets[chosen])
-        return Batch(*self._load([self.positions[int(index)] for index in chosen]))
+        if self.resident is not None:
+            return self.resident.pick(chosen)
+        return self._load([self.positions[int(index)] for index in chosen])
 
-    def each(self, indices: list[int], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def each(self, indices: list[int], batch_size: int) -> Iterator[Batch]:
         """Some films of the store, a batch at a time; they stay on the device for the next time where they fit."""
         key = tuple(indices)
         if key not in self.held and fits(self.bytes_a_film * len(indices), self.device):
             self.held[key] = self._load(indices)
-        if key in self.held:
-            yield from zip(*(part.split(batch_size) for part in self.held[key]), strict=True)
-            return
         for start in range(0, len(indices), batch_size):
-            yield self._load(indices[start : start + batch_size])
+            some = slice(start, start + batch_size)
+            yield self.held[key].pick(some) if key in self.held else self._load(indices[some])
+
+
+def build_augments(items: Sequence[ComponentConfig], registry: Registry) -> list[Augment]:
+    """The augments of a configuration, in its order.
+
+    Raises:
+        ConfigError: one that mixes films comes before one that doesn't.
+    """
+    augments: list[Augment] = [registry.get("augment", item.name).build(**item.params) for item in items]
+    pairing, names = [augment.draws > 1 for augment in augments], [item.name for item in items]
+    if pairing != sorted(pairing):
+        raise ConfigError(
+            f"The augments {', '.join(names)} can't run in this order: those that mix films come last.",
+            f"Move {names[pairing.index(True)]} to the end.",
+        )
+    return augments
+
+
+def augment_batch(augments: Sequence[Augment], batch: Batch, generator: torch.Generator) -> Batch:
+    """A drawn batch after all augments, in their order.
+
+    Raises:
+        ContractError: one returned something else than a batch of the expected shapes.
+    """
+    for augment in augments:
+        films, before = len(batch) // augment.draws, batch
+        batch = augment(batch, generator)
+        name = type(augment).__name__
+        if not isinstance(batch, Batch):
+            raise ContractError(f"{name}: expected a cxrkit.Batch, got a {type(batch).__name__}.", _CHECK)
+        if before.known is not None and batch.known is None:
+            raise ContractError(
+                f"{name}: its batches no longer say which masks are known.",
+                "Fix the augment: return `batch.with_(...)`; of films that are mixed, `known` is the logical and.",
+            )
+        for what in ("images", "targets", "known"):
+            new, old = getattr(batch, what), getattr(before, what)
+            if old is not None and tuple(new.shape) != (films, *old.shape[1:]):
+                expected = (films, *old.shape[1:])
+                raise ContractError(f"{name}: expected {what} of shape {expected}, got {tuple(new.shape)}.", _CHECK)
+    return batch
 
 
 def fits(needed: int, device: torch.device) -> bool:

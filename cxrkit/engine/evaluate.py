@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from cxrkit.config import DataConfig, RunConfig, SplitConfig
 from cxrkit.data.store import Store
@@ -21,25 +20,34 @@ from cxrkit.engine.provenance import check_fingerprint, check_plugins
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.scores import Evaluation, FilmScores, QuickScores, score_film
 from cxrkit.errors import CxrkitError, DataError
-from cxrkit.interfaces import BACKGROUND, Model
+from cxrkit.interfaces import BACKGROUND, Batch, Model
 from cxrkit.metrics.overlap import dice, soft_dice_pooled, soft_iou_per_channel
 from cxrkit.registry import Registry
 
 Part = Literal["test", "validation", "train"]
 
 
-def quick_scores(model: Model, batches: Iterable[tuple[Tensor, Tensor]]) -> QuickScores:
-    """Overlap scores of images `(N, 1, H, W)` against targets `(N, C, H, W)`, batch by batch; means over films."""
-    structures = [index for index, name in enumerate(model.channels) if name != BACKGROUND]
+def quick_scores(model: Model, batches: Iterable[Batch]) -> QuickScores:
+    """Overlap scores, batch by batch, of the channels of each film that are known; means over films."""
     found: list[tuple[float, float, float]] = []
-    for images, targets in batches:
-        predicted = probabilities(model, images, len(images)).numpy()
-        for p, t in zip(predicted, targets.cpu().numpy(), strict=True):
-            overlaps = [float(dice(p[c] > 0.5, t[c] > 0.5)) for c in structures]
+    for batch in batches:
+        predicted = probabilities(model, batch.images, len(batch)).numpy()
+        for p, t, known in zip(predicted, batch.targets.cpu().numpy(), _known(batch), strict=True):
+            compared = range(len(p)) if known is None else known
+            overlaps = [float(dice(p[c] > 0.5, t[c] > 0.5)) for c in compared if model.channels[c] != BACKGROUND]
+            if known is not None:
+                p, t = p[known], t[known]
             iou = float(soft_iou_per_channel(p, t).mean())
             found.append((float(soft_dice_pooled(p, t)), iou, float(np.mean(overlaps))))
     dsc, iou, overlap = np.mean(found, axis=0)
     return QuickScores(dsc=float(dsc), iou=float(iou), dice=float(overlap))
+
+
+def _known(batch: Batch) -> Sequence[list[int] | None]:
+    """The known channels of each film, of which a store's films have at least one; None where all are known."""
+    if batch.known is None:
+        return [None] * len(batch)
+    return [row.nonzero().flatten().tolist() for row in batch.known]
 
 
 def score_films(
@@ -59,12 +67,12 @@ def score_films(
     films: list[FilmScores] = []
     for start in range(0, len(indices), batch_size):
         chunk = list(indices[start : start + batch_size])
-        images, targets = store.input_tensors(chunk, background=background, standardise=standardise)
-        predicted = probabilities(model, images.to(device), batch_size).numpy()
-        for index, p, t in zip(chunk, predicted, targets.numpy(), strict=True):
+        batch = store.batch(chunk, background=background, standardise=standardise)
+        predicted = probabilities(model, batch.images.to(device), batch_size).numpy()
+        for index, p, t, known in zip(chunk, predicted, batch.targets.numpy(), _known(batch), strict=True):
             film, patient = store.ids[index], store.groups[index]
             shared = None if patient == film else patient
-            films.append(score_film(film, model.channels, p, t, store.spacing(index), shared))
+            films.append(score_film(film, model.channels, p, t, store.spacing(index), shared, known))
             observer.advance(len(films))
     return tuple(films)
 

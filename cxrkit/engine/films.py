@@ -9,6 +9,7 @@ from cxrkit.config import RunConfig
 from cxrkit.data.splits import Split, make_split
 from cxrkit.data.store import Store, open_store
 from cxrkit.engine.observer import Observer
+from cxrkit.errors import DataError
 from cxrkit.files import home_path
 from cxrkit.interfaces import BACKGROUND, Dataset
 from cxrkit.registry import Registry
@@ -75,9 +76,17 @@ def prepare_films(config: RunConfig, registry: Registry, observer: Observer) -> 
     """Everything that a run needs to know of its films.
 
     Raises:
-        DataError: films that can't be read, or too few for the split.
+        DataError: films that can't be read, too few for the split, or a channel that no training film would train.
     """
     store = prepare_store(config, registry, observer)
     split = make_split(store.entries, config.split, config.seed, config.train.protocol)
-    channels = tuple(store.structures) + ((BACKGROUND,) if config.background else ())
-    return Films(store, split, channels)
+    films = Films(store, split, store.channels(background=config.background))
+    known = store.known_channels(films.indices(split.train), background=films.background)
+    if known is not None and not known.any(0).all():
+        name = films.channels[int(known.any(0).int().argmin())]
+        lacking = "all masks, from which the background follows" if name == BACKGROUND else f"a mask of '{name}'"
+        raise DataError(
+            f"No training film has {lacking}.",
+            f"Choose other --structures or another split{', or --set background=false' * (name == BACKGROUND)}.",
+        )
+    return films

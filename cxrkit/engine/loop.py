@@ -15,20 +15,13 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 
 from cxrkit.config import RunConfig
 from cxrkit.engine import checkpoint as ckpt
-from cxrkit.engine.batches import FilmBatches
+from cxrkit.engine.batches import FilmBatches, augment_batch, build_augments
 from cxrkit.engine.capture import CapturedPass, Pass
 from cxrkit.engine.evaluate import quick_scores
 from cxrkit.engine.films import Films
-from cxrkit.engine.forward import (
-    apply_model,
-    augment_batch,
-    batch_loss,
-    build_augments,
-    build_loss,
-    own_parameters,
-    pad_to_multiple,
-)
+from cxrkit.engine.forward import apply_model, pad_to_multiple
 from cxrkit.engine.loggers import Loggers
+from cxrkit.engine.objective import batch_loss, build_loss, own_parameters, soft_dice
 from cxrkit.engine.observer import Observer
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.sampling import Sampler, derive_seed, generator
@@ -176,7 +169,7 @@ class TrainingLoop:
             self.own_optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
         logits = logits.detach()
-        return torch.stack([loss.detach().float(), _soft_dice(logits, batch.targets)]), logits
+        return torch.stack([loss.detach().float(), soft_dice(logits, batch)]), logits
 
     def _clip(self) -> Tensor:
         """Scale the gradients down to the norm that is allowed; returns the one that they had, `(1,)`."""
@@ -321,10 +314,3 @@ class TrainingLoop:
             f"learning rate {self._lr(step - 1):.2g}). {saved}",
             "Use a lower --lr, --precision 32, or --set train.clip_norm=0.5; check the films with `cxrkit data check`.",
         )
-
-
-def _soft_dice(logits: Tensor, targets: Tensor) -> Tensor:
-    """The paper's DSC (§2.3) of a batch while it trains, all channels flattened together."""
-    with torch.no_grad():
-        p = logits.sigmoid()
-        return (2 * (p * targets).sum() + 0.1) / (p.sum() + targets.sum() + 0.1)

@@ -158,15 +158,25 @@ def measured(measures: tuple[Measure[Pair], ...], pair: Pair) -> dict[str, Any]:
 
 
 def film_pair(
-    predicted: np.ndarray, truth: np.ndarray, channels: Sequence[str], spacing: tuple[float, float] | None
+    predicted: np.ndarray,
+    truth: np.ndarray,
+    channels: Sequence[str],
+    spacing: tuple[float, float] | None,
+    known: Sequence[int] | None = None,
 ) -> FilmPair:
-    """A film's masks above 0.5 by structure, `lungs`, the union of both, among them; spacing (row, column) in mm."""
+    """A film's masks above 0.5 by structure, `lungs`, the union of both, among them; spacing (row, column) in mm.
+
+    Only the `known` channels are paired; by default all.
+    """
     names = {name: index for index, name in enumerate(channels) if name != BACKGROUND}
-    masks, true_masks = ({name: values[index] > 0.5 for name, index in names.items()} for values in (predicted, truth))
-    if all(side in names for side in _PAIR):
-        for both in (masks, true_masks):
+    masks = {name: predicted[index] > 0.5 for name, index in names.items()}
+    true_masks = {name: truth[index] > 0.5 for name, index in names.items() if known is None or index in known}
+    for both in (masks, true_masks):
+        if all(side in both for side in _PAIR):
             both[LUNGS] = both[_PAIR[0]] | both[_PAIR[1]]
-    structures = {name: StructurePair(mask, true_masks[name], spacing) for name, mask in masks.items()}
+    structures = {name: StructurePair(masks[name], true, spacing) for name, true in true_masks.items()}
+    if known is not None:
+        predicted, truth = predicted[list(known)], truth[list(known)]
     return FilmPair(predicted, truth, structures, _ratio_of(masks), _ratio_of(true_masks))
 
 

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -22,16 +21,17 @@ from cxrkit.config import RunConfig
 from cxrkit.data.samples import choose_structures
 from cxrkit.data.splits import Split
 from cxrkit.data.store import Store
+from cxrkit.engine.batches import build_augments
 from cxrkit.engine.capture import CapturedPass
 from cxrkit.engine.films import Films, build_dataset
-from cxrkit.engine.forward import build_augments, probabilities
+from cxrkit.engine.forward import probabilities
 from cxrkit.engine.hardware import autocast, choose_precision, make_fabric, synchronise
 from cxrkit.engine.loop import TrainingLoop
 from cxrkit.engine.observer import Silent
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.sampling import generator
 from cxrkit.errors import ConfigError, CxrkitError, DataError, TrainingError
-from cxrkit.interfaces import Entry
+from cxrkit.interfaces import Batch, Entry
 from cxrkit.registry import Registry
 
 #: Of the learning rate's schedule: far more than are ever rehearsed.
@@ -42,7 +42,7 @@ _NORMALISING_ONE_VALUE = "Expected more than 1 value per channel"  # as torch sa
 class RandomFilms(Store):
     """A store of made-up films: noise, on which each structure is an ellipse somewhere in the middle."""
 
-    def input_tensors(self, indices: Sequence[int], *, background: bool, standardise: bool) -> tuple[Tensor, Tensor]:
+    def batch(self, indices: Sequence[int], *, background: bool, standardise: bool) -> Batch:
         """Float32 `(n, 1, S, S)`, of mean 0 and variance 1 or in [0, 1), and float32 `(n, C, S, S)` of 0 and 1."""
         random = generator(0, "rehearsal")
         shape = (len(indices), 1, self.size, self.size)
@@ -54,7 +54,7 @@ class RandomFilms(Store):
         masks = ((side[:, None] - centre_y) / radius_y) ** 2 + ((side - centre_x) / radius_x) ** 2 <= 1
         if background:
             masks = torch.cat([masks, ~masks.any(dim=1, keepdim=True)], dim=1)
-        return images, masks.float()
+        return Batch(images, masks.float())
 
 
 class Rehearsal:

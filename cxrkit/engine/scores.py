@@ -171,9 +171,13 @@ def score_film(
     truth: np.ndarray,
     spacing: tuple[float, float] | None,
     patient: str | None = None,
+    known: Sequence[int] | None = None,
 ) -> FilmScores:
-    """All scores of one film: probabilities and targets `(C, H, W)`, spacing (row, column) in mm if known."""
-    pair = film_pair(predicted, truth, channels, spacing)
+    """All scores of one film: probabilities and targets `(C, H, W)`, spacing (row, column) in mm if known.
+
+    Only the `known` channels are scored; by default all.
+    """
+    pair = film_pair(predicted, truth, channels, spacing, known)
     return FilmScores.model_validate(
         {
             **measured(FILM_MEASURES, pair),

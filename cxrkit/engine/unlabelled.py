@@ -125,7 +125,8 @@ class PseudoLabels:
         count = math.floor(self.unlabelled.share * len(batch) + float(torch.rand((), generator=random)))
         if count == 0:
             return batch
-        places = to_device(torch.randperm(len(batch), generator=random)[:count], self.device)
+        replaced = torch.randperm(len(batch), generator=random)[:count]
+        places = to_device(replaced, self.device)
         indices = self.unlabelled.indices
         chosen = torch.randperm(len(indices), generator=random).repeat(math.ceil(count / len(indices)))[:count]
         if self.images is not None:
@@ -134,7 +135,9 @@ class PseudoLabels:
             drawn = self._load(tuple(indices[int(place)] for place in chosen))
         images, targets = batch.images.clone(), batch.targets.clone()
         images[places], targets[places] = drawn, pseudo_labels(teacher.eval(), drawn)
-        return batch.with_(images=images, targets=targets)
+        # The teacher draws every mask.
+        known = None if batch.known is None else batch.known.index_fill(0, replaced, True)
+        return batch.with_(images=images, targets=targets, known=known)
 
 
 def pseudo_labels(teacher: Model, images: Tensor) -> Tensor:

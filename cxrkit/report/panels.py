@@ -21,7 +21,7 @@ class Panel:
     Attributes:
         label: why it is shown (`best`, `median`, `worst`).
         image: float32 `(S, S)` in [0, 1], as the network's preprocessing leaves it.
-        predicted, truth: structure to bool `(S, S)`.
+        predicted, truth: structure to bool `(S, S)`; the truth of those that the film has masks of.
         scores: the film's scores.
     """
 
@@ -52,16 +52,17 @@ def _mean_dice(film: FilmScores) -> float:
 def _panel(label: str, film: FilmScores, store: Store, segmenter: Segmenter) -> Panel:
     index = store.ids.index(film.id)
     standardise = segmenter.card.preprocess.standardise
-    images, targets = store.input_tensors([index], background=False, standardise=standardise)
+    batch = store.batch([index], background=False, standardise=standardise)
+    known = store.entries[index].known(store.structures)
     model, names = segmenter.model, segmenter.card.channels
     with segmenter.arithmetic():
-        found = probabilities(model, images.to(segmenter.device), batch_size=1)[0].numpy() > segmenter.threshold
-    shown = images[0, 0].numpy()
+        found = probabilities(model, batch.images.to(segmenter.device), batch_size=1)[0].numpy() > segmenter.threshold
+    shown = batch.images[0, 0].numpy()
     low, high = float(shown.min()), float(shown.max())
     return Panel(
         label=label,
         image=((shown - low) / max(high - low, torch.finfo(torch.float32).tiny)).astype(np.float32),
         predicted={name: found[channel] for channel, name in enumerate(names) if name != BACKGROUND},
-        truth={name: targets[0, k].numpy() > 0.5 for k, name in enumerate(store.structures)},
+        truth={n: batch.targets[0, k].numpy() > 0.5 for k, n in enumerate(store.structures) if n in known},
         scores=film,
     )

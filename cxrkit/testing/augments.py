@@ -25,7 +25,7 @@ def _generator(seed: int) -> torch.Generator:
 
 def _tensors(batch: Batch) -> list[Tensor]:
     partner = [] if batch.partner is None else [batch.partner.targets, batch.partner.weight]
-    return [batch.images, batch.targets, *partner]
+    return [batch.images, batch.targets, *partner, *([] if batch.known is None else [batch.known])]
 
 
 def _same(first: Batch, second: Batch) -> bool:
@@ -132,6 +132,48 @@ def batches_stay_as_they_were(subject: Subject) -> None:
         )
 
 
+def unknown_masks_stay_apart(subject: Subject) -> None:
+    """Where masks are unknown, `known` still says which: known is what no unknown mask went into, and all of that."""
+    augment: Augment = subject.build()
+    batch = _batch(augment)
+    known = torch.arange(batch.targets[:, :, 0, 0].numel()).view(len(batch), -1) % 5 != 0
+    unknown = ~known[:, :, None, None]
+    for seed in range(3):
+        made = [
+            augment(given, _generator(seed))
+            for given in (
+                batch.with_(known=torch.ones_like(known)),
+                batch.with_(known=known, targets=torch.where(unknown, 0.0, batch.targets)),
+                batch.with_(known=known, targets=torch.where(unknown, 1.0, batch.targets)),
+            )
+        ]
+        form = (torch.bool, (_FILMS, batch.targets.shape[1]))
+        expect(
+            all(one.known is not None and (one.known.dtype, tuple(one.known.shape)) == form for one in made),
+            f"`known` as bool {form[1]}, as one came in",
+            describe(made[1].known),
+            "Return `batch.with_(...)`; where films are mixed, `known` is the logical and of theirs.",
+        )
+        whole, first, second = made
+        expect(
+            bool(whole.known is not None and whole.known.all()),
+            "all masks known where all that came in are",
+            "unknown ones",
+            "Mixtures of known masks are known.",
+        )
+        assert first.known is not None
+        shared = first.known[:, :, None, None]
+        same = torch.equal(first.targets * shared, second.targets * shared)
+        if first.partner is not None and second.partner is not None:
+            same = same and torch.equal(first.partner.targets * shared, second.partner.targets * shared)
+        expect(
+            same and torch.equal(first.images, second.images),
+            "known masks and images that no unknown mask goes into",
+            "ones that change with an unknown mask",
+            "Reorder and mix `batch.known` as the targets: a mixture is known where all that goes into it is.",
+        )
+
+
 CHECKS: tuple[Check, ...] = (
     it_says_how_many_it_draws,
     batches_keep_their_form,
@@ -139,4 +181,5 @@ CHECKS: tuple[Check, ...] = (
     the_generator_decides_everything,
     draws_differ,
     batches_stay_as_they_were,
+    unknown_masks_stay_apart,
 )

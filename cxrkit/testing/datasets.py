@@ -55,7 +55,7 @@ def structures_have_names(subject: Subject) -> None:
 
 def entries_are_distinct(subject: Subject) -> None:
     """Every film has its own id, which can be a file's name, and a patient."""
-    _, entries = _with_entries(subject)
+    dataset, entries = _with_entries(subject)
     expect(len(entries) > 0, "films", "none", "Raise a DataError that says what was expected, and where.")
     ids = [entry.id for entry in entries]
     twice = sorted({name for name in ids if ids.count(name) > 1})
@@ -76,6 +76,13 @@ def entries_are_distinct(subject: Subject) -> None:
             repr(entry),
             "If patients are unknown, use each film's id as its group.",
         )
+        labelled = entry.labelled
+        expect(
+            labelled is None or (isinstance(labelled, tuple) and set(labelled) <= set(dataset.structures)),
+            "`labelled` as None or a tuple of the dataset's structures",
+            repr(labelled),
+            "Name the structures that the film has masks of; None where it has all.",
+        )
         missing = [str(file) for file in entry.files if not file.is_file()]
         expect(not missing, f"the files of {entry.id}", f"none at {', '.join(missing)}", "Raise DataError for them.")
 
@@ -93,7 +100,7 @@ def entries_keep_their_order(subject: Subject) -> None:
 
 
 def films_fit_their_masks(subject: Subject) -> None:
-    """A film is finite uint8, uint16 or float32 (H, W); each structure has a bool mask of its shape."""
+    """A film is finite uint8, uint16 or float32 (H, W); each structure that it is labelled with has a bool mask."""
     dataset, entries = _with_entries(subject)
     for entry in _some(entries):
         sample = dataset.read(entry)
@@ -103,12 +110,13 @@ def films_fit_their_masks(subject: Subject) -> None:
         right = isinstance(image, np.ndarray) and image.ndim == 2 and image.dtype in _DTYPES and image.size > 0
         expect(right, "an image (H, W) of uint8, uint16 or float32", describe(image), "Convert it on reading.")
         expect(bool(np.isfinite(image).all()), "a finite image", "NaN or infinity", "Raise DataError for such a film.")
-        missing = [name for name in dataset.structures if name not in sample.masks]
+        missing = [name for name in entry.known(dataset.structures) if name not in sample.masks]
         expect(
             not missing,
-            "a mask for every structure",
+            "a mask for every structure that the film is labelled with",
             f"none for {', '.join(missing)}",
-            "Give an empty mask where a film doesn't show the structure.",
+            "Give an empty mask where a film doesn't show the structure; where it is unknown, name the others in "
+            "`Entry.labelled`.",
         )
         for name, mask in sample.masks.items():
             expect(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from unittest import SkipTest
+
 import torch
 from torch import Tensor
 
-from cxrkit.interfaces import Loss, SideOutputs
+from cxrkit.engine.objective import batch_loss, takes_unknown
+from cxrkit.interfaces import Batch, Loss, SideOutputs
 from cxrkit.testing.expectations import Check, Subject, describe, disc_targets, expect
 
 _SIDE = 64
@@ -171,6 +174,25 @@ def its_own_loss_trains_its_own_parameters(subject: Subject) -> None:
     )
 
 
+def unknown_masks_are_left_out(subject: Subject) -> None:
+    """By the `reduction` that it states, leaving masks out gives the value and slope of the other masks alone."""
+    loss: Loss = subject.build().eval()
+    if not takes_unknown(loss):
+        raise SkipTest("has no `reduction`, or parameters of its own: it is refused on films that lack masks")
+    logits = torch.randn(3, 4, _SIDE, _SIDE, requires_grad=True)
+    targets, images = disc_targets(3, 4, _SIDE, _SIDE), torch.randn(3, 1, _SIDE, _SIDE)
+    known = torch.tensor([True, False, True])[:, None] & torch.tensor([True, False, True, True])
+    left_out = batch_loss(loss, logits, Batch(images, targets, known=known))
+    alone = loss.total(logits[::2][:, [0, 2, 3]], targets[::2][:, [0, 2, 3]], images[::2])
+    slope, slope_alone = (torch.autograd.grad(value, logits)[0] for value in (left_out, alone))
+    expect(
+        torch.allclose(left_out, alone, rtol=1e-4) and torch.allclose(slope, slope_alone, rtol=1e-3, atol=1e-8),
+        f"with reduction = {loss.reduction!r}, the value and slope of the known masks alone",
+        f"{left_out.item():.6g} for {alone.item():.6g}, or another slope",
+        "Sum over channels: 'per-class'; mean over them: 'per-class-mean'; all masks alike: 'pooled'; else None.",
+    )
+
+
 CHECKS: tuple[Check, ...] = (
     values_are_finite_scalars,
     gradients_are_finite,
@@ -180,4 +202,5 @@ CHECKS: tuple[Check, ...] = (
     logits_and_targets_stay_as_they_were,
     whole_outputs_have_a_total,
     its_own_loss_trains_its_own_parameters,
+    unknown_masks_are_left_out,
 )

@@ -38,13 +38,13 @@ def test_films(path: Path) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     config = run.config().model_copy(update={"split": SplitConfig(file=run.split_file)})
     films = prepare_films(config, registry(), Silent())
     network, card = load_network(run.weights("last"), registry())
-    images, truth = films.store.input_tensors(
+    batch = films.store.batch(
         films.indices(films.split.test), background=config.background, standardise=card.preprocess.standardise
     )
     cpu = torch.device("cpu")
     with autocast(cpu, choose_precision(card.precision, cpu)):
-        predicted = probabilities(network.to(memory_format=torch.channels_last), images, 8).float()
-    return predicted, truth, tuple(network.channels)
+        predicted = probabilities(network.to(memory_format=torch.channels_last), batch.images, 8).float()
+    return predicted, batch.targets, tuple(network.channels)
 
 
 def measure(path: Path) -> None:

@@ -83,6 +83,25 @@ def test_a_recorded_or_compiled_step_is_the_ordinary_one(tmp_path: Path, tiny: T
     assert difference(eager, other) < 5e-3
 
 
+def test_a_step_with_unknown_masks_is_never_a_recorded_one(
+    tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    from cxrkit_plugins.datasets.phantom import PhantomDataset
+
+    plain = PhantomDataset.entries
+    labels = (None, ("left_lung", "right_lung"))
+    monkeypatch.setattr(
+        PhantomDataset,
+        "entries",
+        lambda self: [replace(entry, labelled=labels[n % 2]) for n, entry in enumerate(plain(self))],
+    )
+    eager, other = (train(tmp_path / m, tiny(train__compile=m, augment=["mixup"])) for m in ("off", "auto"))
+    assert losses(other) == pytest.approx(losses(eager), rel=1e-3)
+    assert difference(eager, other) < 5e-3
+
+
 @pytest.mark.parametrize("mode", ["off", "auto"])
 def test_a_run_that_was_killed_continues_as_if_it_had_not_been(tmp_path: Path, tiny: Tiny, mode: str) -> None:
     from cxrkit.engine.observer import Silent

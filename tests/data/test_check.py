@@ -119,6 +119,12 @@ def test_duplicates(chests: Callable[..., Any]) -> None:
     assert {item.severity for item in findings(chests(change=same, entries=one_patient))} == {"note"}
 
 
+def test_films_that_lack_a_mask_are_counted(chests: Callable[..., Any]) -> None:
+    entries = [Entry(f"film_00{n}", f"p{n}", labelled=("heart",) if n else None) for n in range(3)]
+    findings = check_dataset(chests(entries=entries), ["left_lung", "heart"])
+    assert [f.message for f in findings if "mask" in f.message] == ["2 of 3 films have no mask of 'left_lung'."]
+
+
 def test_spacing_is_told_once(chests: Callable[..., Any]) -> None:
     def without(sample: Sample) -> Sample:
         return replace(sample, spacing=None)

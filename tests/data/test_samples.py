@@ -85,6 +85,12 @@ def test_errors_of_the_plugin(chests: Callable[..., Any]) -> None:
     assert "film_000" in defect.value.__notes__[0]
 
 
+@pytest.mark.parametrize("labelled", [("haert",), "heart", ["heart"]])
+def test_labels_are_a_tuple_of_the_datasets_structures(chests: Callable[..., Any], labelled: Any) -> None:
+    with pytest.raises(ContractError, match=r"film 'a' is labelled with .*haert|heart"):
+        list_entries(chests(entries=[Entry("a", "a", labelled=labelled)]))
+
+
 def test_structures(chests: Callable[..., Any]) -> None:
     dataset = chests()
     assert choose_structures(dataset, None) == ALL

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import resource
 import signal
@@ -61,9 +62,11 @@ def test_unknown_spacing_stays_unknown(chests: Callable[..., Any]) -> None:
     assert store.spacing(0) is not None
 
 
-def test_input_tensors(chests: Callable[..., Any]) -> None:
+def test_batches(chests: Callable[..., Any]) -> None:
     store = make(chests())
-    images, targets = store.input_tensors([3, 0, 3], background=True, standardise=True)
+    batch = store.batch([3, 0, 3], background=True, standardise=True)
+    images, targets = batch.images, batch.targets
+    assert batch.known is None
     assert (images.shape, targets.shape) == ((3, 1, 32, 32), (3, 4, 32, 32))
     assert images.dtype == targets.dtype == torch.float32
     assert store.channels(background=True) == ("left_lung", "right_lung", "heart", "background")
@@ -75,11 +78,67 @@ def test_input_tensors(chests: Callable[..., Any]) -> None:
     content = images[0, 0][store.placements[3].region]
     assert float(content.mean()) == pytest.approx(0, abs=1e-4)
     assert float(content.std(correction=0)) == pytest.approx(1, abs=1e-3)
-    plain, foreground = store.input_tensors([3], background=False, standardise=False)
-    assert foreground.shape == (1, 3, 32, 32)
-    assert 0 <= float(plain.min()) < float(plain.max()) <= 1
-    none, _ = store.input_tensors([], background=True, standardise=True)
-    assert none.shape == (0, 1, 32, 32)
+    plain = store.batch([3], background=False, standardise=False)
+    assert plain.targets.shape == (1, 3, 32, 32)
+    assert 0 <= float(plain.images.min()) < float(plain.images.max()) <= 1
+    assert store.batch([], background=True, standardise=True).images.shape == (0, 1, 32, 32)
+
+
+def labelled(*rows: tuple[str, ...] | None) -> list[Entry]:
+    return [Entry(f"film_00{n}", f"p{n}", labelled=row) for n, row in enumerate(rows)]
+
+
+def without(name: str) -> Callable[[Sample], Sample]:
+    return lambda sample: replace(sample, masks={n: mask for n, mask in sample.masks.items() if n != name})
+
+
+def test_a_store_says_which_masks_its_films_have(chests: Callable[..., Any]) -> None:
+    entries = labelled(None, ("right_lung", "left_lung"), ("heart",))
+    change = {"film_001": without("heart"), "film_002": without("left_lung")}
+    store = make(chests(entries=entries, change=change))
+    batch = store.batch([2, 0, 1], background=True, standardise=True)
+    T, F = True, False
+    assert batch.known is not None
+    assert batch.known.tolist() == [[F, F, T, F], [T, T, T, T], [T, T, F, F]]
+    assert store.known_channels([1], background=False).tolist() == [[T, T, F]]
+    assert not store.load([2])[1][0, :2].any()
+    with h5py.File(store.path) as file:
+        assert file["known"][:].tolist() == [[T, T, T], [T, T, F], [F, F, T]]
+    dataset = chests(entries=entries, change=change)
+    assert make(dataset).content_hash == store.content_hash
+    assert dataset.reads == []
+    with h5py.File(store.path, "r+") as file:
+        file["known"][0] = [T, T, F]
+    make(dataset)
+    assert sorted(dataset.reads) == list(store.ids), "damaged"
+
+
+def test_stores_of_complete_data_are_those_from_before_films_could_lack_masks(chests: Callable[..., Any]) -> None:
+    plain = make(chests(entries=labelled(None, None)))
+    with h5py.File(plain.path) as file:
+        assert set(file) == {"images", "masks", "original_shape", "content", "spacing", "recipe"}
+        assert "known" not in json.loads(file["recipe"][()])
+        assert "labelled" not in file["recipe"][()].decode()
+    assert make(chests(entries=labelled(None, ("heart", "left_lung", "right_lung")))).path == plain.path
+    # What matters is the structures that are asked for.
+    lacking = labelled(("heart",), ("heart", "left_lung"))
+    assert make(chests(entries=lacking), structures=["heart"]).known is None
+
+
+def test_equal_planes_of_which_one_is_unknown_are_other_data(chests: Callable[..., Any]) -> None:
+    def empty(sample: Sample) -> Sample:
+        return replace(sample, masks={**sample.masks, "heart": np.zeros_like(sample.masks["heart"])})
+
+    absent = make(chests(change={"film_001": empty}, entries=labelled(None, None)), name="absent")
+    unknown = make(chests(change={"film_001": without("heart")}, entries=labelled(None, ("left_lung", "right_lung"))))
+    assert np.array_equal(absent.load([0, 1])[1], unknown.load([0, 1])[1])
+    assert absent.content_hash != unknown.content_hash
+
+
+def test_films_without_any_of_the_structures_are_left_out_and_counted(chests: Callable[..., Any]) -> None:
+    dataset = chests(entries=labelled(("heart",), ("left_lung",), ()))
+    with pytest.warns(UserWarning, match="2 of the 3 films have no mask of 'heart': they are left out"):
+        assert make(dataset, structures=["heart"]).ids == ("film_000",)
 
 
 def test_a_store_is_used_again(chests: Callable[..., Any], cache: Path) -> None:

@@ -283,8 +283,8 @@ def test_batches_hold_what_the_sampler_chose(new_run: NewRun, components: Regist
     chosen = torch.tensor([3, 0])
     batch = chosen_batches.take(chosen)
     assert isinstance(batch, Batch)
-    images, targets = films.store.input_tensors(
-        [chosen_batches.positions[3], chosen_batches.positions[0]], background=True, standardise=True
-    )
-    assert torch.equal(batch.images, images)
-    assert torch.equal(batch.targets, targets)
+    places = [chosen_batches.positions[3], chosen_batches.positions[0]]
+    stored = films.store.batch(places, background=True, standardise=True)
+    assert torch.equal(batch.images, stored.images)
+    assert torch.equal(batch.targets, stored.targets)
+    assert batch.known is None

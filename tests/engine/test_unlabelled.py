@@ -65,7 +65,7 @@ def test_what_neither_trains_nor_tests_joins_but_its_masks_are_not_read(
     def unread(self: Store, *_: object, **__: object) -> None:
         raise AssertionError("the masks were read")
 
-    monkeypatch.setattr(Store, "input_tensors", unread)
+    monkeypatch.setattr(Store, "batch", unread)
     PseudoLabels(found, 10, torch.device("cpu"), config)
 
 

@@ -35,7 +35,8 @@ class Pairs(Augment):
         half = len(batch) // 2
         share = uniform(half, generator).to(batch.images.device)
         images = share * batch.images[:half] + (1 - share) * batch.images[half:]
-        return Batch(images, batch.targets[:half], Partner(batch.targets[half:], share.flatten()))
+        known = None if batch.known is None else batch.known[:half] & batch.known[half:]
+        return Batch(images, batch.targets[:half], Partner(batch.targets[half:], share.flatten()), known)
 
 
 class Nothing(Augment):
@@ -130,6 +131,40 @@ class InPlace(Augment):
         return batch
 
 
+class Forgets(Brightness):
+    """Makes a batch of its own."""
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
+        return Batch(super().__call__(batch, generator).images, batch.targets)
+
+
+class MixesWithin(Augment):
+    """Mixes each film with its neighbour and leaves `known` as it was."""
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
+        share = uniform(len(batch), generator)
+        images, targets = (share * part + (1 - share) * part.roll(1, 0) for part in (batch.images, batch.targets))
+        return batch.with_(images=images, targets=targets)
+
+
+class KnowsFirst(Pairs):
+    """Takes the first film's masks for those of the mixture."""
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
+        known = None if batch.known is None else batch.known[: len(batch) // 2]
+        return super().__call__(batch, generator).with_(known=known)
+
+
+class KnowsNothing(Brightness):
+    """Gives masks up."""
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
+        made = super().__call__(batch, generator)
+        return made.with_(known=None if made.known is None else made.known & False)
+
+
+APART = "unknown masks stay apart"
+
 FAULTS: list[tuple[type[Augment], str, str]] = [
     (NoDraws, "it says how many it draws", "draws to be 1 or more"),
     (Keeps, "batches keep their form", "(4, 1, 48, 48)"),
@@ -142,6 +177,10 @@ FAULTS: list[tuple[type[Augment], str, str]] = [
     (GlobalPython, "the generator decides everything", "Python"),
     (Seeds, "draws differ", "the same change eight times"),
     (InPlace, "batches stay as they were", "in place"),
+    (Forgets, APART, "batch.with_"),
+    (MixesWithin, APART, "change with an unknown mask"),
+    (KnowsFirst, APART, "change with an unknown mask"),
+    (KnowsNothing, APART, "all masks known where all that came in are"),
 ]
 
 

@@ -31,6 +31,8 @@ from cxrkit import Loss
 class SquareLoss(Loss):
     """The mean squared error of probabilities."""
 
+    reduction = "pooled"
+
     def forward(self, logits, targets):
         return (logits.sigmoid() - targets).square().mean()
 '''

@@ -56,6 +56,20 @@ def test_a_dataset_that_makes_its_films_passes(failures: Judge, skips: Judge) ->
     assert skips("dataset", Good) == {}
 
 
+def test_films_may_lack_masks_that_they_are_not_labelled_with(failures: Judge) -> None:
+    class Lacking(Good):
+        """Half of the films have no heart drawn."""
+
+        def entries(self) -> Sequence[Entry]:
+            return [Entry(name, name, labelled=None if name in "ab" else ("left_lung",)) for name in self.names]
+
+        def read(self, entry: Entry) -> Sample:
+            good = super().read(entry)
+            return Sample(entry.id, good.image, {name: good.masks[name] for name in entry.known(self.structures)})
+
+    assert failures("dataset", Lacking) == {}
+
+
 def test_a_dataset_that_reads_passes_on_its_folder(failures: Judge, skips: Judge, films: Path) -> None:
     assert failures("dataset", Folder, films) == {}
     assert skips("dataset", Folder, films) == {}
@@ -106,6 +120,8 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
     "no films": ({"names": ()}, "entries are distinct", "none"),
     "no patient": ({"entries": entries(Entry("a", ""))}, "entries are distinct", "id as its group"),
     "a number as fold": ({"entries": entries(Entry("a", "a", fold=1))}, "entries are distinct", "fold"),  # type: ignore[arg-type]
+    "another label": ({"entries": entries(Entry("a", "a", labelled=("rib",)))}, "entries are distinct", "rib"),
+    "text as a label": ({"entries": entries(Entry("a", "a", labelled="heart"))}, "entries are distinct", "tuple"),  # type: ignore[arg-type]
     "text as a file": ({"entries": entries(Entry("a", "a", ("x",)))}, "entries are distinct", "paths"),  # type: ignore[arg-type]
     "files that are missing": (
         {"entries": entries(Entry("a", "a", (Path("no/such.png"),)))},

@@ -40,9 +40,56 @@ class Critic(Good):
         return self.judge(logits.sigmoid()) - self.judge(targets)
 
 
-@pytest.mark.parametrize("loss", [Good, Critic])
-def test_sound_losses_pass(failures: Judge, loss: type[Loss]) -> None:
+class DiceOf(Good):
+    """A Dice loss over some dimensions."""
+
+    dims: tuple[int, ...] = (0, 2, 3)
+
+    def each(self, logits: Tensor, targets: Tensor) -> Tensor:
+        p = logits.sigmoid()
+        return 1 - (2 * (p * targets).sum(self.dims) + 1) / ((p + targets).sum(self.dims) + 1)
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Any:
+        return self.each(logits, targets).sum()
+
+
+class MeanOfDice(DiceOf):
+    """The mean over channels."""
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Any:
+        return self.each(logits, targets).mean()
+
+
+def stating(base: type[Good], reduction: str, **members: Any) -> type[Good]:
+    return type(f"{base.__name__} {reduction}", (base,), {"__doc__": base.__doc__, "reduction": reduction, **members})
+
+
+STATED = [
+    stating(Good, "pooled"),
+    stating(DiceOf, "per-class"),
+    stating(MeanOfDice, "per-class-mean"),
+    stating(DiceOf, "pooled", dims=(0, 1, 2, 3)),
+    stating(MeanOfDice, "pooled", dims=(2, 3)),  # of each mask
+]
+
+
+@pytest.mark.parametrize("loss", [Good, Critic, *STATED])
+def test_sound_losses_pass(failures: Judge, skips: Judge, loss: type[Loss]) -> None:
     assert failures("loss", loss) == {}
+    assert ("unknown masks are left out" in skips("loss", loss)) == (loss in (Good, Critic))
+
+
+MISSTATED = [
+    stating(DiceOf, "pooled"),
+    stating(DiceOf, "per-class-mean"),
+    stating(MeanOfDice, "per-class"),
+    stating(DiceOf, "per-class", dims=(1, 2, 3)),
+]
+
+
+@pytest.mark.parametrize("loss", MISSTATED)
+def test_a_reduction_that_the_loss_does_not_have_is_found(failures: Judge, loss: type[Loss]) -> None:
+    assert "the value and slope of the known masks alone" in failures("loss", loss)["unknown masks are left out"]
 
 
 class PerFilm(Good):

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from cxrkit import Augment, Batch
-from cxrkit_plugins.augments.sampling import happens, refuse_partner, to_device, uniform
+from cxrkit_plugins.augments.sampling import happens, to_device, uniform
 
 
 class Geometric(Augment):
@@ -58,12 +58,7 @@ class Geometric(Augment):
         self.probability = probability
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Deform every film and its targets alike.
-
-        Raises:
-            ConfigError: the batch has a partner; mixup comes last.
-        """
-        refuse_partner(batch, "geometric")
+        """Deform every film and its targets alike."""
         count, _, height, width = batch.images.shape
         grid = self.draw_grid(count, height, width, generator, batch.images.device)
         targets = _resample(batch.targets, grid).clamp(0, 1)

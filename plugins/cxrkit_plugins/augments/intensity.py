@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from cxrkit import Augment, Batch
-from cxrkit_plugins.augments.sampling import generator_on, happens, refuse_partner, to_device, uniform
+from cxrkit_plugins.augments.sampling import generator_on, happens, to_device, uniform
 
 #: A Gaussian of this deviation, in pixels, is a single pixel: it leaves a film as it is.
 NO_BLUR = 0.05
@@ -55,12 +55,7 @@ class Intensity(Augment):
         self.probability = probability
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Change the grey values of every film.
-
-        Raises:
-            ConfigError: the batch has a partner; mixup comes last.
-        """
-        refuse_partner(batch, "intensity")
+        """Change the grey values of every film."""
         images = batch.images
         lowest = images.amin((1, 2, 3), keepdim=True)
         span = images.amax((1, 2, 3), keepdim=True) - lowest

@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from cxrkit import Augment, Batch, Partner
-from cxrkit.errors import ContractError
-from cxrkit_plugins.augments.sampling import refuse_partner, to_device
+from cxrkit.errors import ConfigError, ContractError
+from cxrkit_plugins.augments.sampling import to_device
 
 
 class Mixup(Augment):
@@ -24,6 +24,8 @@ class Mixup(Augment):
     `target="labels"` mixes the targets in the same way (the paper). `target="losses"` leaves the first targets as they
     are and adds the second ones as `Batch.partner` with weight λ, so that λ·loss(x, g₁) + (1 − λ)·loss(x, g₂)
     can be formed (the original mixup; the same only for losses that are linear in the target).
+
+    A channel of a mixture is known where it is known of both films.
     """
 
     draws = 2
@@ -51,7 +53,8 @@ class Mixup(Augment):
         Raises:
             ContractError: the number of films is odd or zero. ConfigError: the batch was mixed before.
         """
-        refuse_partner(batch, "mixup")
+        if batch.partner is not None:
+            raise ConfigError("Mixup can't mix films whose losses are mixed already.", "List mixup once.")
         if len(batch) < 2 or len(batch) % 2:
             raise ContractError(
                 f"Mixup pairs the two halves of a batch, and got {len(batch)} film{'' if len(batch) == 1 else 's'}.",
@@ -62,9 +65,10 @@ class Mixup(Augment):
         first_targets, second_targets = batch.targets.split(pairs)
         weight = to_device(self.draw_weights(pairs, generator), batch.images.device)
         images = _mix(first_images, second_images, weight)
+        known = None if batch.known is None else batch.known[:pairs] & batch.known[pairs:]
         if self.target == "labels":
-            return Batch(images, _mix(first_targets, second_targets, weight))
-        return Batch(images, first_targets, Partner(second_targets, weight, whole=self.per == "batch"))
+            return Batch(images, _mix(first_targets, second_targets, weight), known=known)
+        return Batch(images, first_targets, Partner(second_targets, weight, whole=self.per == "batch"), known)
 
     def draw_weights(self, pairs: int, generator: torch.Generator) -> Tensor:
         """λ of each pair: float32 `(pairs,)` in [0, 1], the share of the pair's first film.

@@ -9,8 +9,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cxrkit import Batch, ConfigError
-
 
 def uniform(low: float, high: float, *shape: int, generator: torch.Generator) -> Tensor:
     """Float32 values between `low` and `high`, on the CPU: parameters are few, and so equal on every device."""
@@ -31,16 +29,3 @@ def generator_on(device: torch.device, generator: torch.Generator) -> torch.Gene
     """A generator on `device`, seeded from `generator`: for one value per pixel, too many to copy there."""
     seed = int(torch.randint(2**62, (), generator=generator))
     return torch.Generator(device=device).manual_seed(seed)
-
-
-def refuse_partner(batch: Batch, name: str) -> None:
-    """Make sure that the batch has no second targets, which this augment would leave behind.
-
-    Raises:
-        ConfigError: it has.
-    """
-    if batch.partner is not None:
-        raise ConfigError(
-            f"The augment '{name}' is listed after one that mixes losses (mixup with target: losses).",
-            f"List '{name}' before it: mixup comes last.",
-        )

@@ -20,6 +20,8 @@ class BinaryCrossEntropyLoss(Loss):
     target is that target's entropy, not zero. Channels are independent: structures may overlap.
     """
 
+    reduction = "pooled"
+
     def __init__(
         self,
         *,

@@ -22,6 +22,8 @@ FalsePositiveWeight = Annotated[float, Field(gt=0, description="β: weight of wr
 class _TverskyFamily(Loss):
     """Σ_c (1 − TI_c)^(1/γ); the three losses differ only in what they leave to the user."""
 
+    reduction: Reduction
+
     def __init__(
         self,
         false_negative_weight: float,

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cxrkit import Batch, Partner
-from cxrkit.errors import ConfigError
+from cxrkit import Batch
 from cxrkit_plugins.augments.geometric import Geometric
 
 property_test = settings(deadline=None, max_examples=25)
@@ -166,9 +165,3 @@ def test_the_seed_decides_and_the_global_state_is_left_alone() -> None:
     assert torch.equal(first.targets, again.targets)
     assert not torch.equal(first.images, other.images)
     assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_a_mixed_batch_is_refused() -> None:
-    batch = films()
-    with pytest.raises(ConfigError, match="mixup comes last"):
-        Geometric()(batch.with_(partner=Partner(batch.targets, torch.ones(2))), rng())

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cxrkit import Batch, Partner
-from cxrkit.errors import ConfigError
+from cxrkit import Batch
 from cxrkit_plugins.augments.intensity import Intensity
 
 property_test = settings(deadline=None, max_examples=25)
@@ -152,9 +150,3 @@ def test_the_seed_decides_and_the_global_state_is_left_alone() -> None:
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_a_mixed_batch_is_refused() -> None:
-    batch = films()
-    with pytest.raises(ConfigError, match="mixup comes last"):
-        Intensity()(batch.with_(partner=Partner(batch.targets, torch.ones(3))), rng())

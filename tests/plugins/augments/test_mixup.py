@@ -96,8 +96,12 @@ def test_losses_are_mixed_with_both_targets_kept() -> None:
     torch.testing.assert_close(as_labels, Mixup(target="labels")(batch, rng(3)).targets)
 
 
-def test_it_says_how_many_films_it_needs() -> None:
-    assert Mixup.draws == 2
+@pytest.mark.parametrize("target", ["labels", "losses"])
+def test_a_mixture_is_known_where_both_films_are(target: Any) -> None:
+    known = torch.tensor([[True, True, False], [True, False, True], [True, False, False], [True, True, True]])
+    mixed = Mixup(target=target)(films(4).with_(known=known), rng())
+    assert mixed.known is not None
+    assert mixed.known.tolist() == [[True, False, False], [True, False, True]]
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
@@ -109,7 +113,7 @@ def test_films_that_cannot_be_paired_are_refused(count: int) -> None:
 def test_a_batch_is_not_mixed_twice() -> None:
     batch = films(4)
     mixed = batch.with_(partner=Partner(batch.targets, torch.ones(4)))
-    with pytest.raises(ConfigError, match="mixup comes last"):
+    with pytest.raises(ConfigError, match="List mixup once"):
         Mixup()(mixed, rng())
 
 

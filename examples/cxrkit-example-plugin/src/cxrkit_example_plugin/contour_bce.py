@@ -42,6 +42,8 @@ def contour_bce(logits: Tensor, targets: Tensor, contour_weight: float, radius: 
 class ContourBCELoss(Loss):
     """Binary cross-entropy that weighs pixels near contours more (after Ronneberger 2015)."""
 
+    reduction = "pooled"  # every mask counts alike, so that unknown ones can be left out
+
     def __init__(
         self,
         *,
