@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cxrkit.data.film import Film
     from cxrkit.data.images import read_film, read_mask
     from cxrkit.engine.predict import Segmentation, Segmenter
+    from cxrkit.engine.predictor import Predictor
     from cxrkit.errors import ConfigError, CxrkitError, DataError
     from cxrkit.hookspecs import hookimpl
     from cxrkit.interfaces import (
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
         RunningJob,
         Sample,
         SideOutputs,
+        Writer,
     )
+    from cxrkit.report.overlay import draw_overlay
     from cxrkit.version import __version__ as __version__
 
 _HOMES = {
@@ -48,6 +51,7 @@ _HOMES = {
     "Loss": "interfaces",
     "Model": "interfaces",
     "Partner": "interfaces",
+    "Predictor": "engine.predictor",
     "PretrainedWeights": "interfaces",
     "RunConfig": "config",
     "RunningJob": "interfaces",
@@ -56,7 +60,9 @@ _HOMES = {
     "Segmenter": "engine.predict",
     "SideOutputs": "interfaces",
     "TrainedRun": "api",
+    "Writer": "interfaces",
     "ablate": "comparisons",
+    "draw_overlay": "report.overlay",
     "evaluate": "api",
     "hookimpl": "hookspecs",
     "load": "api",
@@ -81,6 +87,7 @@ __all__ = [
     "Loss",
     "Model",
     "Partner",
+    "Predictor",
     "PretrainedWeights",
     "RunConfig",
     "RunningJob",
@@ -89,7 +96,9 @@ __all__ = [
     "Segmenter",
     "SideOutputs",
     "TrainedRun",
+    "Writer",
     "ablate",
+    "draw_overlay",
     "evaluate",
     "hookimpl",
     "load",

@@ -16,15 +16,18 @@ Layout and ranges, everywhere:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from cxrkit.engine.predict import Segmentation
 
 BACKGROUND = "background"
 
@@ -183,13 +186,15 @@ class Sample:
         id: that of its `Entry`.
         image: `(H, W)` uint8, uint16 or float32, bright where the film shows bone (MONOCHROME2 sense).
         masks: structure name to bool `(H, W)`.
-        spacing: (row, column) millimetres a pixel, or None where unknown.
+        spacing: (row, column) millimetres per pixel, or None where unknown.
+        remarks: `Film.remarks`: signs that it isn't an upright frontal chest film, one short sentence each.
     """
 
     id: str
     image: np.ndarray
     masks: Mapping[str, np.ndarray]
     spacing: tuple[float, float] | None = None
+    remarks: tuple[str, ...] = ()
 
 
 class Dataset(ABC):
@@ -287,8 +292,30 @@ class Launcher(ABC):
         """Give back what the constructor took. No job is running then."""
 
 
+class Writer(ABC):
+    """Turns what was found on a film into files.
+
+    It only makes their content: cxrkit writes it into the film's folder, lists it in `predictions.json`, and removes it
+    when the film is segmented again. So a writer serves a server that has no folder as well.
+    """
+
+    @abstractmethod
+    def files(self, result: Segmentation) -> Iterable[tuple[str, bytes]]:
+        """The name and content of each file of a film.
+
+        A name is of letters, digits, `_`, `-` and dots, without a folder, and no other writer's.
+
+        Args:
+            result: what was found. `result.film.source` is the film's file, with its DICOM header, or None for an
+                array; `result.weights` are the weights that found it, or None where that isn't known.
+
+        Raises:
+            cxrkit.CxrkitError: this film can't be written so; it counts as failed, and the others go on.
+        """
+
+
 class PretrainedWeights(ABC):
-    """A trained network that a package brings along.
+    """A trained network that a package provides.
 
     Attributes:
         default: whether `cxrkit predict` uses it where no weights are named.

@@ -74,6 +74,10 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(*("launcher", "launchers", "Launcher", "factory(**parameters)", "ways to run many trainings", _ABLATE)),
         Kind(
+            *("writer", "writers", "Writer", "factory(**parameters)", "what is written of a segmented film"),
+            "cxrkit predict FILM.png --write NAME --set writer.NAME.KEY=VALUE",
+        ),
+        Kind(
             *("weights", "weights", "PretrainedWeights", "factory()", "trained networks, ready to use"),
             "cxrkit predict FILM.png --weights NAME",
         ),

@@ -4,6 +4,8 @@ Layout of the HDF5 file, N films, K structures, side S:
 
 * `images` uint16 `(N, S, S)`, `masks` bool `(N, K, S, S)`, K may be 0: a chunk a plane, compressed, with checksums;
 * `original_shape` int64 `(N, 2)`, `content` int64 `(N, 4)`, `spacing` float64 `(N, 2)` with NaN for unknown;
+* `inside` int64 `(N, 4)` where borders may have been left out;
+* `remarks`, where a film has any: JSON, the id of a film to its remarks;
 * attributes `format`, `key`, `recipe` (JSON), `content_hash`.
 """
 
@@ -82,7 +84,7 @@ class Recipe:
                 for entry in self.entries
             ],
             "structures": self.structures,
-            "preprocess": self.preprocess.model_dump(mode="json", exclude={"standardise"}),
+            "preprocess": self.preprocess.stored(),
             "reader": self.reader,
         }
         return json.dumps(content, sort_keys=True, default=str)
@@ -114,11 +116,12 @@ def key_of(recipe_text: str) -> str:
 
 @dataclass(frozen=True)
 class Prepared:
-    """One film ready to be stored: uint16 `(S, S)`, bool `(K, S, S)`, and where the film lies in the square."""
+    """One film ready to be stored: uint16 `(S, S)`, bool `(K, S, S)`, where it lies in the square, its remarks."""
 
     image: np.ndarray
     masks: np.ndarray
     placement: Placement
+    remarks: tuple[str, ...] = ()
 
 
 def prepare(dataset: Dataset, entry: Entry, structures: Sequence[str], config: PreprocessConfig) -> Prepared:
@@ -128,7 +131,7 @@ def prepare(dataset: Dataset, entry: Entry, structures: Sequence[str], config: P
     masks = np.zeros((len(structures), config.size, config.size), dtype=bool)
     for channel, name in enumerate(structures):
         masks[channel] = preprocess_mask(sample.masks[name], placement)
-    return Prepared(image, masks, placement)
+    return Prepared(image, masks, placement, sample.remarks)
 
 
 def write_store(path: Path, dataset: Dataset, recipe: Recipe, progress: Progress | None, workers: int) -> None:
@@ -167,6 +170,7 @@ def _fill(
     masks = file.create_dataset("masks", planes, np.bool_, **chunked)
     digest = ContentHash(recipe.structures)
     placements: list[Placement] = []
+    remarks: dict[str, tuple[str, ...]] = {}
 
     def work(entry: Entry) -> Prepared:
         return prepare(dataset, entry, recipe.structures, recipe.preprocess)
@@ -178,12 +182,19 @@ def _fill(
         disk.check()
         digest.add(recipe.entries[index].id, prepared)
         placements.append(prepared.placement)
+        if prepared.remarks:
+            remarks[recipe.entries[index].id] = prepared.remarks
         if progress is not None:
             progress(index + 1, total)
     unknown = (np.nan, np.nan)
     file["original_shape"] = np.array([item.original_shape for item in placements], dtype=np.int64)
     file["content"] = np.array([item.content for item in placements], dtype=np.int64)
     file["spacing"] = np.array([item.original_spacing or unknown for item in placements], dtype=np.float64)
+    if recipe.preprocess.remove_borders:
+        inside = [item.inside or (0, 0, *item.original_shape) for item in placements]
+        file["inside"] = np.array(inside, dtype=np.int64)
+    if remarks:
+        file.create_dataset("remarks", data=json.dumps(remarks))
     file.attrs["content_hash"] = digest.hexdigest()
 
 
@@ -232,6 +243,7 @@ class ContentHash:
         """Take the next film into account."""
         placement = prepared.placement
         place = [film, placement.original_shape, placement.content, placement.original_spacing]
+        place += [] if placement.inside is None else [placement.inside]
         self._digest.update(json.dumps(place).encode())
         self._digest.update(prepared.image.astype("<u2").tobytes())
         self._digest.update(np.packbits(prepared.masks).tobytes())

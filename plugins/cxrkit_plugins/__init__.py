@@ -76,6 +76,22 @@ def register_launchers(register: Register) -> None:
 
 
 @hookimpl
+def register_writers(register: Register) -> None:
+    """What is written of a segmented film."""
+    writers = "cxrkit_plugins.writers"
+    register("masks", f"{writers}.masks:MasksWriter", summary="a PNG mask of each structure", default=True)
+    register(
+        "overlay",
+        f"{writers}.overlay:OverlayWriter",
+        summary="the film with its structures drawn on it, as PNG",
+        default=True,
+    )
+    register(
+        "probabilities", f"{writers}.masks:ProbabilitiesWriter", summary="16-bit PNG pictures of the probabilities"
+    )
+
+
+@hookimpl
 def register_weights(register: Register) -> None:
     """Trained networks, ready to use."""
     weights = "cxrkit_plugins.weights"

@@ -119,6 +119,11 @@ def test_duplicates(chests: Callable[..., Any]) -> None:
     assert {item.severity for item in findings(chests(change=same, entries=one_patient))} == {"note"}
 
 
+def test_what_a_films_file_says_against_it_is_a_warning(chests: Callable[..., Any]) -> None:
+    (found,) = findings(chests(change={"film_002": lambda s: replace(s, remarks=("the header says view LL",))}))
+    assert (found.severity, found.id, found.message) == ("warning", "film_002", "The header says view LL.")
+
+
 def test_spacing_is_told_once(chests: Callable[..., Any]) -> None:
     def without(sample: Sample) -> Sample:
         return replace(sample, spacing=None)
