@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cxrkit.data.film import Film
     from cxrkit.data.images import read_film, read_mask
     from cxrkit.engine.predict import Segmentation, Segmenter
+    from cxrkit.engine.predictor import Predictor
     from cxrkit.errors import ConfigError, CxrkitError, DataError
     from cxrkit.hookspecs import hookimpl
     from cxrkit.interfaces import (
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         Entry,
         Job,
         Launcher,
+        Logger,
         Loss,
         Model,
         Partner,
@@ -31,7 +33,10 @@ if TYPE_CHECKING:
         RunningJob,
         Sample,
         SideOutputs,
+        Writer,
     )
+    from cxrkit.readings import Reading, TrainingReading, ValidationReading
+    from cxrkit.report.overlay import draw_overlay
     from cxrkit.version import __version__ as __version__
 
 _HOMES = {
@@ -45,10 +50,13 @@ _HOMES = {
     "Film": "data.film",
     "Job": "interfaces",
     "Launcher": "interfaces",
+    "Logger": "interfaces",
     "Loss": "interfaces",
     "Model": "interfaces",
     "Partner": "interfaces",
+    "Predictor": "engine.predictor",
     "PretrainedWeights": "interfaces",
+    "Reading": "readings",
     "RunConfig": "config",
     "RunningJob": "interfaces",
     "Sample": "interfaces",
@@ -56,7 +64,11 @@ _HOMES = {
     "Segmenter": "engine.predict",
     "SideOutputs": "interfaces",
     "TrainedRun": "api",
+    "TrainingReading": "readings",
+    "ValidationReading": "readings",
+    "Writer": "interfaces",
     "ablate": "comparisons",
+    "draw_overlay": "report.overlay",
     "evaluate": "api",
     "hookimpl": "hookspecs",
     "load": "api",
@@ -78,10 +90,13 @@ __all__ = [
     "Film",
     "Job",
     "Launcher",
+    "Logger",
     "Loss",
     "Model",
     "Partner",
+    "Predictor",
     "PretrainedWeights",
+    "Reading",
     "RunConfig",
     "RunningJob",
     "Sample",
@@ -89,7 +104,11 @@ __all__ = [
     "Segmenter",
     "SideOutputs",
     "TrainedRun",
+    "TrainingReading",
+    "ValidationReading",
+    "Writer",
     "ablate",
+    "draw_overlay",
     "evaluate",
     "hookimpl",
     "load",

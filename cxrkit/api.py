@@ -17,19 +17,22 @@ from cxrkit.engine import evaluate as judging
 from cxrkit.engine.checkpoint import export_network
 from cxrkit.engine.films import build_dataset, prepare_store
 from cxrkit.engine.observer import Observer, Silent
-from cxrkit.engine.predict import Segmenter, load_segmenter
+from cxrkit.engine.predict import Segmenter
+from cxrkit.engine.predictions import Predictions, find_films, predict_films
+from cxrkit.engine.predictor import load_predictor
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.scores import Evaluation
 from cxrkit.engine.train import train as run_training
 from cxrkit.engine.weights import about_weights
 from cxrkit.engine.weights import find_weights as find_weights
+from cxrkit.engine.writing import build_writers
 from cxrkit.errors import ConfigError, CxrkitError, DataError, StorageError, TrainingInterruptedError
 from cxrkit.files import home_path, write_text
+from cxrkit.interfaces import Writer
 from cxrkit.overrides import read_yaml
 from cxrkit.plugins import registry
 from cxrkit.processes import RUN_VARIABLE, is_first_process
 from cxrkit.report import choose_panels, write_report
-from cxrkit.report.predictions import Predictions, find_films, predict_films
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,12 @@ def train(
         config: what to train: a configuration, settings that differ from the defaults, or a YAML file; by default
             the demonstration on synthetic radiographs.
         out: the run's folder, new or empty; by default a new one below `runs/`.
-        resume: continue this run instead, with its own configuration.
-        score: whether the test films are looked at in the end; a search must not.
-        observer: hears of the progress.
+        resume: continue with this run instead; its own configuration applies.
+        score: whether the test films are scored in the end; a search must not.
+        observer: is informed of the progress.
 
     Raises:
-        CxrkitError: bad settings, films, plugins or disk; its kind and text say which and what to do.
+        CxrkitError: bad settings, films, plugins or disk; its class and text say which and what to do.
     """
     components = registry()
     if resume is not None:
@@ -90,7 +93,7 @@ def train(
 
 
 def _judge(run: RunDirectory, observer: Observer | None) -> Evaluation:
-    """The scores of a run that has just been trained; an error says that the training itself is safe."""
+    """The scores of a run that has just been trained; an error says that the training itself is saved."""
     again = f"The training is finished and saved; score it with: cxrkit evaluate {run.path}"
     try:
         if run.config().train.protocol == "paper":
@@ -110,15 +113,15 @@ def _add_next_step(error: CxrkitError, step: str) -> None:
 
 
 def _must_have_films(run: RunDirectory) -> None:
-    """Report a run whose films were moved, and how to find them.
+    """Make sure that a run's films are where they were.
 
     Raises:
-        DataError: there is nothing where the run's films were.
+        DataError: they aren't; says where to write their new place.
     """
     root = run.config().data.root
     if root is not None and not home_path(root).exists():
         raise DataError(
-            f"{run.path}: its films were in {root}, and nothing is there now.",
+            f"{run.path}: its films were in {root}, which no longer exists.",
             f"Put them back, or write their new place into {run.config_file}, under data: root:.",
         )
 
@@ -132,7 +135,7 @@ def _as_config(config: RunConfig | Mapping[str, Any] | Path | str | None) -> Run
 
 
 def _run_of_the_first_process(out: Path | str | None) -> RunDirectory:
-    """The run that this process of a distributed training belongs to, once the first process has made it.
+    """The run that this process of a distributed training belongs to, once the first process has created it.
 
     Raises:
         ConfigError: the folder is unknown. DataError: it wasn't created within a minute.
@@ -161,11 +164,11 @@ def evaluate(
         run: the run's folder.
         part: the part of the run's own split.
         checkpoint: `best` on validation, `last`, or `auto`: best where there is one.
-        data: judge on this dataset instead (another hospital's, say), but for films that trained or validated: a
+        data: score this dataset instead, such as another hospital's, without films that trained or validated: a
             Path, or as text a folder, a dataset's name or `NAME:FOLDER`, as `--data` takes it; a `DataConfig` where it
             needs parameters.
         device: as in training.
-        observer: hears of the progress.
+        observer: is informed of the progress.
 
     Raises:
         CxrkitError: no such run, weights or films.
@@ -174,17 +177,16 @@ def evaluate(
     if data is None:
         _must_have_films(directory)
     elif not isinstance(data, DataConfig):
-        # A Path is a place, even one that is called like a dataset.
+        # A Path is a place, even one that has the name of a dataset.
         text = data if isinstance(data, str) else str(home_path(data).absolute())
         data = DataConfig.model_validate(parse_source(text, registry().components("dataset")))
-    evaluation, store = judging.evaluate_run(
+    evaluation, store, predictor = judging.evaluate_run(
         directory, registry(), part=part, checkpoint=checkpoint, data=data, device=device, observer=observer
     )
     name = f"{evaluation.stem}-{evaluation.weights}"
     write_text(directory.evaluation / f"{name}.json", evaluation.model_dump_json(indent=1) + "\n")
     write_text(directory.evaluation / f"{name}.csv", evaluation.to_csv())
-    segmenter = load(directory.weights(checkpoint), device=device)
-    write_report(directory, evaluation, choose_panels(evaluation, store, segmenter))
+    write_report(directory, evaluation, choose_panels(evaluation, store, predictor))
     return evaluation
 
 
@@ -194,18 +196,20 @@ def load(
     """A network, ready to segment films.
 
     Args:
-        weights: a run's folder, a weights file, the name of weights that a package brings (`cxrkit list weights`), or
-            None for the default ones.
+        weights: a run's folder, a weights file, the name of weights that a package provides (`cxrkit list weights`),
+            or None for the default ones.
         device: as in training.
         keep_spots: whether masks keep parts that lie apart from the structure, and holes.
-        keep_borders: whether a black or white frame around a film is shown to the network too.
+        keep_borders: whether the network is shown a black or white border around a film too.
 
     Raises:
         CxrkitError: there are no usable weights, or their plugin isn't installed.
     """
     components = registry()
     file, name = find_weights(weights, components)
-    return load_segmenter(file, components, device=device, keep_spots=keep_spots, keep_borders=keep_borders, name=name)
+    file = RunDirectory.open(file).weights() if file.is_dir() else file
+    predictor = load_predictor(file, components, device=device, name=name)
+    return Segmenter(predictor, keep_spots=keep_spots, keep_borders=keep_borders)
 
 
 def predict(
@@ -213,6 +217,7 @@ def predict(
     weights: Path | str | None,
     out: Path | str,
     *,
+    writers: Sequence[str | Mapping[str, Any] | Writer] | None = None,
     probabilities: bool = False,
     keep_spots: bool = False,
     keep_borders: bool = False,
@@ -221,39 +226,43 @@ def predict(
 ) -> Predictions:
     """Segment films and write masks at their own size, overlays, and a table.
 
-    Each film gets a folder `out/<name>` with a PNG a structure and `overlay.png`; `predictions.csv` and
-    `predictions.json` list all, or those that were done when something stopped the work. A film that can't be used
-    doesn't stop the others; it stands in the table with its error. The table is of the last call only. What earlier
-    calls wrote of the same films is replaced, and removed where a film fails.
+    Each film gets a folder `out/<name>` with what the writers make of it, by default a PNG per structure and
+    `overlay.png`. `predictions.csv` and `predictions.json` list all films, or those that were done when something
+    stopped the work. A film that can't be used doesn't stop the others; the table has its error. The table is of the
+    last call only. What earlier calls wrote of the same films is replaced, and removed where a film fails.
 
     Args:
-        films: files, and folders whose films are all taken, but for those below `out`.
+        films: files, and folders whose films are all taken, except those below `out`.
         weights: as in `load`.
         out: where to write.
-        probabilities: also write each structure's probability as a 16-bit PNG (65535 is 1).
+        writers: what to write of each film: names (`cxrkit list writer`), mappings of a `name` and parameters, or
+            writers. By default those that their package declares as such: masks and overlay.
+        probabilities: also write what the writer `probabilities` does.
         keep_spots, keep_borders: as in `load`.
         device: as in training.
-        observer: hears of the progress, and which weights are used.
+        observer: is informed of the progress, and of the weights that are used.
 
     Raises:
-        CxrkitError: no such weights, no films at all, or an unwritable place.
+        CxrkitError: no such weights or writer, no films at all, or a folder that can't be written to.
     """
     listener = observer or Silent()
     # The films first: a wrong path is reported before a network is loaded.
     chosen, missing = find_films(films, Path(out))
+    named = registry().defaults("writer") if writers is None else writers
+    built = build_writers([*named, *(["probabilities"] if probabilities else [])], registry())
     segmenter = load(weights, device=device, keep_spots=keep_spots, keep_borders=keep_borders)
-    if segmenter.source is not None and segmenter.source.name is not None:
-        listener.say(about_weights(segmenter.source.name, registry()))
-    return predict_films(chosen, segmenter, Path(out), probabilities=probabilities, missing=missing, observer=listener)
+    if segmenter.weights is not None and segmenter.weights.name is not None:
+        listener.say(about_weights(segmenter.weights.name, registry()))
+    return predict_films(chosen, segmenter, built, Path(out), missing=missing, observer=listener)
 
 
 def export(
     run: Path | str, file: Path | str, *, checkpoint: Literal["auto", "best", "last"] = "auto", half: bool = True
 ) -> Path:
-    """Write a run's network as one safetensors file to hand on, which `load` and `predict` take.
+    """Write a run's network as one safetensors file to share, which `load` and `predict` take.
 
     Args:
-        run: the run's folder, a weights file, or the name of weights that a package brings.
+        run: the run's folder, a weights file, or the name of weights that a package provides.
         file: the new file.
         checkpoint: of a run: `best`, `last`, or `auto`: best where there is one.
         half: store 16-bit floats: half the size; single pixels of masks can change.
@@ -267,12 +276,12 @@ def export(
         source = RunDirectory.open(source).weights(checkpoint)
     elif checkpoint != "auto":
         raise ConfigError(
-            f"--checkpoint {checkpoint}: {run} is no run's folder, which alone has several.", "Leave it out."
+            f"--checkpoint {checkpoint}: {run} isn't the folder of a run, and only a run has several.", "Leave it out."
         )
     if target.suffix != ".safetensors":
-        raise ConfigError(f"{target}: is not called .safetensors.", "Give the file that suffix.")
+        raise ConfigError(f"{target}: doesn't end in .safetensors.", "Give the file that suffix.")
     if target.exists():
-        raise ConfigError(f"{target}: is there already.", "Choose another name.")
+        raise ConfigError(f"{target}: already exists.", "Choose another name.")
     export_network(source, target, half=half)
     return target
 

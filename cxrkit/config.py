@@ -69,6 +69,25 @@ class PreprocessConfig(_Part):
     )
     clahe: ClaheConfig | None = Field(default_factory=ClaheConfig, description="null switches CLAHE off")
     standardise: bool = Field(True, description="zero mean and unit variance in each film, instead of [0, 1]")
+    remove_borders: bool = Field(
+        False, description="leave out a wide black or white border around a film, as `cxrkit predict` does by itself"
+    )
+    clip_greys: float = Field(
+        0.0,
+        ge=0,
+        lt=0.5,
+        description="share of a film's pixels that becomes black, and as many white, before CLAHE: a bright marker "
+        "then doesn't use up the range",
+    )
+
+    def stored(self) -> dict[str, Any]:
+        """What decides which films a store holds, as plain values.
+
+        Settings that came later are left out at their defaults, so that stores written before them are found.
+        """
+        fields, later = type(self).model_fields, ("remove_borders", "clip_greys")
+        unchanged = {name for name in later if getattr(self, name) == fields[name].default}
+        return self.model_dump(mode="json", exclude={"standardise", *unchanged})
 
 
 def _size(value: Any) -> Any:

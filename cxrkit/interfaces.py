@@ -16,10 +16,10 @@ Layout and ranges, everywhere:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +27,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cxrkit.readings import Reading
+
+if TYPE_CHECKING:
+    from cxrkit.engine.predict import Segmentation
 
 BACKGROUND = "background"
 
@@ -218,13 +221,15 @@ class Sample:
         id: that of its `Entry`.
         image: `(H, W)` uint8, uint16 or float32, bright where the film shows bone (MONOCHROME2 sense).
         masks: structure name to bool `(H, W)`, of all structures that the entry is labelled with.
-        spacing: (row, column) millimetres a pixel, or None where unknown.
+        spacing: (row, column) millimetres per pixel, or None where unknown.
+        remarks: `Film.remarks`: signs that it isn't an upright frontal chest film, one short sentence each.
     """
 
     id: str
     image: np.ndarray
     masks: Mapping[str, np.ndarray]
     spacing: tuple[float, float] | None = None
+    remarks: tuple[str, ...] = ()
 
 
 class Dataset(ABC):
@@ -330,7 +335,7 @@ class Logger(ABC):
     """
 
     def begin(self, run: Path, settings: Mapping[str, Any], step: int) -> None:  # noqa: B027 - may have nothing to do
-        """Called before the first update: the run's folder, its settings, and the updates made by an earlier process."""
+        """Called before the first update, with the run's folder and settings and the updates of earlier processes."""
 
     @abstractmethod
     def log(self, reading: Reading) -> None:
@@ -340,8 +345,30 @@ class Logger(ABC):
         """Called when the training ends, in whichever way."""
 
 
+class Writer(ABC):
+    """Turns what was found on a film into files.
+
+    It only makes their content: cxrkit writes it into the film's folder, lists it in `predictions.json`, and removes it
+    when the film is segmented again. So a writer serves a server that has no folder as well.
+    """
+
+    @abstractmethod
+    def files(self, result: Segmentation) -> Iterable[tuple[str, bytes]]:
+        """The name and content of each file of a film.
+
+        A name is of letters, digits, `_`, `-` and dots, without a folder, and no other writer's.
+
+        Args:
+            result: what was found. `result.film.source` is the film's file, with its DICOM header, or None for an
+                array; `result.weights` are the weights that found it, or None where that isn't known.
+
+        Raises:
+            cxrkit.CxrkitError: this film can't be written so; it counts as failed, and the others go on.
+        """
+
+
 class PretrainedWeights(ABC):
-    """A trained network that a package brings along.
+    """A trained network that a package provides.
 
     Attributes:
         default: whether `cxrkit predict` uses it where no weights are named.

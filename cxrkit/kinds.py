@@ -78,6 +78,10 @@ KINDS: dict[str, Kind] = {
             *("cxrkit train --logger NAME --set logger.NAME.KEY=VALUE", "logger", True),
         ),
         Kind(
+            *("writer", "writers", "Writer", "factory(**parameters)", "what is written of a segmented film"),
+            "cxrkit predict FILM.png --write NAME --set writer.NAME.KEY=VALUE",
+        ),
+        Kind(
             *("weights", "weights", "PretrainedWeights", "factory()", "trained networks, ready to use"),
             "cxrkit predict FILM.png --weights NAME",
         ),

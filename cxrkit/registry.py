@@ -250,8 +250,16 @@ class Registry:
         Raises:
             PluginError: no installed plugin declares one.
         """
+        return self.defaults(kind)[0]
+
+    def defaults(self, kind: str) -> list[str]:
+        """The names of the components that are used where none of a kind with several is named; those of one package.
+
+        Raises:
+            PluginError: no installed plugin declares one.
+        """
         found = [
-            component.name
+            component
             for of, components in self._components.items()
             if of[0] == kind
             for component in components
@@ -259,7 +267,7 @@ class Registry:
         ]
         if not found:
             raise PluginError(f"No installed plugin declares a default {kind}.", f"Name one; see: cxrkit list {kind}.")
-        return found[0]
+        return [component.name for component in found if component.distribution == found[0].distribution]
 
     def shorthands(self) -> dict[str, Component]:
         """The augmentations that have a flag of their own, by the flag's name in code: `mixup` for `--mixup`."""

@@ -158,9 +158,9 @@ def test_arrays_that_are_no_films_are_refused(trained: cxrkit.api.TrainedRun, ar
         cxrkit.load(trained.path)(array)
 
 
-def test_weights_that_are_not_finite_are_told(trained: cxrkit.api.TrainedRun, tmp_path: Path) -> None:
+def test_weights_that_are_not_finite_are_reported(trained: cxrkit.api.TrainedRun, tmp_path: Path) -> None:
     segmenter = cxrkit.load(trained.path)
-    for parameter in segmenter.model.parameters():
+    for parameter in segmenter.predictor.model.parameters():
         parameter.data.fill_(float("nan"))
     with pytest.raises(DataError, match="not finite"):
         segmenter(write_film(tmp_path / "film.png", (64, 64)))
@@ -268,7 +268,7 @@ def test_a_run_whose_films_were_moved_says_where_to_write_their_place(
     moved = {**SETTINGS, "data": {"name": "folder", "root": str(tmp_path / "films")}}
     (run / "config.yaml").write_text(json.dumps(moved))
     for attempt in (lambda: cxrkit.evaluate(run), lambda: cxrkit.train(resume=run)):
-        with pytest.raises(DataError, match="nothing is there now") as caught:
+        with pytest.raises(DataError, match="no longer exists") as caught:
             attempt()
         assert str(tmp_path / "films") in caught.value.what
         assert str(run / "config.yaml") in caught.value.remedy
@@ -296,7 +296,7 @@ def test_a_full_disk_tells_how_to_go_on(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setattr(api, "run_training", fail)
     with pytest.raises(StorageError) as caught:
         cxrkit.train(SETTINGS, out=tmp_path / "run")
-    assert caught.value.remedy == f"Free some space. Then go on with: cxrkit train --resume {tmp_path / 'run'}"
+    assert caught.value.remedy == f"Free some space. Then continue with: cxrkit train --resume {tmp_path / 'run'}"
 
 
 def test_a_runs_configuration_holds_from_any_working_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -336,12 +336,36 @@ def test_prepare_and_check() -> None:
     assert all(finding.severity != "error" for finding in api.check(config))
 
 
+def test_what_dicom_headers_say_reaches_the_check_and_the_training(tmp_path: Path) -> None:
+    pydicom = pytest.importorskip("pydicom")
+    examples = pytest.importorskip("pydicom.examples")
+    for number, view in enumerate(("PA", "LL")):
+        dataset = pydicom.dcmread(examples.get_path("ct"))
+        dataset.Modality, dataset.ViewPosition = "DX", view
+        for folder in ("images", "masks/heart"):
+            (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        dataset.save_as(tmp_path / f"images/{number}.dcm")
+        mask = np.zeros((dataset.Rows, dataset.Columns), np.uint8)
+        mask[40:60, 40:60] = 255
+        cv2.imwrite(str(tmp_path / f"masks/heart/{number}.png"), mask)
+    config = make_config({"data": {"name": "folder", "root": str(tmp_path)}, "preprocess": {"size": 32}})
+    assert any("view LL: not frontal" in finding.message for finding in api.check(config))
+    for _ in range(2):  # made, and found again
+        heard = Heard()
+        api.prepare(config, heard)
+        assert any("1 of the 2 films may not be upright" in said and "view LL" in said for said in heard.said)
+
+
 class Heard(Silent):
-    """Remembers what an observer is told."""
+    """Remembers what an observer is informed of."""
 
     def __init__(self) -> None:
         self.stages: list[tuple[str, int]] = []
         self.done: list[int] = []
+        self.said: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
 
     def stage(self, name: str, total: int) -> None:
         self.stages.append((name, total))

@@ -29,7 +29,7 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="suffix"):
         api.export(source, tmp_path / "x.bin")
     (tmp_path / "x.safetensors").touch()
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match="already exists"):
         api.export(source, tmp_path / "x.safetensors")
 
 

@@ -14,8 +14,8 @@ from cxrkit.config import RunConfig
 from cxrkit.kinds import KINDS, SETTINGS
 from cxrkit.plugins import registry
 
-#: Names of built-in components that are other things too: a measure of overlap, a column of a table.
-_COMMON_WORDS = {"dice", "folder"}
+#: Names of built-in components that are other things too: a measure of overlap, a column of a table, arrays.
+_COMMON_WORDS = {"dice", "folder", "masks", "overlay", "probabilities"}
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)

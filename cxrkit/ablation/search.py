@@ -32,6 +32,7 @@ from cxrkit.engine.run import RunDirectory
 from cxrkit.errors import ConfigError, TrainingError, TrainingInterruptedError
 from cxrkit.files import write_text
 from cxrkit.interfaces import Launcher, RunningJob
+from cxrkit.readings import ValidationReading
 from cxrkit.registry import Registry
 
 if TYPE_CHECKING:

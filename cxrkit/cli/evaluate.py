@@ -24,7 +24,7 @@ def evaluate(
         typer.Option(
             metavar="PLACE|NAME|NAME:PLACE",
             help=with_default(
-                "Score other data instead (another hospital's, say), but for films that trained or validated.",
+                "Score other data instead, such as another hospital's, without films that trained or validated.",
                 "the run's own",
             ),
             show_default=False,

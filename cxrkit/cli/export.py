@@ -13,7 +13,7 @@ def export(
         str,
         typer.Argument(
             metavar="RUN|FILE|NAME",
-            help="Folder of a trained run, a weights file, or weights that a package brings: cxrkit list weights.",
+            help="Folder of a trained run, a weights file, or weights that a package provides: cxrkit list weights.",
             show_default=False,
         ),
     ],
@@ -28,9 +28,9 @@ def export(
         bool, typer.Option("--full", help="Keep 32-bit floats: twice the size, and the same masks to the pixel.")
     ] = False,
 ) -> None:
-    """Write a run's network as one small file to hand on.
+    """Write a run's network as one small file to share.
 
-    The file knows its network, channels and preprocessing: cxrkit predict FILM.png --weights FILE.safetensors
+    The file holds its network, channels and preprocessing: cxrkit predict FILM.png --weights FILE.safetensors
 
     Its numbers are rounded to 16 bits, which can change single pixels at a mask's border; --full keeps them.
     """

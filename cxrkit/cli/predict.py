@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from cxrkit.report.predictions import Predictions
+    from cxrkit.engine.predictions import Predictions
 
 _SOME_FAILED = 3
 
@@ -32,24 +33,38 @@ def predict(
         typer.Option(
             metavar="RUN|FILE|NAME",
             help=with_default(
-                "A trained run's folder, a weights file, or weights that a package brings: cxrkit list weights.",
+                "A trained run's folder, a weights file, or weights that a package provides: cxrkit list weights.",
                 "those that come with cxrkit: both lungs and the heart",
             ),
             show_default=False,
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where masks, overlays and the table go.")] = Path(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results of each film, and a table.")] = Path(
         "predictions"
     ),
+    write: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help=with_default("What to write of each film; repeatable: cxrkit list writer.", "masks and overlay"),
+            show_default=False,
+        ),
+    ] = None,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write probabilities, as 16-bit PNG.")
     ] = False,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="writer.NAME.KEY=VALUE", help="A parameter of what is written.", show_default=False
+        ),
+    ] = None,
     keep_spots: Annotated[
         bool, typer.Option("--keep-spots", help="Keep parts of a mask that lie apart from the structure, and holes.")
     ] = False,
     keep_borders: Annotated[
         bool,
-        typer.Option("--keep-borders", help="Show the network a black or white frame around the film too."),
+        typer.Option("--keep-borders", help="Show the network a black or white border around the film too."),
     ] = False,
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="What computes.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
@@ -57,13 +72,13 @@ def predict(
 ) -> None:
     """Segment films: masks at the film's own size, overlays, the cardiothoracic ratio.
 
-    A film that can't be used is told and left out; the exit code is then 3. Films whose masks don't look like an
+    A film that can't be used is reported and left out; the exit code is then 3. Films whose masks don't look like an
     upright frontal chest film's get warnings. For research, not for diagnosis.
     """
     from cxrkit.cli.loading import load_plugins
     from cxrkit.cli.progress import progress
 
-    load_plugins()
+    components = load_plugins().registry
     from cxrkit import api
 
     with progress(quiet=quiet) as observer:
@@ -71,18 +86,41 @@ def predict(
             films,
             weights,
             out,
+            writers=_writers(write or components.defaults("writer"), assignments or ()),
             probabilities=probabilities,
             keep_spots=keep_spots,
             keep_borders=keep_borders,
             device=device,
             observer=observer,
         )
-    _tell(predictions, out, as_json=as_json, quiet=quiet)
+    _report(predictions, out, as_json=as_json, quiet=quiet)
     if predictions.failures:
         raise typer.Exit(_SOME_FAILED)
 
 
-def _tell(predictions: Predictions, out: Path, *, as_json: bool, quiet: bool) -> None:
+def _writers(names: Sequence[str], assignments: Sequence[str]) -> list[dict[str, Any]]:
+    """Writers by name, with the parameters that `--set writer.NAME.KEY=VALUE` gives them.
+
+    Raises:
+        ConfigError: an assignment is of something else.
+    """
+    from cxrkit.errors import ConfigError
+    from cxrkit.overrides import parse_set
+
+    chosen: dict[str, dict[str, Any]] = {name: {"name": name} for name in names}
+    for path, value in parse_set(assignments).items():
+        kind, _, rest = path.partition(".")
+        name, _, key = rest.partition(".")
+        if kind != "writer" or name not in chosen or not key:
+            raise ConfigError(
+                f"--set {path}: only parameters of what is written can be set here ({', '.join(chosen)}).",
+                "Write --set writer.NAME.KEY=VALUE.",
+            )
+        chosen[name][key] = value
+    return [*chosen.values()]
+
+
+def _report(predictions: Predictions, out: Path, *, as_json: bool, quiet: bool) -> None:
     from cxrkit.cli.console import print_error, say, show, show_json
     from cxrkit.errors import DataError
 

@@ -1,13 +1,13 @@
-"""Frames of one grey value around a film, as collimators, scanners and viewers leave them.
+"""Borders of one grey value around a film, as collimators, scanners and viewers leave them.
 
-A network that knows films without frames finds the chest in the wrong place where a frame makes it small.
+A network that was trained on films without borders finds the chest in the wrong place where a border makes it small.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-#: A line of a frame lies within this share of the film's range of grey values around one of its two ends: noise and
+#: A line of a border lies within this share of the film's range of grey values around one of its two ends: noise and
 #: JPEG's traces stay below it.
 TOLERANCE = 0.03
 #: Share of a line's pixels that must do so; the others may be specks, but not an arm.
@@ -15,7 +15,7 @@ CONSTANT = 0.99
 #: Frames that leave more of the picture than this, some 5 % a side, are left alone: networks are used to them.
 #: A real film's own edges, a row or three of black on wingspan, 4 % a side on the synthetic ones, stay by this.
 WORTHWHILE = 0.8
-#: What lies inside a frame must have sides of at least this share of the picture's, and this many pixels, to be a film.
+#: What lies within a border must have sides of at least this share of the picture's, and so many pixels, to be a film.
 LEAST_SHARE = 0.2
 LEAST_PIXELS = 32
 #: A longer side of more than this many shorter ones is no film's.
@@ -25,7 +25,7 @@ Region = tuple[slice, slice]
 
 
 def film_region(pixels: np.ndarray) -> Region:
-    """The rows and columns inside a film's frame; the whole film where it has none.
+    """The rows and columns within a film's border; the whole film where it has none.
 
     From each side, lines are taken off as long as they are of one grey value at an end of the film's range: black or
     white. What remains is taken only if it may be a film: a rectangle, not too small and not too long.
@@ -42,12 +42,12 @@ def film_region(pixels: np.ndarray) -> Region:
     low, high = float(pixels.min()), float(pixels.max())
     tolerance = TOLERANCE * (high - low)
     top, bottom, left, right = 0, height, 0, width
-    # A row of a film beside a frame is part frame: it is looked at without what the columns have lost, and so on.
+    # A row of a film beside a border is part border: it is judged without the columns that are already gone, and so on.
     while True:
         before = (top, bottom, left, right)
-        rows = _frame_lines(pixels[:, left:right], low, high, tolerance)
+        rows = _border_lines(pixels[:, left:right], low, high, tolerance)
         top, bottom = _inside(rows, top, bottom)
-        columns = _frame_lines(pixels[top:bottom].T, low, high, tolerance)
+        columns = _border_lines(pixels[top:bottom].T, low, high, tolerance)
         left, right = _inside(columns, left, right)
         if before == (top, bottom, left, right):
             break
@@ -55,7 +55,7 @@ def film_region(pixels: np.ndarray) -> Region:
     return region if _is_film((bottom - top, right - left), (height, width)) else (slice(0, height), slice(0, width))
 
 
-def _frame_lines(lines: np.ndarray, low: float, high: float, tolerance: float) -> np.ndarray:
+def _border_lines(lines: np.ndarray, low: float, high: float, tolerance: float) -> np.ndarray:
     """Which rows of `lines` `(N, M)` are nearly constant at an end of the range: bool `(N,)`."""
     if lines.size == 0:
         return np.ones(len(lines), dtype=bool)
@@ -64,11 +64,11 @@ def _frame_lines(lines: np.ndarray, low: float, high: float, tolerance: float) -
     return np.asarray(np.maximum(black, white) >= CONSTANT)
 
 
-def _inside(frame: np.ndarray, first: int, last: int) -> tuple[int, int]:
-    """`first` and `last` (excluded) moved inwards over lines of the frame."""
-    while first < last and frame[first]:
+def _inside(border: np.ndarray, first: int, last: int) -> tuple[int, int]:
+    """`first` and `last` (excluded) moved inwards over lines of the border."""
+    while first < last and border[first]:
         first += 1
-    while last > first and frame[last - 1]:
+    while last > first and border[last - 1]:
         last -= 1
     return first, last
 

@@ -123,13 +123,15 @@ def _warnings_into(findings: list[Finding]) -> Iterator[None]:
 
 
 def check_film(entry: Entry, sample: Sample) -> Iterator[Finding]:
-    """What is odd about a film's pixels."""
+    """What is odd about a film's pixels, and what its file says against it."""
     image = sample.image
     height, width = image.shape
 
     def warn(message: str, remedy: str) -> Finding:
         return Finding("warning", entry.id, _file(entry), message, remedy)
 
+    for remark in sample.remarks:
+        yield warn(f"{remark[0].upper()}{remark[1:]}.", "Leave the film out, unless it is an upright frontal one.")
     if min(height, width) < SMALL_SIDE:
         yield warn(f"The film is only {width} × {height} pixels.", "Use the original film rather than a thumbnail.")
     greys = len(np.unique(image))

@@ -37,7 +37,7 @@ def read_dicom(path: Path) -> Film:
         DataError: pydicom is missing, or the file is not a DICOM film of one frame, is coloured, truncated, or
             compressed in a way that no installed decoder reads.
     """
-    dataset = _read_header(path)
+    dataset = read_header(path)
     _must_be_grey_film(path, dataset)
     raw = _pixels(path, dataset)
     if raw.ndim != 2:
@@ -46,7 +46,12 @@ def read_dicom(path: Path) -> Film:
     return Film(_narrow(pixels), _spacing(dataset), remarks(dataset))
 
 
-def _read_header(path: Path) -> Any:
+def read_header(path: Path, *, pixels: bool = True) -> Any:
+    """The `pydicom.Dataset` of a file, with or without its pixels.
+
+    Raises:
+        DataError: pydicom is missing, or the file is not DICOM, truncated or corrupt.
+    """
     try:
         import pydicom
         from pydicom.errors import InvalidDicomError
@@ -56,7 +61,7 @@ def _read_header(path: Path) -> Any:
             "pip install 'cxrkit[dicom]'",
         ) from error
     try:
-        return pydicom.dcmread(path)
+        return pydicom.dcmread(path, stop_before_pixels=not pixels)
     except InvalidDicomError as error:
         raise DataError(
             f"{path}: is not a DICOM file.", "Check the file, or give it the suffix it should have."

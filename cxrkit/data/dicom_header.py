@@ -8,7 +8,7 @@ from typing import Any
 
 #: Modalities of radiographs; OT, "other", is what converters write.
 _RADIOGRAPHS = frozenset({"CR", "DX", "DR", "RG", "RF", "OT"})
-#: Terms for body parts (PS3.16, annex L) other than the chest. Other words, in other languages say, may be right.
+#: Terms for body parts (PS3.16, annex L) other than the chest. Other words may be the chest in another language.
 # fmt: off
 _ELSEWHERE = frozenset({
     "ABDOMEN", "ANKLE", "ARM", "BREAST", "BUTTOCK", "CALF", "CSPINE", "ELBOW", "EXTREMITY", "EYE", "FINGER", "FOOT",

@@ -4,8 +4,8 @@ Pillow reads the header first, so that a picture of monstrous size is refused be
 too, because it raises on a truncated file where OpenCV hands back what it got; OpenCV decodes only 16-bit colour,
 which Pillow would reduce to 8 bits.
 
-A picture that is turned by an EXIF orientation is refused: masks that were drawn on it rarely carry one, so that nobody
-knows which way they lie. The resolution (dpi) of a picture file says nothing dependable about millimetres on the
+A picture that is turned by an EXIF orientation is refused: masks that were drawn on it rarely carry one, so that it
+is unknown which way they lie. The resolution (dpi) of a picture file says nothing dependable about millimetres on the
 detector, so only DICOM and JSRT's films have a spacing.
 """
 
@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from cxrkit.data.film import Film as Film
-from cxrkit.data.film import refuse_huge
+from cxrkit.data.film import FilmSource, refuse_huge
 from cxrkit.errors import CxrkitError, DataError
 
 #: Suffixes that are recognised as films, lower case.
@@ -45,7 +45,7 @@ def read_film(path: Path) -> Film:
     """
     path = Path(path)
     _must_be_file(path)
-    if is_dicom(path):
+    if dicom := is_dicom(path):
         from cxrkit.data.dicom import read_dicom
 
         film = read_dicom(path)
@@ -57,7 +57,7 @@ def read_film(path: Path) -> Film:
         film = Film(_as_grey(_decode(path), path, "film"), None)
     pixels = _film_type(film.pixels, path)
     check_shows_something(pixels, str(path))
-    return replace(film, pixels=pixels)
+    return replace(film, pixels=pixels, source=FilmSource(path, dicom))
 
 
 def check_shows_something(pixels: np.ndarray, name: str) -> None:

@@ -17,7 +17,7 @@ _BYTES = SIDE * SIDE * 2
 
 
 def read_img(path: Path) -> Film:
-    """A raw JSRT film: uint16 `(2048, 2048)` in [0, 4095], bright where it shows bone, of 0.175 mm a pixel.
+    """A raw JSRT film: uint16 `(2048, 2048)` in [0, 4095], bright where it shows bone, of 0.175 mm per pixel.
 
     The file holds big-endian uint16 in rows, without a header, and high values are dark.
 

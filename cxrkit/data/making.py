@@ -5,6 +5,8 @@ Layout of the HDF5 file, N films, K structures, side S:
 * `images` uint16 `(N, S, S)`, `masks` bool `(N, K, S, S)`, K may be 0: a chunk a plane, compressed, with checksums;
 * `original_shape` int64 `(N, 2)`, `content` int64 `(N, 4)`, `spacing` float64 `(N, 2)` with NaN for unknown;
 * `known` bool `(N, K)`, only where a film lacks a mask: whether it has it; planes of those that it lacks are empty;
+* `inside` int64 `(N, 4)` where borders may have been left out;
+* `remarks`, where a film has any: JSON, the id of a film to its remarks;
 * attributes `format`, `key`, `recipe` (JSON), `content_hash`.
 """
 
@@ -89,7 +91,7 @@ class Recipe:
                 for entry in self.entries
             ],
             "structures": self.structures,
-            "preprocess": self.preprocess.model_dump(mode="json", exclude={"standardise"}),
+            "preprocess": self.preprocess.stored(),
             "reader": self.reader,
             # Nothing of complete data, so that stores from before films could lack masks are found again.
             **({} if self.known is None else {"known": self.known.tolist()}),
@@ -123,11 +125,12 @@ def key_of(recipe_text: str) -> str:
 
 @dataclass(frozen=True)
 class Prepared:
-    """One film ready to be stored: uint16 `(S, S)`, bool `(K, S, S)`, and where the film lies in the square."""
+    """One film ready to be stored: uint16 `(S, S)`, bool `(K, S, S)`, where it lies in the square, its remarks."""
 
     image: np.ndarray
     masks: np.ndarray
     placement: Placement
+    remarks: tuple[str, ...] = ()
 
 
 def prepare(dataset: Dataset, entry: Entry, structures: Sequence[str], config: PreprocessConfig) -> Prepared:
@@ -137,7 +140,7 @@ def prepare(dataset: Dataset, entry: Entry, structures: Sequence[str], config: P
     masks = np.zeros((len(structures), config.size, config.size), dtype=bool)
     for name in entry.known(structures):
         masks[structures.index(name)] = preprocess_mask(sample.masks[name], placement)
-    return Prepared(image, masks, placement)
+    return Prepared(image, masks, placement, sample.remarks)
 
 
 def write_store(path: Path, dataset: Dataset, recipe: Recipe, progress: Progress | None, workers: int) -> None:
@@ -176,6 +179,7 @@ def _fill(
     masks = file.create_dataset("masks", planes, np.bool_, **chunked)
     digest = ContentHash(recipe.structures, recipe.known)
     placements: list[Placement] = []
+    remarks: dict[str, tuple[str, ...]] = {}
 
     def work(entry: Entry) -> Prepared:
         return prepare(dataset, entry, recipe.structures, recipe.preprocess)
@@ -187,6 +191,8 @@ def _fill(
         disk.check()
         digest.add(recipe.entries[index].id, prepared)
         placements.append(prepared.placement)
+        if prepared.remarks:
+            remarks[recipe.entries[index].id] = prepared.remarks
         if progress is not None:
             progress(index + 1, total)
     unknown = (np.nan, np.nan)
@@ -195,6 +201,11 @@ def _fill(
     file["spacing"] = np.array([item.original_spacing or unknown for item in placements], dtype=np.float64)
     if recipe.known is not None:
         file["known"] = recipe.known
+    if recipe.preprocess.remove_borders:
+        inside = [item.inside or (0, 0, *item.original_shape) for item in placements]
+        file["inside"] = np.array(inside, dtype=np.int64)
+    if remarks:
+        file.create_dataset("remarks", data=json.dumps(remarks))
     file.attrs["content_hash"] = digest.hexdigest()
 
 
@@ -245,6 +256,7 @@ class ContentHash:
         """Take the next film into account."""
         placement = prepared.placement
         place = [film, placement.original_shape, placement.content, placement.original_spacing]
+        place += [] if placement.inside is None else [placement.inside]
         self._digest.update(json.dumps(place).encode())
         self._digest.update(prepared.image.astype("<u2").tobytes())
         self._digest.update(np.packbits(prepared.masks).tobytes())

@@ -1,67 +1,85 @@
 """From a film as read to the network's square input, and from the network's output back to the film.
 
-The order is the paper's (Maga 2021, §2.4): resize → grey values to the full 16 bits → CLAHE → pad to a square. The
-padding comes after CLAHE so that it takes no part in any histogram. What is stored is uint16; `to_input` makes the
-float32 that a network sees.
+The order is the paper's (Maga 2021, §2.4): resize → grey values to the full 16 bits → CLAHE → pad to a square; a border
+around the film may be left out first. The padding comes after CLAHE so that it takes no part in any histogram. What is
+stored is uint16; `to_input` makes the float32 that a network sees. `Placement.restore` is the one way back.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
 import numpy as np
 
 from cxrkit.config import ClaheConfig, PreprocessConfig
+from cxrkit.data.borders import Region, film_region
 
 FULL_SCALE = 65535
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a film lies in the network's square, and how to come back from there.
+    """Where a film lies in the network's square, and the way back from there.
 
     Attributes:
         original_shape: (height, width) of the film as read.
         content: (top, left, height, width) of the film within the square; the rest is padding.
         size: side of the square.
-        original_spacing: (row, column) millimetres a pixel of the film as read, or None.
+        original_spacing: (row, column) millimetres per pixel of the film as read, or None.
+        inside: (top, left, height, width) of what is left of the film as read without its borders; None: all of it.
     """
 
     original_shape: tuple[int, int]
     content: tuple[int, int, int, int]
     size: int
     original_spacing: tuple[float, float] | None = None
+    inside: tuple[int, int, int, int] | None = None
 
     @property
     def spacing(self) -> tuple[float, float] | None:
-        """(row, column) millimetres a pixel of the network's square, or None where unknown."""
+        """(row, column) millimetres per pixel of the network's square, or None where unknown."""
         if self.original_spacing is None:
             return None
-        (height, width), (_, _, content_height, content_width) = self.original_shape, self.content
+        (height, width), (_, _, content_height, content_width) = self.inner_shape, self.content
         row, column = self.original_spacing
         return row * height / content_height, column * width / content_width
 
     @property
-    def region(self) -> tuple[slice, slice]:
+    def inner_shape(self) -> tuple[int, int]:
+        """(height, width) of the film within its borders."""
+        return self.original_shape if self.inside is None else self.inside[2:]
+
+    @property
+    def inner(self) -> Region:
+        """The rows and columns of the film as read that lie within its borders."""
+        return _slices(self.inside or (0, 0, *self.original_shape))
+
+    @property
+    def region(self) -> Region:
         """The rows and columns of the square that the film fills."""
-        top, left, height, width = self.content
-        return slice(top, top + height), slice(left, left + width)
+        return _slices(self.content)
 
     def restore(self, array: np.ndarray) -> np.ndarray:
-        """Bring `(..., size, size)` float maps, probabilities say, back to `(..., *original_shape)` float32.
+        """Bring `(..., size, size)` float maps, such as probabilities, back to `(..., *original_shape)` float32.
 
-        The padding is cut off and the rest resized as `resize_film` does. Threshold afterwards, not before.
+        The padding is cut off and the rest resized as `resize_film` does; borders that were left out become 0.
+        Threshold afterwards, not before.
         """
         if array.shape[-2:] != (self.size, self.size):
             raise ValueError(f"expected (..., {self.size}, {self.size}), got {array.shape}")
         content = np.asarray(array, dtype=np.float32)[..., *self.region]
         flat = content.reshape(-1, *content.shape[-2:])
-        restored = np.empty((len(flat), *self.original_shape), dtype=np.float32)
+        restored = np.zeros((len(flat), *self.original_shape), dtype=np.float32)
         for index, plane in enumerate(flat):
-            restored[index] = resize_film(plane, self.original_shape)
+            restored[index, *self.inner] = resize_film(plane, self.inner_shape)
         return restored.reshape(*array.shape[:-2], *self.original_shape)
+
+
+def _slices(box: tuple[int, int, int, int]) -> Region:
+    top, left, height, width = box
+    return slice(top, top + height), slice(left, left + width)
 
 
 def place(shape: tuple[int, int], spacing: tuple[float, float] | None, size: int, fit: str = "pad") -> Placement:
@@ -78,8 +96,11 @@ def preprocess_film(
     pixels: np.ndarray, config: PreprocessConfig, *, spacing: tuple[float, float] | None = None
 ) -> tuple[np.ndarray, Placement]:
     """A film `(H, W)` uint8, uint16 or finite float32 to uint16 `(size, size)`, and its placement."""
-    placement = place(pixels.shape[:2], spacing, config.size, config.fit)
-    content = full_range(resize_film(pixels, placement.content[2:], config.resize))
+    inside = _within_borders(pixels) if config.remove_borders else None
+    shape = pixels.shape[:2] if inside is None else inside[2:]
+    placement = replace(place(shape, spacing, config.size, config.fit), original_shape=pixels.shape[:2], inside=inside)
+    resized = resize_film(pixels[placement.inner], placement.content[2:], config.resize)
+    content = full_range(resized, config.clip_greys)
     if config.clahe is not None:
         content = clahe(content, config.clahe)
     square = np.zeros((config.size, config.size), dtype=np.uint16)
@@ -87,12 +108,19 @@ def preprocess_film(
     return square, placement
 
 
+def _within_borders(pixels: np.ndarray) -> tuple[int, int, int, int] | None:
+    """(top, left, height, width) of a film without its borders, or None where it has none."""
+    rows, columns = film_region(pixels)
+    box = (rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start)
+    return None if box[2:] == pixels.shape else box
+
+
 def preprocess_mask(mask: np.ndarray, placement: Placement) -> np.ndarray:
     """A bool mask `(H, W)` of the film's original shape to bool `(size, size)`; padding is False."""
     if mask.shape != placement.original_shape:
         raise ValueError(f"expected a mask of {placement.original_shape}, got {mask.shape}")
     square = np.zeros((placement.size, placement.size), dtype=bool)
-    square[placement.region] = resize_mask(mask, placement.content[2:])
+    square[placement.region] = resize_mask(mask[placement.inner], placement.content[2:])
     return square
 
 
@@ -124,12 +152,19 @@ def resize_mask(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return np.asarray(resized.astype(bool))
 
 
-def full_range(pixels: np.ndarray) -> np.ndarray:
-    """A film's own minimum and maximum to 0 and 65535, linearly, as uint16; a constant film becomes 0."""
+def full_range(pixels: np.ndarray, clip: float = 0.0) -> np.ndarray:
+    """A film's own minimum and maximum to 0 and 65535, linearly, as uint16; a constant film becomes 0.
+
+    With `clip`, in [0, 0.5), the quantiles `clip` and `1 - clip` take their place, and what lies beyond is cut off.
+    """
     low, high = float(pixels.min()), float(pixels.max())
+    if clip > 0:
+        quantiles = np.quantile(pixels, (clip, 1 - clip))
+        # Where nearly all pixels are equal, the few others are what the film shows.
+        low, high = map(float, quantiles) if quantiles[0] < quantiles[1] else (low, high)
     if high <= low:
         return np.zeros(pixels.shape, dtype=np.uint16)
-    scaled = (pixels.astype(np.float64) - low) * (FULL_SCALE / (high - low))
+    scaled = (np.clip(pixels.astype(np.float64), low, high) - low) * (FULL_SCALE / (high - low))
     return np.asarray(np.rint(scaled).astype(np.uint16))
 
 

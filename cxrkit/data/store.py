@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -37,6 +38,7 @@ class Store:
         size: side S of the square films, pixels.
         placements: of each film, where it lies in the square, and how to come back.
         content_hash: SHA-256 of everything in the store: the data's fingerprint.
+        remarks: the id of a film to what its file says that an upright frontal chest film's wouldn't.
     """
 
     path: Path
@@ -45,6 +47,7 @@ class Store:
     size: int
     placements: tuple[Placement, ...]
     content_hash: str
+    remarks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -234,19 +237,26 @@ def _found(path: Path, recipe: Recipe) -> Store | None:
             content_hash = _rehash(file, recipe, placements)
             if content_hash != file.attrs["content_hash"]:
                 return None
+            remarks = json.loads(file["remarks"][()]) if "remarks" in file else {}
     # Whatever a damaged file makes HDF5 raise: it is rebuilt.
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError):
         return None
-    return Store(path, recipe.entries, recipe.structures, recipe.preprocess.size, placements, content_hash)
+    found = {film: tuple(said) for film, said in remarks.items()}
+    return Store(path, recipe.entries, recipe.structures, recipe.preprocess.size, placements, content_hash, found)
 
 
 def _placements(file: h5py.File, size: int) -> tuple[Placement, ...]:
-    rows = zip(
-        file["original_shape"][:].tolist(), file["content"][:].tolist(), file["spacing"][:].tolist(), strict=True
-    )
+    shapes, contents, spacings = (file[name][:].tolist() for name in ("original_shape", "content", "spacing"))
+    insides = file["inside"][:].tolist() if "inside" in file else [None] * len(shapes)
     return tuple(
-        Placement(tuple(shape), tuple(content), size, None if np.isnan(spacing).any() else tuple(spacing))
-        for shape, content, spacing in rows
+        Placement(
+            tuple(shape),
+            tuple(content),
+            size,
+            None if np.isnan(spacing).any() else tuple(spacing),
+            None if inside is None or inside[2:] == shape else tuple(inside),
+        )
+        for shape, content, spacing, inside in zip(shapes, contents, spacings, insides, strict=True)
     )
 
 

@@ -1,4 +1,4 @@
-"""Judging a network on films: quickly while it trains, and wholly afterwards."""
+"""Scoring a network on films: briefly while it trains, and in full afterwards."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 
 from cxrkit.config import DataConfig, RunConfig, SplitConfig
 from cxrkit.data.store import Store
-from cxrkit.engine.checkpoint import load_network
 from cxrkit.engine.films import prepare_films, prepare_store
 from cxrkit.engine.forward import probabilities
-from cxrkit.engine.hardware import autocast, choose_device, choose_precision
 from cxrkit.engine.observer import Observer, Silent
+from cxrkit.engine.predictor import Predictor, load_predictor
 from cxrkit.engine.provenance import check_fingerprint, check_plugins
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.scores import Evaluation, FilmScores, QuickScores, score_film
@@ -51,28 +49,21 @@ def _known(batch: Batch) -> Sequence[list[int] | None]:
 
 
 def score_films(
-    model: Model,
-    store: Store,
-    indices: Sequence[int],
-    *,
-    standardise: bool,
-    device: torch.device,
-    batch_size: int,
-    observer: Observer | None = None,
+    predictor: Predictor, store: Store, indices: Sequence[int], *, batch_size: int, observer: Observer | None = None
 ) -> tuple[FilmScores, ...]:
-    """All scores of some films of a store, a batch at a time."""
+    """All scores of some films of a store, which was made with the predictor's preprocessing, a batch at a time."""
     observer = observer or Silent()
     observer.stage("Evaluating", len(indices))
-    background = model.channels[-1] == BACKGROUND
+    channels = predictor.channels
     films: list[FilmScores] = []
     for start in range(0, len(indices), batch_size):
         chunk = list(indices[start : start + batch_size])
-        batch = store.batch(chunk, background=background, standardise=standardise)
-        predicted = probabilities(model, batch.images.to(device), batch_size).numpy()
+        batch = store.batch(chunk, background=channels[-1] == BACKGROUND, standardise=predictor.preprocess.standardise)
+        predicted = predictor(batch.images.numpy())
         for index, p, t, known in zip(chunk, predicted, batch.targets.numpy(), _known(batch), strict=True):
             film, patient = store.ids[index], store.groups[index]
             shared = None if patient == film else patient
-            films.append(score_film(film, model.channels, p, t, store.spacing(index), shared, known))
+            films.append(score_film(film, channels, p, t, store.spacing(index), shared, known))
             observer.advance(len(films))
     return tuple(films)
 
@@ -86,10 +77,10 @@ def evaluate_run(
     data: DataConfig | None = None,
     device: str = "auto",
     observer: Observer | None = None,
-) -> tuple[Evaluation, Store]:
+) -> tuple[Evaluation, Store, Predictor]:
     """Scores of a run's network on a part of its own split, or on those films of other data that are new to it.
 
-    Returns the scores and the store that the films are in.
+    Returns the scores, the store that the films are in, and what predicted them.
 
     Raises:
         DataError: no such weights, an empty part, or another dataset that lacks a structure.
@@ -97,38 +88,40 @@ def evaluate_run(
     observer = observer or Silent()
     check_plugins(run, run.config(), registry, ("model",) if data is not None else ("model", "dataset"))
     weights = run.weights(checkpoint)
-    model, card = load_network(weights, registry)
-    store, ids, name = _films(run, registry, model, part, data, observer)
-    target = choose_device(device)
+    predictor = load_predictor(weights, registry, device=device)
+    assert predictor.weights is not None, "a file was loaded"
+    store, ids, name = _films(run, registry, predictor.channels, part, data, observer)
     config = run.config()
-    with autocast(target, choose_precision(card.precision, target)):
-        films = score_films(
-            model.to(target, memory_format=torch.channels_last),  # type: ignore[call-overload]
-            store,
-            [store.ids.index(film) for film in ids],
-            standardise=card.preprocess.standardise,
-            device=target,
-            batch_size=max(4, config.train.batch_size),
-            observer=observer,
-        )
+    films = score_films(
+        predictor,
+        store,
+        [store.ids.index(film) for film in ids],
+        batch_size=max(4, config.train.batch_size),
+        observer=observer,
+    )
     evaluation = Evaluation(
         part=name,
         data=None if data is None else store.content_hash[:8],
         weights=weights.stem,
-        step=card.step,
+        step=predictor.weights.step,
         selected_on=_selected_on(weights, config),
         films=films,
     )
-    return evaluation, store
+    return evaluation, store, predictor
 
 
 def _films(
-    run: RunDirectory, registry: Registry, model: Model, part: Part, data: DataConfig | None, observer: Observer
+    run: RunDirectory,
+    registry: Registry,
+    channels: Sequence[str],
+    part: Part,
+    data: DataConfig | None,
+    observer: Observer,
 ) -> tuple[Store, tuple[str, ...], str]:
-    """The store, the ids to judge and the name of the part."""
+    """The store, the ids to score and the name of the part."""
     config = run.config()
     if data is not None:
-        structures = [name for name in model.channels if name != BACKGROUND]
+        structures = [name for name in channels if name != BACKGROUND]
         other = config.model_copy(update={"data": data, "structures": structures})
         store = prepare_store(other, registry, observer)
         label = data.name if data.root is None else f"{data.name}-{Path(data.root).name}"
@@ -143,13 +136,13 @@ def _films(
 
 
 def _unseen(run: RunDirectory, registry: Registry, store: Store, observer: Observer) -> tuple[str, ...]:
-    """The films of other data that neither trained nor validated a run's network, whatever their files are called."""
+    """The films of other data that neither trained nor validated a run's network, whatever their files' names."""
     config = run.config()
     split = SplitConfig(file=run.split_file) if run.split_file.is_file() else config.split
     try:
         own = prepare_films(config.model_copy(update={"split": split}), registry, observer)
     except CxrkitError as error:
-        observer.say(f"Whether it was trained on some of these films can't be told: {error.what}")
+        observer.say(f"It cannot be determined whether some of these films trained this network: {error.what}")
         return tuple(store.ids)
     seen = set(own.store.image_hashes(own.indices((*own.split.train, *own.split.validation))))
     hashes = store.image_hashes(range(len(store)))

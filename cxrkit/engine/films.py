@@ -62,7 +62,7 @@ def prepare_store(config: RunConfig, registry: Registry, observer: Observer) -> 
         observer.advance(done)
 
     parameters = component.validate(config.data.params) | {"version": component.version}
-    return open_store(
+    store = open_store(
         dataset,
         name=config.data.name,
         parameters=parameters,
@@ -70,6 +70,13 @@ def prepare_store(config: RunConfig, registry: Registry, observer: Observer) -> 
         structures=config.structures,
         progress=progress,
     )
+    if store.remarks:
+        film, remarks = next(iter(store.remarks.items()))
+        observer.say(
+            f"{len(store.remarks)} of the {len(store)} films may not be upright frontal chest films, such as {film} "
+            f"({'; '.join(remarks)}): see cxrkit data check."
+        )
+    return store
 
 
 def prepare_films(config: RunConfig, registry: Registry, observer: Observer) -> Films:

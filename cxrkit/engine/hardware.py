@@ -33,7 +33,7 @@ def choose_device(name: str) -> torch.device:
         found = ", ".join(kind for kind, is_there in there.items() if is_there)
         raise ConfigError(
             f"--device {name}: this machine has no such device that torch {torch.__version__} can use.",
-            f"Use --device auto (it has: {found}); `cxrkit doctor` tells more.",
+            f"Use --device auto (it has: {found}); `cxrkit doctor` shows more.",
         )
     return torch.device(name)
 
@@ -117,14 +117,14 @@ def make_fabric(config: TrainConfig) -> Fabric:
 
 
 def another_is_gone(error: RuntimeError) -> bool:
-    """Whether an error among several processes says that one of them ended without a word."""
+    """Whether an error among several processes says that one of them ended unexpectedly."""
     # As Gloo and NCCL say it; NCCL's own class has errors of many other kinds too.
     signs = ("closed by peer", "reset by peer", "broken pipe", "timed out waiting", "remote process exiting")
     return any(sign in str(error).lower() for sign in signs)
 
 
 def describe_hardware(device: torch.device) -> dict[str, str | int]:
-    """What a run was made on, for its record."""
+    """The hardware of a run, for its record."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {"device": device.type, "name": name, "threads": torch.get_num_threads(), "torch": torch.__version__}
 

@@ -1,4 +1,4 @@
-"""Where the weights of a prediction come from: a run, a file, or a package."""
+"""Where the weights of a prediction come from: a run, a file or a package."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxrkit.engine.checkpoint import NetworkCard
 from cxrkit.errors import ConfigError, nearest
 from cxrkit.registry import Registry
 
 
 @dataclass(frozen=True)
 class WeightsSource:
-    """Which weights a segmenter has, so that its results can be made again.
+    """Which weights made a prediction, so that it can be reproduced.
 
     Attributes:
-        name: of weights that a package brings, or None.
+        name: of weights that a package provides, or None.
         package: that package and its version, or None.
         file: the weights file.
         sha256: its checksum.
         step: updates that the network was trained for.
-        cxrkit: version of the cxrkit that applies it.
+        cxrkit: version of the cxrkit that applied it.
     """
 
     name: str | None
@@ -32,8 +31,8 @@ class WeightsSource:
     cxrkit: str
 
 
-def weights_source(file: Path, card: NetworkCard, registry: Registry, name: str | None) -> WeightsSource:
-    """What is to be recorded of a weights file, which `name` is of weights that a package brings."""
+def weights_source(file: Path, step: int, registry: Registry, name: str | None) -> WeightsSource:
+    """What is recorded of a weights file; `name` is that of weights that a package provides."""
     from cxrkit.version import __version__
 
     package = None
@@ -42,39 +41,39 @@ def weights_source(file: Path, card: NetworkCard, registry: Registry, name: str 
         package = f"{component.distribution} {component.version}"
     with file.open("rb") as opened:
         checksum = hashlib.file_digest(opened, "sha256").hexdigest()
-    return WeightsSource(name, package, str(file), checksum, card.step, __version__)
+    return WeightsSource(name, package, str(file), checksum, step, __version__)
 
 
 def find_weights(weights: Path | str | None, components: Registry) -> tuple[Path, str | None]:
-    """Where weights are, and their name if a package brings them.
+    """The file or folder of weights, and their name if a package provides them.
 
-    A place on disk wins over a name. The default weights are the first by name whose package offers them as such.
+    A path that exists wins over a name. The default weights are the first by name whose package declares them so.
 
     Raises:
-        ConfigError: there is neither such a place nor such a name, or no package brings default weights.
+        ConfigError: there is neither such a path nor such a name, or no package provides default weights.
     """
-    brought = components.components("weights")
+    provided = components.components("weights")
     if weights is None:
-        for component in sorted(brought, key=lambda component: component.name):
+        for component in provided:
             if getattr(component.target, "default", False):
                 return component.build().file, component.name
         raise ConfigError(
-            "--weights is missing, and no installed package brings default weights.",
+            "--weights is missing, and no installed package provides default weights.",
             "Give a run (--weights runs/NAME) or a weights file; `cxrkit train` makes a run.",
         )
-    names = [component.name for component in brought]
+    names = [component.name for component in provided]
     if not Path(weights).exists() and str(weights) in names:
         return components.get("weights", str(weights)).build().file, str(weights)
     if not Path(weights).exists() and Path(weights).suffix == "" and Path(weights).parent == Path():
         raise ConfigError(
             f"{weights}: there is no such run or file, and no weights of that name.",
-            f"{nearest(str(weights), names)}Weights that packages bring: {', '.join(names) or 'none'}.",
+            f"{nearest(str(weights), names)}Weights that packages provide: {', '.join(names) or 'none'}.",
         )
     return Path(weights), None
 
 
 def about_weights(name: str, components: Registry) -> str:
-    """A line that tells which weights of a package are used, and where their card is."""
+    """A line that says which weights of a package are used, and where their model card is."""
     component = components.get("weights", name)
     return (
         f"Weights: {name} of {component.distribution} {component.version}, {component.summary}. For research, not "

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
+from cxrkit.readings import Reading, TrainingReading, ValidationReading
 from cxrkit.report.colours import RGB, structure_colours, structure_label
 from cxrkit.report.drawing import FAINT, INK, TRAIN, VALID, new_figure, style
 from cxrkit.report.overlay import draw_overlay, to_grey
@@ -111,9 +112,7 @@ def _make_logarithmic(axes: Axes) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def _draw_scores(
-    axes: Axes, training: Sequence[TrainingReading], validation: Sequence[ValidationReading]
-) -> None:
+def _draw_scores(axes: Axes, training: Sequence[TrainingReading], validation: Sequence[ValidationReading]) -> None:
     on = validation[-1].on if validation else "validation"
     axes.set_title("scores, %", loc="left", fontsize=10, color=INK)
     curves: list[tuple[str, str, list[int], list[float]]] = []

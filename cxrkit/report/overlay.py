@@ -81,8 +81,8 @@ def draw_overlay(
 def to_grey(film: np.ndarray, masks: Iterable[np.ndarray] = ()) -> np.ndarray:
     """Grey values of any type to uint8, stretched between the 0.5 % and 99.5 % quantiles of what is to be seen.
 
-    That is what the masks, bool `(H, W)`, span in each row, lest a side marker far brighter than the film make it
-    black; the whole film where there are none, or where they are too small to tell of the film.
+    That is what the masks, bool `(H, W)`, span in each row, so that a side marker far brighter than the film doesn't
+    make it black; the whole film where there are no masks, or where they are too small to represent it.
     """
     values = film.astype(np.float32)
     low, high = np.percentile(values[_spanned(film.shape, masks)], (0.5, 99.5))

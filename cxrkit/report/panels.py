@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from cxrkit.data.store import Store
-from cxrkit.engine.forward import probabilities
-from cxrkit.engine.predict import Segmenter
+from cxrkit.engine.predictor import Predictor
 from cxrkit.engine.scores import Evaluation, FilmScores
 from cxrkit.interfaces import BACKGROUND
 
@@ -32,7 +30,7 @@ class Panel:
     scores: FilmScores
 
 
-def choose_panels(evaluation: Evaluation, store: Store, segmenter: Segmenter) -> tuple[Panel, ...]:
+def choose_panels(evaluation: Evaluation, store: Store, predictor: Predictor) -> tuple[Panel, ...]:
     """Best, median and worst film by the mean Dice coefficient over structures; fewer where there are fewer films."""
     ranked = sorted(evaluation.films, key=_mean_dice, reverse=True)
     places = {"best": 0, "median": len(ranked) // 2, "worst": len(ranked) - 1}
@@ -40,7 +38,7 @@ def choose_panels(evaluation: Evaluation, store: Store, segmenter: Segmenter) ->
     for label, place in places.items():
         if ranked[place] not in chosen.values():
             chosen[label] = ranked[place]
-    return tuple(_panel(label, film, store, segmenter) for label, film in chosen.items())
+    return tuple(_panel(label, film, store, predictor) for label, film in chosen.items())
 
 
 def _mean_dice(film: FilmScores) -> float:
@@ -49,20 +47,17 @@ def _mean_dice(film: FilmScores) -> float:
     return float(np.mean(found)) if found else 0.0
 
 
-def _panel(label: str, film: FilmScores, store: Store, segmenter: Segmenter) -> Panel:
+def _panel(label: str, film: FilmScores, store: Store, predictor: Predictor) -> Panel:
     index = store.ids.index(film.id)
-    standardise = segmenter.card.preprocess.standardise
-    batch = store.batch([index], background=False, standardise=standardise)
+    batch = store.batch([index], background=False, standardise=predictor.preprocess.standardise)
     known = store.entries[index].known(store.structures)
-    model, names = segmenter.model, segmenter.card.channels
-    with segmenter.arithmetic():
-        found = probabilities(model, batch.images.to(segmenter.device), batch_size=1)[0].numpy() > segmenter.threshold
+    found = predictor(batch.images.numpy())[0] > 0.5
     shown = batch.images[0, 0].numpy()
     low, high = float(shown.min()), float(shown.max())
     return Panel(
         label=label,
-        image=((shown - low) / max(high - low, torch.finfo(torch.float32).tiny)).astype(np.float32),
-        predicted={name: found[channel] for channel, name in enumerate(names) if name != BACKGROUND},
+        image=((shown - low) / max(high - low, float(np.finfo(np.float32).tiny))).astype(np.float32),
+        predicted={name: found[channel] for channel, name in enumerate(predictor.channels) if name != BACKGROUND},
         truth={n: batch.targets[0, k].numpy() > 0.5 for k, n in enumerate(store.structures) if n in known},
         scores=film,
     )

@@ -1,4 +1,4 @@
-"""Conformance suites: what cxrkit expects of every model, loss, augment and dataset, as tests.
+"""Conformance suites: what cxrkit expects of every model, loss, augment, dataset and writer, as tests.
 
 A plugin's tests run the whole suite over all that the plugin registers:
 
@@ -21,6 +21,7 @@ from cxrkit.testing.conformance import (
     check_dataset,
     check_loss,
     check_model,
+    check_writer,
     conformance_cases,
     run_conformance,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "check_dataset",
     "check_loss",
     "check_model",
+    "check_writer",
     "conformance_cases",
     "run_conformance",
 ]

@@ -145,6 +145,11 @@ def check_dataset(
     _run_all("dataset", dataset, parameters, root)
 
 
+def check_writer(writer: str | Component | Callable[..., Any], parameters: Mapping[str, Any] | None = None) -> None:
+    """Run the writer suite; see `check_model`."""
+    _run_all("writer", writer, parameters)
+
+
 def it_loads(status: PluginStatus, plugins: Plugins) -> None:
     """The plugin's module can be imported and its hooks run."""
     if status.disabled:

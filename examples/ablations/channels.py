@@ -12,46 +12,41 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from cxrkit import CxrkitError
 from cxrkit.config import SplitConfig
-from cxrkit.engine.checkpoint import load_network
 from cxrkit.engine.films import prepare_films
-from cxrkit.engine.forward import probabilities
-from cxrkit.engine.hardware import autocast, choose_precision
 from cxrkit.engine.observer import Silent
+from cxrkit.engine.predictor import load_predictor
 from cxrkit.engine.run import RunDirectory
 from cxrkit.plugins import registry
 
 
-def dice(predicted: Tensor, truth: Tensor) -> list[float]:
+def dice(predicted: np.ndarray, truth: np.ndarray) -> list[float]:
     """`(N, C, H, W)` twice to C means over films, in %."""
     shared, both = (predicted * truth).sum((2, 3)), (predicted + truth).sum((2, 3))
     return [round(100 * float(value), 1) for value in (2 * shared / both).mean(0)]
 
 
-def test_films(path: Path) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+def test_films(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """What a run's last weights make of its test films, and their masks: `(N, C, H, W)` each; the names of the C."""
     run = RunDirectory.open(path)
     config = run.config().model_copy(update={"split": SplitConfig(file=run.split_file)})
     films = prepare_films(config, registry(), Silent())
-    network, card = load_network(run.weights("last"), registry())
+    predictor = load_predictor(run.weights("last"), registry(), device="cpu")
     batch = films.store.batch(
-        films.indices(films.split.test), background=config.background, standardise=card.preprocess.standardise
+        films.indices(films.split.test), background=config.background, standardise=config.preprocess.standardise
     )
-    cpu = torch.device("cpu")
-    with autocast(cpu, choose_precision(card.precision, cpu)):
-        predicted = probabilities(network.to(memory_format=torch.channels_last), batch.images, 8).float()
-    return predicted, batch.targets, tuple(network.channels)
+    parts = np.array_split(batch.images.numpy(), -(-len(batch.images) // 8))
+    return np.concatenate([predictor(part) for part in parts]), batch.targets.numpy(), predictor.channels
 
 
 def measure(path: Path) -> None:
     predicted, truth, channels = test_films(path)
     print(path, ", ".join(channels))
     print("  soft       ", *dice(predicted, truth))
-    print("  thresholded", *dice((predicted > 0.5).float(), truth), flush=True)
+    print("  thresholded", *dice((predicted > 0.5).astype(np.float32), truth), flush=True)
 
 
 def measure_each(measure: Callable[[Path], None]) -> None:

@@ -79,8 +79,23 @@ def register_launchers(register: Register) -> None:
 def register_loggers(register: Register) -> None:
     """Dashboards; each needs its package."""
     loggers = "cxrkit_plugins.loggers"
-    register("tensorboard", f"{loggers}.tensorboard:TensorBoard", summary="curves for TensorBoard (cxrkit[tensorboard])")
-    register("mlflow", f"{loggers}.mlflow:MLflow", summary="settings and curves for MLflow (cxrkit[mlflow])")
+    register("tensorboard", f"{loggers}.tensorboard:TensorBoard", summary="curves in TensorBoard")
+    register("mlflow", f"{loggers}.mlflow:MLflow", summary="settings and curves in MLflow")
+
+
+def register_writers(register: Register) -> None:
+    """What is written of a segmented film."""
+    writers = "cxrkit_plugins.writers"
+    register("masks", f"{writers}.masks:MasksWriter", summary="a PNG mask of each structure", default=True)
+    register(
+        "overlay",
+        f"{writers}.overlay:OverlayWriter",
+        summary="the film with its structures drawn on it, as PNG",
+        default=True,
+    )
+    register(
+        "probabilities", f"{writers}.masks:ProbabilitiesWriter", summary="16-bit PNG pictures of the probabilities"
+    )
 
 
 @hookimpl

@@ -187,6 +187,16 @@ def test_doubtful_films_are_counted_and_their_warnings_shown(cxrkit, film, tmp_p
     assert json.loads(outcome.out)["films"][0]["warnings"]
 
 
+def test_predict_writes_exactly_what_is_named(cxrkit, film, tmp_path) -> None:
+    options = ("--out", tmp_path, "--device", "cpu", "--write", "overlay")
+    outcome = cxrkit("predict", film, *options, "--set", "writer.overlay.legend=false", "--json", "--quiet")
+    [row] = json.loads(outcome.out)["films"]
+    assert row["files"] == ["overlay.png"]
+    outcome = cxrkit("predict", film, *options, "--set", "writer.masks.legend=false")
+    assert outcome.code == 2
+    assert "only parameters of what is written can be set here (overlay)" in outcome.err
+
+
 def test_predict_with_unknown_weights_names_those_there_are(cxrkit, film) -> None:
     outcome = cxrkit("predict", film, "--weights", "lungs-hart")
     assert outcome.code == 2

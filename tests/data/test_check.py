@@ -125,6 +125,11 @@ def test_films_that_lack_a_mask_are_counted(chests: Callable[..., Any]) -> None:
     assert [f.message for f in findings if "mask" in f.message] == ["2 of 3 films have no mask of 'left_lung'."]
 
 
+def test_what_a_films_file_says_against_it_is_a_warning(chests: Callable[..., Any]) -> None:
+    (found,) = findings(chests(change={"film_002": lambda s: replace(s, remarks=("the header says view LL",))}))
+    assert (found.severity, found.id, found.message) == ("warning", "film_002", "The header says view LL.")
+
+
 def test_spacing_is_told_once(chests: Callable[..., Any]) -> None:
     def without(sample: Sample) -> Sample:
         return replace(sample, spacing=None)

@@ -176,6 +176,19 @@ def test_what_is_no_upright_chest_film_is_remarked(tmp_path: Path, attributes: d
     assert said in remark
 
 
+def test_a_film_knows_its_header_without_pixels(tmp_path: Path) -> None:
+    path = write(tmp_path / "a", PatientID="17", Modality="DX")
+    source = read_film(path).source
+    assert source is not None
+    assert (source.path, source.dicom) == (path, True)
+    assert (source.header.PatientID, source.header.Rows) == ("17", 40)
+    assert "PixelData" not in source.header
+    gone = read_film(path).source
+    path.unlink()
+    with pytest.raises(DataError, match="a: "):
+        _ = gone.header
+
+
 @pytest.mark.parametrize("kind", [b"US", b"AT", b"FD", b"ZZ"])
 @pytest.mark.parametrize("name", ["Modality", "BodyPartExamined", "ViewPosition", "PatientOrientation"])
 def test_a_header_that_breaks_the_standard_is_no_remark(tmp_path: Path, name: str, kind: bytes) -> None:

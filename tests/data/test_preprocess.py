@@ -220,6 +220,40 @@ def test_padding_takes_no_part_in_film_or_mask() -> None:
         preprocess_mask(np.ones((40, 80), dtype=bool), placement)
 
 
+def test_borders_are_left_out_on_the_way_in_and_filled_on_the_way_back() -> None:
+    pixels = film((80, 60)) // 2 + 20_000
+    framed = np.pad(pixels, ((20, 40), (70, 10)))
+    config = PreprocessConfig(size=64, remove_borders=True)
+    square, placement = preprocess_film(framed, config, spacing=(0.1, 0.2))
+    plain, plain_placement = preprocess_film(pixels, config, spacing=(0.1, 0.2))
+    np.testing.assert_array_equal(square, plain)
+    assert placement.spacing == plain_placement.spacing, "millimetres are those of the film, not of its border"
+    maps = np.random.default_rng(0).random((2, 64, 64), dtype=np.float32)
+    back, inside = placement.restore(maps), (slice(20, 100), slice(70, 130))
+    assert back.shape == (2, 140, 140)
+    np.testing.assert_array_equal(back[:, *inside], plain_placement.restore(maps))
+    assert np.count_nonzero(back) == np.count_nonzero(back[:, *inside])
+    mask = np.zeros(framed.shape, dtype=bool)
+    mask[inside] = film((80, 60), 1) > 30_000
+    np.testing.assert_array_equal(preprocess_mask(mask, placement), preprocess_mask(mask[inside], plain_placement))
+    kept, whole = preprocess_film(framed, PreprocessConfig(size=64))
+    assert not np.array_equal(kept, square)
+    assert whole.inner_shape == framed.shape
+
+
+def test_a_bright_marker_does_not_use_up_the_range() -> None:
+    pixels = film((64, 64)) // 8
+    marked = pixels.copy()
+    marked[:4, :4] = FULL_SCALE
+    clipped = full_range(marked, 0.01)[4:]
+    assert np.abs(clipped.astype(int) - full_range(pixels, 0.01)[4:].astype(int)).mean() < 0.02 * FULL_SCALE
+    assert full_range(marked)[4:].max() < 0.2 * FULL_SCALE
+    assert (clipped.min(), clipped.max()) == (0, FULL_SCALE)
+    few = np.zeros((64, 64), np.uint8)
+    few[0, 0] = 9
+    assert full_range(few, 0.01).max() == FULL_SCALE, "a film of hardly more than one grey value keeps it"
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_exposure_does_not_matter_without_clahe(dtype: type) -> None:
     config = PreprocessConfig(size=32, clahe=None)

@@ -62,6 +62,35 @@ def test_unknown_spacing_stays_unknown(chests: Callable[..., Any]) -> None:
     assert store.spacing(0) is not None
 
 
+def test_settings_that_came_later_are_no_part_of_a_key_at_their_defaults() -> None:
+    # As written by the first version that had a store.
+    then = {
+        "size": 32,
+        "fit": "pad",
+        "resize": "area",
+        "clahe": {"clip_limit": 8.0, "tiles": 8, "bits": 16},
+    }
+    assert SMALL.stored() == then
+    assert PreprocessConfig(size=32, remove_borders=True).stored() == then | {"remove_borders": True}
+
+
+def test_borders_and_remarks_are_kept(chests: Callable[..., Any]) -> None:
+    def framed(sample: Sample) -> Sample:
+        image, masks = np.pad(sample.image, 60), {name: np.pad(mask, 60) for name, mask in sample.masks.items()}
+        return replace(sample, image=image, masks=masks, remarks=("it lies on its side",))
+
+    preprocess = SMALL.model_copy(update={"remove_borders": True})
+    plain = make(chests(), preprocess=preprocess)
+    store = make(chests(change={"film_001": framed}), preprocess=preprocess, parameters={"a": 2})
+    again = make(chests(), preprocess=preprocess, parameters={"a": 2})
+    assert (again.placements, again.remarks) == (store.placements, {"film_001": ("it lies on its side",)})
+    assert plain.remarks == {}
+    for mine, other in zip(store.load(range(6)), plain.load(range(6)), strict=True):
+        np.testing.assert_array_equal(mine, other)
+    assert store.spacing(1) == plain.spacing(1)
+    assert store.content_hash != plain.content_hash, "it comes back to another size"
+
+
 def test_batches(chests: Callable[..., Any]) -> None:
     store = make(chests())
     batch = store.batch([3, 0, 3], background=True, standardise=True)
@@ -174,6 +203,7 @@ def test_progress_counts_every_film(chests: Callable[..., Any]) -> None:
         {"preprocess": PreprocessConfig(size=32, fit="stretch")},
         {"preprocess": PreprocessConfig(size=32, resize="linear")},
         {"preprocess": PreprocessConfig(size=32, clahe=None)},
+        {"preprocess": PreprocessConfig(size=32, clip_greys=0.01)},
         {"preprocess": PreprocessConfig(size=32, clahe=ClaheConfig(bits=8))},
     ],
     ids=str,

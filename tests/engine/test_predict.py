@@ -1,41 +1,24 @@
-"""What a segmenter makes of a network's output: masks in one piece, and warnings."""
+"""What a segmenter makes of probabilities, whatever computes them: masks in one piece, and warnings."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
-import torch
-from torch import Tensor
 
-from cxrkit import Film
-from cxrkit.config import ComponentConfig, PreprocessConfig
-from cxrkit.engine.checkpoint import NetworkCard
-from cxrkit.engine.predict import Segmenter
-from cxrkit.interfaces import Model
+from cxrkit import Film, Segmenter
+from cxrkit.config import PreprocessConfig
 
 
-class Bright(Model):
-    """Finds the heart where the film is bright."""
+class Bright:
+    """Finds the heart where the film is bright, without any network: all that a segmenter asks for."""
 
-    def __init__(self, channels: Sequence[str]) -> None:
-        super().__init__(channels)
-        self.gain = torch.nn.Parameter(torch.tensor(8.0))
+    channels = ("heart", "background")
+    preprocess = PreprocessConfig(size=64, clahe=None)
+    weights = None
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.gain * (images - 0.5)
-
-
-CARD = NetworkCard(
-    cxrkit="0",
-    model=ComponentConfig(name="bright"),
-    channels=("heart",),
-    preprocess=PreprocessConfig(size=64, clahe=None),
-    precision="32",
-    package=("tests", "0"),
-    step=1,
-)
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        heart = 1 / (1 + np.exp(-8 * (images - 0.5)))
+        return np.concatenate([heart, 1 - heart], axis=1).astype(np.float32)
 
 
 @pytest.fixture
@@ -51,13 +34,28 @@ def film() -> np.ndarray:
 
 @pytest.mark.parametrize(("keep", "pixels"), [(False, 20 * 20), (True, 20 * 20 - 6 * 6 + 10 * 10)])
 def test_a_heart_is_one_piece_without_holes_unless_all_is_kept(film: np.ndarray, keep: bool, pixels: int) -> None:
-    found = Segmenter(Bright(("heart",)), CARD, device="cpu", keep_spots=keep)(film)
+    found = Segmenter(Bright(), keep_spots=keep)(film)
     assert int(found.masks["heart"].sum()) == pixels
     assert "heart: found in two places" in found.warnings
     assert found.probabilities["heart"][52, 52] > 0.9, "probabilities are those of the network"
 
 
 def test_what_a_film_says_of_itself_comes_first_among_the_warnings(film: np.ndarray) -> None:
-    found = Segmenter(Bright(("heart",)), CARD, device="cpu")(Film(film, None, ("it is a lateral one",)))
+    found = Segmenter(Bright())(Film(film, None, ("it is a lateral one",)))
     assert found.warnings[:1] == ("it is a lateral one",)
     assert "heart: found in two places" in found.warnings
+
+
+def test_a_border_changes_nothing_inside_it() -> None:
+    film = np.random.default_rng(0).integers(20, 200, (96, 80), dtype=np.uint8)
+    film[0, 0], film[-1, -1], film[:, :30] = 0, 255, 250
+    framed = np.pad(film, ((50, 30), (40, 60)))
+    plain, found = Segmenter(Bright())(film), Segmenter(Bright())(framed)
+    inside = (slice(50, -30), slice(40, -60))
+    for maps, whole in ((plain.probabilities, found.probabilities), (plain.masks, found.masks)):
+        assert whole["heart"].shape == framed.shape
+        np.testing.assert_array_equal(whole["heart"][inside], maps["heart"])
+        assert whole["heart"].sum() == maps["heart"].sum(), "nothing outside"
+    assert found.warnings == plain.warnings
+    kept = Segmenter(Bright(), keep_borders=True)(framed)
+    assert not np.array_equal(kept.probabilities["heart"][inside], plain.probabilities["heart"])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cxrkit.ablation.results import STATES
+from cxrkit.readings import TrainingReading
 from cxrkit.report.ablation.cells import ArmNumbers
 from cxrkit.report.drawing import DISTINCT, INK, TRAIN, VALID, new_figure, style, wrapped
 

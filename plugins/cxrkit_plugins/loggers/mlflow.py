@@ -17,14 +17,17 @@ class MLflow(Logger):
     def __init__(
         self,
         *,
-        tracking_uri: Annotated[str | None, Field(description="where MLflow stores runs (null: MLFLOW_TRACKING_URI)")]
-        = None,
+        tracking_uri: Annotated[
+            str | None, Field(description="where MLflow stores runs (null: MLFLOW_TRACKING_URI)")
+        ] = None,
         experiment: Annotated[str, Field(min_length=1, description="the MLflow experiment of the run")] = "cxrkit",
     ) -> None:
         try:
             from mlflow.tracking import MlflowClient
         except ImportError as error:
-            raise ConfigError("--logger mlflow: MLflow isn't installed.", "Run: pip install 'cxrkit[mlflow]'") from error
+            raise ConfigError(
+                "--logger mlflow: MLflow isn't installed.", "Run: pip install 'cxrkit[mlflow]'"
+            ) from error
         self._client = MlflowClient(tracking_uri)
         self._experiment = experiment
 

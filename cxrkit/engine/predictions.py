@@ -1,30 +1,22 @@
-"""Writing what was found on films: masks, overlays, and a table of all."""
+"""Segmenting many films: which they are, what writers make of each, and a table of all."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
-from cxrkit.data.film_files import PREDICTIONS_LIST, films_below
+from cxrkit.data.film_files import films_below
 from cxrkit.data.images import FILM_SUFFIXES
 from cxrkit.engine.observer import Observer
 from cxrkit.engine.predict import Segmentation, Segmenter
 from cxrkit.engine.weights import WeightsSource
+from cxrkit.engine.writing import ResultsFolder, make_files
 from cxrkit.errors import ConfigError, CxrkitError, DataError
-from cxrkit.files import csv_text, write_bytes, write_text
-from cxrkit.interfaces import STRUCTURE_NAME
+from cxrkit.files import csv_text, write_text
+from cxrkit.interfaces import Writer
 from cxrkit.metrics.cardiothoracic import CardiothoracicRatio
-from cxrkit.report.overlay import draw_overlay
-
-_TABLE, _OVERLAY = "predictions.csv", "overlay.png"
 
 
 @dataclass(frozen=True)
@@ -33,11 +25,12 @@ class PredictionRow:
 
     Attributes:
         film: its file.
-        folder: where its pictures lie.
+        folder: where its results are.
         cardiothoracic_ratio: rounded to four places, or None.
         extents: the columns and rows, in pixels of the film, that the ratio was measured between.
         areas: structure to pixels.
         warnings: signs that all this can't be trusted.
+        files: the names of what was written into its folder.
     """
 
     film: str
@@ -46,11 +39,12 @@ class PredictionRow:
     extents: CardiothoracicRatio | None
     areas: dict[str, int]
     warnings: tuple[str, ...]
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A film that couldn't be segmented, why, and what to do."""
+    """A film that couldn't be segmented or written, why, and what to do."""
 
     film: str
     what: str
@@ -77,67 +71,68 @@ class Predictions:
 def predict_films(
     chosen: Sequence[tuple[str, Path]],
     segmenter: Segmenter,
+    writers: Sequence[Writer],
     out: Path,
     *,
-    probabilities: bool,
     observer: Observer,
     missing: Sequence[Failure] = (),
 ) -> Predictions:
-    """Segment named films and write their masks and overlays below `out`, and the table of all.
+    """Segment named films, and write what writers make of each below `out`, and the table of all.
 
     What an earlier call wrote of a film is removed first, also where it now fails: old masks would pass for new ones.
 
     Args:
         chosen: names for `out` and files.
-        segmenter: the network.
+        segmenter: what segments.
+        writers: what is written of each film.
         out: where to write.
-        probabilities: also write probabilities.
-        observer: hears of the progress.
-        missing: what was named but isn't there, for the table.
+        observer: is informed of the progress.
+        missing: what was named but doesn't exist, for the table.
 
     Raises:
         StorageError: `out` can't be written to; the table of what was done before is kept if it can be.
     """
     observer.stage("Segmenting", len(chosen))
-    former = _former_structures(out / PREDICTIONS_LIST) | set(segmenter.structures)
+    folder = ResultsFolder(out)
     done: list[PredictionRow | Failure] = list(missing)
+    written: list[str] = []
     try:
         for number, (name, path) in enumerate(chosen, start=1):
             try:
                 result = segmenter(path)
+                files = make_files(writers, result)
             except CxrkitError as error:
-                _clear(out / name, former)
+                folder.clear(name)
                 done.append(Failure(str(path), error.what, error.remedy))
             else:
-                _clear(out / name, former)
-                try:
-                    done.append(_write(result, path, out / name, probabilities))
-                except BaseException:  # Ctrl-C too: half of a film's results would pass for all of them
-                    _clear(out / name, former)
-                    raise
+                done.append(_row(result, path, out / name, folder.write(name, files)))
+                written.append(name)
             observer.advance(number, path.name)
     finally:
-        # Nothing that was done shall go untold, by Ctrl-C in the middle of a thousand films say.
-        predictions = _collect(done, segmenter.source)
+        # Ctrl-C in the middle of a thousand films must not lose the list of those that are done.
+        rows = tuple(item for item in done if isinstance(item, PredictionRow))
+        failures = tuple(item for item in done if isinstance(item, Failure))
+        predictions = Predictions(rows, failures, segmenter.weights)
         if done:
-            write_text(out / PREDICTIONS_LIST, json.dumps(predictions.as_json(), indent=1) + "\n")
-            write_text(out / _TABLE, _csv(done, segmenter))
+            folder.save_list(predictions.as_json(), written)
+            write_text(out / "predictions.csv", _csv(done, segmenter))
     return predictions
 
 
-def _collect(done: Iterable[PredictionRow | Failure], weights: WeightsSource | None) -> Predictions:
-    done = list(done)
-    rows = tuple(item for item in done if isinstance(item, PredictionRow))
-    return Predictions(rows, tuple(item for item in done if isinstance(item, Failure)), weights)
+def _row(result: Segmentation, path: Path, folder: Path, files: tuple[str, ...]) -> PredictionRow:
+    ratio = result.cardiothoracic_ratio
+    areas = {name: int(mask.sum()) for name, mask in result.masks.items()}
+    value = None if ratio is None else round(ratio.value, 4)
+    return PredictionRow(str(path), str(folder), value, ratio, areas, result.warnings, files)
 
 
 def find_films(paths: Sequence[Path | str], out: Path) -> tuple[list[tuple[str, Path]], list[Failure]]:
-    """The films among files and folders, each with a name of its own for what is written of it below `out`.
+    """The films among files and folders, each with its own name for what is written of it below `out`.
 
     The name is that of the film's file without its suffix, with a number where two share one.
 
     Returns:
-        Names and files, and what of `paths` isn't there or is a folder without films.
+        Names and files, and what of `paths` doesn't exist or is a folder without films.
 
     Raises:
         DataError: there are no films at all. ConfigError: `out` is a folder of films.
@@ -173,7 +168,7 @@ def _exists(path: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError:
-        return True  # reading it will tell what is wrong
+        return True  # reading it will show what is wrong
     return True
 
 
@@ -204,49 +199,11 @@ def _films_below(folder: Path, out: Path) -> list[Path]:
     return [path for path in films_below(folder) if not path.parent.resolve().is_relative_to(results)]
 
 
-def _former_structures(listing: Path) -> set[str]:
-    """The structures that an earlier call wrote masks of; none where there was none, or its list can't be read."""
-    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-        found = {name for row in json.loads(listing.read_text(encoding="utf-8"))["films"] for name in row["areas"]}
-        # The list may be anybody's, and what it names is removed.
-        return {name for name in found if re.fullmatch(STRUCTURE_NAME, name)}
-    return set()
-
-
-def _clear(folder: Path, structures: Iterable[str]) -> None:
-    """Remove what an earlier call wrote of a film, and its folder unless there is something else in it."""
-    with suppress(OSError):
-        for name in structures:
-            (folder / f"{name}.png").unlink(missing_ok=True)
-            (folder / f"{name}-probability.png").unlink(missing_ok=True)
-        (folder / _OVERLAY).unlink(missing_ok=True)
-        folder.rmdir()
-
-
-def _write(result: Segmentation, path: Path, folder: Path, probabilities: bool) -> PredictionRow:
-    ratio = result.cardiothoracic_ratio
-    for name, mask in result.masks.items():
-        _write_png(folder / f"{name}.png", mask.astype(np.uint8) * 255)
-        if probabilities:
-            values = np.rint(result.probabilities[name] * 65535).astype(np.uint16)
-            _write_png(folder / f"{name}-probability.png", values)
-    drawn = draw_overlay(result.film.pixels, result.masks, ratio=ratio, warnings=result.warnings)
-    _write_png(folder / _OVERLAY, cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
-    areas = {name: int(mask.sum()) for name, mask in result.masks.items()}
-    value = None if ratio is None else round(ratio.value, 4)
-    return PredictionRow(str(path), str(folder), value, ratio, areas, result.warnings)
-
-
-def _write_png(path: Path, pixels: np.ndarray) -> None:
-    # cv2.imwrite kills the process where a path isn't valid Unicode.
-    write_bytes(path, cv2.imencode(".png", pixels)[1].tobytes())
-
-
 def _csv(done: Sequence[PredictionRow | Failure], segmenter: Segmenter) -> str:
-    """A line a film in the order of the work; failed ones have an error and nothing else."""
+    """A line per film in the order of the work; failed ones have an error and nothing else."""
     areas = [f"{name}_pixels" for name in segmenter.structures]
     rows: list[Sequence[object]] = []
-    weights = "" if segmenter.source is None else segmenter.source.name or segmenter.source.file
+    weights = "" if segmenter.weights is None else segmenter.weights.name or segmenter.weights.file
     for item in done:
         if isinstance(item, Failure):
             rows.append([item.film, "", "", *([""] * len(areas)), "", item.what, weights])

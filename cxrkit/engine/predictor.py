@@ -1,0 +1,83 @@
+"""Whatever turns preprocessed images into probabilities: all that prediction, evaluation and reports know of a network.
+
+A test-time transform or a mean of networks with the same preprocessing wraps predictors and is one itself; another
+runtime implements the protocol. Networks that preprocess differently are averaged by `Segmenter`, at the film's size.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from cxrkit.config import PreprocessConfig
+from cxrkit.engine.checkpoint import NetworkCard, load_network
+from cxrkit.engine.forward import probabilities
+from cxrkit.engine.hardware import autocast, choose_device, choose_precision
+from cxrkit.engine.weights import WeightsSource, weights_source
+from cxrkit.interfaces import Model
+from cxrkit.registry import Registry
+
+
+class Predictor(Protocol):
+    """Turns preprocessed images into probabilities; device, precision and memory are its own affair."""
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The names of the output channels: structures, and perhaps `background` last."""
+
+    @property
+    def preprocess(self) -> PreprocessConfig:
+        """What images must have gone through."""
+
+    @property
+    def weights(self) -> WeightsSource | None:
+        """Which weights it has, where known."""
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Images, float32 `(B, 1, H, W)`, to probabilities, float32 `(B, C, H, W)` in [0, 1]."""
+
+
+class TorchPredictor:
+    """A network of cxrkit's.
+
+    Args:
+        model: the network.
+        card: what its weights file says of it; it computes with the precision it was trained and judged with.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        weights: where the weights come from, where known.
+    """
+
+    def __init__(
+        self, model: Model, card: NetworkCard, *, device: str = "auto", weights: WeightsSource | None = None
+    ) -> None:
+        self.device = choose_device(device)
+        self.model: Model = model.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.precision = choose_precision(card.precision, self.device)
+        self.channels = card.channels
+        self.preprocess = card.preprocess
+        self.weights = weights
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Images, float32 `(B, 1, H, W)`, to probabilities, float32 `(B, C, H, W)` in [0, 1]."""
+        with autocast(self.device, self.precision):
+            found = probabilities(self.model, torch.from_numpy(images).to(self.device), len(images))
+        return np.asarray(found.numpy())
+
+
+def load_predictor(file: Path, registry: Registry, *, device: str = "auto", name: str | None = None) -> TorchPredictor:
+    """The network of a weights file.
+
+    Args:
+        file: the weights.
+        registry: the components.
+        device: as in `TorchPredictor`.
+        name: of the weights, where a package provides them.
+
+    Raises:
+        DataError: the file isn't usable. PluginError: the network's package isn't installed.
+    """
+    model, card = load_network(file, registry)
+    return TorchPredictor(model, card, device=device, weights=weights_source(file, card.step, registry, name))

@@ -1,0 +1,1 @@
+"""What `cxrkit predict` can write of a film, one file a system."""
