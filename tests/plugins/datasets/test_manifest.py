@@ -124,7 +124,7 @@ def test_paths_that_lead_out_are_refused(folder: Path, path: str) -> None:
         ("film,heart\nx,y\n", "no column 'image'"),
         ("image,patient\nimages/a.png,p\n", "no column of masks"),
         ("image,heart,heart\na,b,c\n", "several columns are called 'heart'"),
-        ("image,heart,\na,b,c\n", "without a name"),
+        ("image,heart,\na,b,c\n", "has no name"),
         ("image,heart,Background\na,b,c\n", "'background' can't name a structure"),
         ("image,heart,fold,split\na,b,c,d\n", "both a column 'fold' and a column 'split'"),
         ("image,heart,row_spacing\na,b,1\n", "row_spacing"),
