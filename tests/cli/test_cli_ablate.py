@@ -111,7 +111,7 @@ def test_other_settings_in_the_same_folder_are_refused(finished, cxrkit) -> None
         (["--search", "2"], "nothing is searched"),
         (["--search", "2", "--range", "train.lr=2..1"], "ends are swapped"),
         (["--search", "2", "--range", "train.lr=0..1:log"], "above 0"),
-        (["--search", "2", "--range", "train.lr:1"], "no range"),
+        (["--search", "2", "--range", "train.lr:1"], "is not a range"),
         (["--search", "2", "--range", "train.lr=1e-4..1e-2", "--protocol", "paper"], "never on test films"),
         (["--search", "2", "--range", "train.lr=1e-4..1e-2", "--validation", "0"], "there are none"),
         (["nowhere.yaml"], "no such configuration file"),
