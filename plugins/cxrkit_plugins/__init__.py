@@ -83,6 +83,7 @@ def register_loggers(register: Register) -> None:
     register("mlflow", f"{loggers}.mlflow:MLflow", summary="settings and curves in MLflow")
 
 
+@hookimpl
 def register_writers(register: Register) -> None:
     """What is written of a segmented film."""
     writers = "cxrkit_plugins.writers"
