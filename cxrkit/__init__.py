@@ -9,34 +9,42 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cxrkit.api import TrainedRun, evaluate, load, predict, train
-    from cxrkit.comparisons import ablate
-    from cxrkit.config import RunConfig
-    from cxrkit.data.film import Film
-    from cxrkit.data.images import read_film, read_mask
-    from cxrkit.engine.predict import Segmentation, Segmenter
-    from cxrkit.engine.predictor import Predictor
-    from cxrkit.errors import ConfigError, CxrkitError, DataError
-    from cxrkit.hookspecs import hookimpl
-    from cxrkit.interfaces import (
-        Augment,
-        Batch,
-        Dataset,
-        Entry,
-        Job,
-        Launcher,
-        Logger,
-        Loss,
-        Model,
-        Partner,
-        PretrainedWeights,
-        RunningJob,
-        Sample,
-        SideOutputs,
-        Writer,
-    )
-    from cxrkit.readings import Reading, TrainingReading, ValidationReading
-    from cxrkit.report.overlay import draw_overlay
+    from cxrkit.api import TrainedRun as TrainedRun
+    from cxrkit.api import evaluate as evaluate
+    from cxrkit.api import load as load
+    from cxrkit.api import predict as predict
+    from cxrkit.api import train as train
+    from cxrkit.comparisons import ablate as ablate
+    from cxrkit.config import RunConfig as RunConfig
+    from cxrkit.data.film import Film as Film
+    from cxrkit.data.images import read_film as read_film
+    from cxrkit.data.images import read_mask as read_mask
+    from cxrkit.engine.predict import Segmentation as Segmentation
+    from cxrkit.engine.predict import Segmenter as Segmenter
+    from cxrkit.engine.predictor import Predictor as Predictor
+    from cxrkit.errors import ConfigError as ConfigError
+    from cxrkit.errors import CxrkitError as CxrkitError
+    from cxrkit.errors import DataError as DataError
+    from cxrkit.hookspecs import hookimpl as hookimpl
+    from cxrkit.interfaces import Augment as Augment
+    from cxrkit.interfaces import Batch as Batch
+    from cxrkit.interfaces import Dataset as Dataset
+    from cxrkit.interfaces import Entry as Entry
+    from cxrkit.interfaces import Job as Job
+    from cxrkit.interfaces import Launcher as Launcher
+    from cxrkit.interfaces import Logger as Logger
+    from cxrkit.interfaces import Loss as Loss
+    from cxrkit.interfaces import Model as Model
+    from cxrkit.interfaces import Partner as Partner
+    from cxrkit.interfaces import PretrainedWeights as PretrainedWeights
+    from cxrkit.interfaces import RunningJob as RunningJob
+    from cxrkit.interfaces import Sample as Sample
+    from cxrkit.interfaces import SideOutputs as SideOutputs
+    from cxrkit.interfaces import Writer as Writer
+    from cxrkit.readings import Reading as Reading
+    from cxrkit.readings import TrainingReading as TrainingReading
+    from cxrkit.readings import ValidationReading as ValidationReading
+    from cxrkit.report.overlay import draw_overlay as draw_overlay
     from cxrkit.version import __version__ as __version__
 
 _HOMES = {
@@ -79,44 +87,7 @@ _HOMES = {
     "__version__": "version",
 }
 
-__all__ = [
-    "Augment",
-    "Batch",
-    "ConfigError",
-    "CxrkitError",
-    "DataError",
-    "Dataset",
-    "Entry",
-    "Film",
-    "Job",
-    "Launcher",
-    "Logger",
-    "Loss",
-    "Model",
-    "Partner",
-    "Predictor",
-    "PretrainedWeights",
-    "Reading",
-    "RunConfig",
-    "RunningJob",
-    "Sample",
-    "Segmentation",
-    "Segmenter",
-    "SideOutputs",
-    "TrainedRun",
-    "TrainingReading",
-    "ValidationReading",
-    "Writer",
-    "ablate",
-    "draw_overlay",
-    "evaluate",
-    "hookimpl",
-    "load",
-    "predict",
-    "read_film",
-    "read_mask",
-    "train",
-]
+__all__ = [name for name in _HOMES if name != "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -51,7 +51,7 @@ def train(
     score: bool = True,
     observer: Observer | None = None,
 ) -> TrainedRun:
-    """Train a network, judge it on the test part, and write the run's report.
+    """Train a network, score it on the test part, and write the run's report.
 
     Args:
         config: what to train: a configuration, settings that differ from the defaults, or a YAML file; by default
@@ -62,12 +62,12 @@ def train(
         observer: is informed of the progress.
 
     Raises:
-        CxrkitError: bad settings, films, plugins or disk; its class and text say which and what to do.
+        CxrkitError: bad settings, films, plugins or disk; its class and text say which, and what to do.
     """
     components = registry()
     if resume is not None:
         if config is not None or out is not None:
-            raise ConfigError("--resume continues a run as it is.", "Leave out all other settings.")
+            raise ConfigError("--resume continues a run with its own settings.", "Leave out all others.")
         run = RunDirectory.open(Path(resume))
         _must_have_films(run)
     elif is_first_process():
@@ -109,20 +109,19 @@ def _judge(run: RunDirectory, observer: Observer | None) -> Evaluation:
 
 def _add_next_step(error: CxrkitError, step: str) -> None:
     error.remedy = f"{error.remedy} {step}".lstrip()
-    error.args = (f"{error.what}\n{error.remedy}",)
 
 
 def _must_have_films(run: RunDirectory) -> None:
     """Make sure that a run's films are where they were.
 
     Raises:
-        DataError: they aren't; says where to write their new place.
+        DataError: they aren't; says where to set their new location.
     """
     root = run.config().data.root
     if root is not None and not home_path(root).exists():
         raise DataError(
             f"{run.path}: its films were in {root}, which no longer exists.",
-            f"Put them back, or write their new place into {run.config_file}, under data: root:.",
+            f"Put them back, or set data.root to their new location in {run.config_file}.",
         )
 
 
@@ -142,7 +141,7 @@ def _run_of_the_first_process(out: Path | str | None) -> RunDirectory:
     """
     folder = os.environ.get(RUN_VARIABLE) or out
     if folder is None:
-        raise ConfigError("The processes of torchrun don't know the run's folder.", "Name it: --out FOLDER.")
+        raise ConfigError("torchrun's processes need to know the run's folder.", "Name it: --out FOLDER.")
     deadline = time.monotonic() + 60
     while not (Path(folder) / "config.yaml").is_file() and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -229,14 +228,14 @@ def predict(
     Each film gets a folder `out/<name>` with what the writers make of it, by default a PNG per structure and
     `overlay.png`. `predictions.csv` and `predictions.json` list all films, or those that were done when something
     stopped the work. A film that can't be used doesn't stop the others; the table has its error. The table is of the
-    last call only. What earlier calls wrote of the same films is replaced, and removed where a film fails.
+    last call only. What earlier calls wrote for the same films is replaced, and removed where a film fails.
 
     Args:
         films: files, and folders whose films are all taken, except those below `out`.
         weights: as in `load`.
         out: where to write.
-        writers: what to write of each film: names (`cxrkit list writer`), mappings of a `name` and parameters, or
-            writers. By default those that their package declares as such: masks and overlay.
+        writers: what to write for each film: names (`cxrkit list writer`), mappings of a `name` and parameters, or
+            writers. By default masks and overlay.
         probabilities: also write what the writer `probabilities` does.
         keep_spots, keep_borders: as in `load`.
         device: as in training.
@@ -279,9 +278,9 @@ def export(
             f"--checkpoint {checkpoint}: {run} isn't the folder of a run, and only a run has several.", "Leave it out."
         )
     if target.suffix != ".safetensors":
-        raise ConfigError(f"{target}: doesn't end in .safetensors.", "Give the file that suffix.")
+        raise ConfigError(f"{target} doesn't end in .safetensors.", "Give the file that suffix.")
     if target.exists():
-        raise ConfigError(f"{target}: already exists.", "Choose another name.")
+        raise ConfigError(f"{target} already exists.", "Choose another name.")
     export_network(source, target, half=half)
     return target
 

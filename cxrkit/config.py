@@ -19,17 +19,18 @@ from cxrkit.files import home_path, write_text
 from cxrkit.overrides import assign, merge, parse_losses
 from cxrkit.plugins import registry as installed
 from cxrkit.registry import Registry
-from cxrkit.settings import Compile, Device, Precision, Protocol, Strategy
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", validate_assignment=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, validate_default=True, defer_build=True)
 
 
 class ComponentConfig(BaseModel):
     """A component by name, with its parameters beside the name."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", defer_build=True)
     name: str
 
     @property
@@ -62,7 +63,7 @@ class ClaheConfig(_Part):
 class PreprocessConfig(_Part):
     """From a film as read to the network's input."""
 
-    size: int = Field(256, ge=16, le=4096, description="side of the square input, pixels")
+    size: int = Field(256, ge=16, le=4096, description="side of the network's square input, pixels; the paper's is 512")
     fit: Literal["pad", "stretch"] = Field("pad", description="keep the aspect ratio and pad, or stretch")
     resize: Literal["area", "linear"] = Field(
         "area", description="how films are reduced to less than half: by averaging areas, or linearly, as in the paper"
@@ -108,18 +109,20 @@ class SplitConfig(_Part):
     """Which films train, validate and test: a permutation by seed, grouped by patient (paper §3.1)."""
 
     train_size: Annotated[int | None, BeforeValidator(_training_size)] = Field(
-        None, ge=1, description="training films (null, or all: all that aren't test films)"
+        None,
+        ge=1,
+        description="training films; the paper's are 10, 20 and 209; null or all: all that aren't test films",
     )
     test_size: Annotated[int | float, BeforeValidator(_size)] = Field(
-        0.15, description="test films: a count, or a fraction of all; 38 is the paper's"
+        0.15, description="test films: a count or a fraction of all; the paper's are 38"
     )
     validation: Annotated[int | float | Literal["rest"], BeforeValidator(_size)] = Field(
         0.1,
-        description="films taken from the training part for validation: a count, a fraction, or 'rest' for those "
-        "of the pool that aren't used for training (then train_size counts training films alone)",
+        description="films taken from the training part to choose the best step: a count, a fraction, or 'rest' for "
+        "those that aren't used for training (then train_size counts training films alone)",
     )
     test_fold: str | None = Field(None, description="take the test films from this fold of the dataset instead")
-    file: Path | None = Field(None, description="a saved split.json to reuse; the rest here is then ignored")
+    file: Path | None = Field(None, description="a run's split.json to reuse; the sizes are then ignored")
 
     @field_validator("test_size", "validation")
     @classmethod
@@ -138,8 +141,9 @@ class UnlabelledConfig(_Part):
 
     films: Literal["none", "rest"] | Path = Field(
         "none",
-        description="'none', a folder of films, or 'rest': films of the data that are used neither for training nor "
-        "for testing; their masks aren't used for training (those of validation films still choose the weights)",
+        description="films without masks for self-training: 'none', a folder, or 'rest': films of the data that are "
+        "used neither for training nor for testing (their masks are ignored, but those of validation films still "
+        "choose the weights)",
     )
     share: float = Field(0.5, gt=0, lt=1, description="share of a step's films that are without masks")
     start: float = Field(0.3, ge=0, lt=1, description="share of the steps after which they are used")
@@ -148,10 +152,16 @@ class UnlabelledConfig(_Part):
 class TrainConfig(_Part):
     """The training loop. Budgets are counted in steps: updates of the network."""
 
-    steps: int = Field(1000, ge=1, description="updates of the network")
-    epochs: int | None = Field(None, ge=1, description="instead of steps: passes over the training films")
-    batch_size: int = Field(5, ge=1, description="films in an update, after augmentation, over all devices")
-    lr: float = Field(5e-4, gt=0, description="Adam's peak learning rate")
+    steps: int = Field(
+        1000,
+        ge=1,
+        description="updates of the network: the budget at which runs are compared; the paper has about 1000",
+    )
+    epochs: int | None = Field(None, ge=1, description="passes over the training films, instead of steps")
+    batch_size: int = Field(
+        5, ge=1, description="films in an update, after augmentation, over all devices; the paper has 5"
+    )
+    lr: float = Field(5e-4, gt=0, description="Adam's peak learning rate; the paper's is 5e-4")
     schedule: Literal["cosine", "constant"] = Field("cosine", description="of the learning rate, after the warm-up")
     warmup: int = Field(50, ge=0, description="steps over which the learning rate rises linearly from 0")
     weight_decay: float = Field(0.0, ge=0, description="decoupled (AdamW)")
@@ -164,19 +174,22 @@ class TrainConfig(_Part):
     )
     validate_every: int = Field(50, ge=1, description="steps between validations")
     checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints to resume from")
-    protocol: Protocol = Field(
+    protocol: Literal["honest", "paper"] = Field(
         "honest",
-        description="honest: select on validation films; paper: select on the test films, as the released code did",
+        description="how the best step is chosen; honest: on validation films; paper: on the test films, as the "
+        "released code did, which flatters the scores",
     )
-    device: Device = Field("auto", description="auto: the fastest device there is")
+    device: Device = Field("auto", description="where to compute; auto: the fastest device there is")
     devices: int = Field(1, ge=1, description="processes, one for each device")
     num_nodes: int = Field(1, ge=1, description="machines")
-    strategy: Strategy = Field("auto", description="how several devices share the work")
-    precision: Precision = Field("auto", description="auto: bf16 where the hardware has it")
-    compile: Compile = Field(
+    strategy: Literal["auto", "ddp"] = Field("auto", description="how several devices share the work")
+    precision: Literal["auto", "32", "bf16"] = Field(
+        "auto", description="arithmetic; auto: bf16 where the hardware has it"
+    )
+    compile: Literal["auto", "on", "off"] = Field(
         "auto",
-        description="auto: on CUDA a step is recorded and launched as a whole; on: the network's operations are also "
-        "compiled into fewer, which takes a minute at the start; off: neither",
+        description="how steps are run; auto: on CUDA each is recorded and launched as a whole; on: its operations are "
+        "also fused, which takes about a minute at the start and pays in long trainings; off: neither",
     )
 
     @field_validator("precision", mode="before")
@@ -188,10 +201,23 @@ class TrainConfig(_Part):
 class RunConfig(_Part):
     """Everything that decides what a run computes."""
 
-    model: ComponentConfig = Field(default_factory=lambda: ComponentConfig(name=installed().default("model")))
-    loss: list[LossConfig] = Field(default_factory=lambda: [LossConfig(name=installed().default("loss"))], min_length=1)
-    augment: list[ComponentConfig] = Field(default_factory=list)
-    logger: list[ComponentConfig] = Field(default_factory=list, description="what follows the training")
+    model: ComponentConfig = Field(
+        default_factory=lambda: ComponentConfig(name=installed().default("model")),
+        description="network; see: cxrkit list model",
+    )
+    loss: list[LossConfig] = Field(
+        default_factory=lambda: [LossConfig(name=installed().default("loss"))],
+        min_length=1,
+        description="loss, or a weighted sum such as 'dice + 0.5*bce'; see: cxrkit list loss",
+    )
+    augment: list[ComponentConfig] = Field(
+        default_factory=list,
+        description="augmentation; give it again for more, in order. The paper has none but mixup",
+    )
+    logger: list[ComponentConfig] = Field(
+        default_factory=list,
+        description="dashboard that follows the training; may be repeated. See: cxrkit list logger",
+    )
     data: DataConfig = Field(default_factory=DataConfig)
     structures: list[str] | None = Field(None, description="structures to segment (null: all the dataset has)")
     background: bool = Field(True, description="add a last channel for what belongs to no structure, as in the paper")
@@ -280,13 +306,12 @@ def _explain(error: ValidationError) -> tuple[str, str]:
         if fault["type"] == "extra_forbidden":
             known = _known_keys(fault["loc"][:-1])
             hint = nearest(str(fault["loc"][-1]), known)
-            lines.append(f"There is no setting '{path}'. {hint}There are: {', '.join(known)}.")
+            lines.append(f"There is no setting '{path}'. {hint}Available: {', '.join(known)}.")
         else:
             message = fault["msg"].removeprefix("Value error, ")
             lines.append(f"{path or 'configuration'}: {message} (got {fault['input']!r}).")
-    return "\n".join(
-        dict.fromkeys(lines)
-    ), "`cxrkit train --help` explains the options; the documentation lists all settings."
+    remedy = "`cxrkit train --help` explains the options; the documentation lists all settings."
+    return "\n".join(dict.fromkeys(lines)), remedy
 
 
 def _known_keys(path: Sequence[int | str]) -> list[str]:

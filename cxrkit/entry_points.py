@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint
+
+from cxrkit.errors import CxrkitError, PluginError
 
 COMPONENTS = "cxrkit"
 VERBS = "cxrkit.commands"
@@ -17,6 +21,24 @@ def origin(point: EntryPoint) -> tuple[str, str]:
     except Exception:  # installed metadata may be damaged in any way
         found = (None, None)
     return found[0] or module, found[1] or "unknown"
+
+
+@contextmanager
+def loading(what: str, distribution: str, version: str) -> Iterator[None]:
+    """Report whatever another package's code raises when it is loaded.
+
+    Raises:
+        PluginError: it raised something that isn't a `CxrkitError`.
+    """
+    try:
+        yield
+    except CxrkitError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise PluginError(
+            f"The {what} of {f'{distribution} {version}'.rstrip()} can't be loaded: {type(error).__name__}: {error}",
+            f"Reinstall or update {distribution}, or uninstall it.",
+        ) from error
 
 
 def is_disabled(point: EntryPoint) -> bool:

@@ -7,7 +7,8 @@ Anything that is not a `CxrkitError` is a defect of cxrkit or of a plugin and ex
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class CxrkitError(Exception):
@@ -21,9 +22,13 @@ class CxrkitError(Exception):
     exit_code = 1
 
     def __init__(self, what: str, remedy: str = "") -> None:
-        super().__init__(what if not remedy else f"{what}\n{remedy}")
+        super().__init__(what, remedy)
         self.what = what
         self.remedy = remedy
+
+    def __str__(self) -> str:
+        """What is wrong, and below it what to do."""
+        return f"{self.what}\n{self.remedy}" if self.remedy else self.what
 
 
 class ConfigError(CxrkitError):
@@ -66,8 +71,18 @@ class StorageError(CxrkitError):
     exit_code = 6
 
 
+@contextmanager
+def located(where: object) -> Iterator[None]:
+    """Let errors for the user begin with where they occurred: a file, or an arm of an ablation."""
+    try:
+        yield
+    except CxrkitError as error:
+        error.what = f"{where}: {error.what}"
+        raise
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint of the form `did you mean 'a' or 'b'? ` for a mistyped name; empty if nothing is near."""
+    """A hint of the form `Did you mean 'a' or 'b'? ` for a mistyped name; empty if nothing is near."""
     near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
     if not near:
         return ""

@@ -82,6 +82,20 @@ def csv_text(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return stream.getvalue()
 
 
+def append_line(path: Path, line: str) -> None:
+    """Append a line of text to a file, which is created if need be, and its folder too.
+
+    Raises:
+        StorageError: it can't be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
 def write_text(path: Path | str, text: str) -> None:
     """Write UTF-8 text atomically; file names in it that aren't UTF-8 keep their bytes."""
     with atomic_path(path) as temporary:
@@ -149,7 +163,7 @@ def storage_error(path: Path | str, error: OSError) -> StorageError:
         errno.EROFS: ("the disk is read-only", "Choose a writable folder."),
         errno.EACCES: ("permission denied", "Choose a folder that you may write to, or change its permissions."),
         errno.ENOTDIR: ("a part of the path is a file", "Choose a path whose parents are folders."),
-        errno.EEXIST: ("a file is where a folder must be", "Move it away, or choose another folder."),
+        errno.EEXIST: ("a file exists where a folder is needed", "Move the file, or choose another folder."),
         errno.EFBIG: ("the file is larger than allowed here", "Choose another folder, or raise the limit."),
         errno.EISDIR: ("it is a folder", "Name a file."),
     }

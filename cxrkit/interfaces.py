@@ -16,7 +16,7 @@ Layout and ranges, everywhere:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
@@ -57,13 +57,16 @@ class Model(nn.Module, ABC):
     Attributes:
         channels: the same, as a tuple.
         size_multiple: H and W must be multiples of this; the engine pads and un-pads.
-        when_loading: parameters that are overruled where saved weights follow at once; a network that can begin
-            with downloaded weights switches that off here, so that loading needs no network connection.
+        when_loading: parameters that are overridden where saved weights are loaded at once: a network that can start
+            from downloaded weights switches that off here, so that loading needs no network connection.
+        capturable: whether `--compile auto` may record it on CUDA: what `forward` decides on the host, by a counter or
+            by Python's random numbers, would then be the same at every later step.
     """
 
     channels: tuple[str, ...]
     size_multiple: int = 1
     when_loading: ClassVar[Mapping[str, Any]] = {}
+    capturable: bool = False
 
     def __init__(self, channels: Sequence[str]) -> None:
         super().__init__()
@@ -87,9 +90,11 @@ class Loss(nn.Module, ABC):
             "per-class" or "per-class-mean", the sum or mean over channels of what each gives alone; "pooled", the
             same whichever film and channel a mask belongs to, as in a mean over pixels. None: none of these, or not
             stated; such a loss, and one with parameters of its own, is refused where masks are unknown.
+        capturable: as in `Model`.
     """
 
     reduction: Literal["per-class", "per-class-mean", "pooled"] | None = None
+    capturable: bool = False
     own_learning_rate: ClassVar[float] = 1e-4
     side_weight: float = 1.0
 
@@ -163,15 +168,19 @@ class Batch:
         """A copy with some fields replaced."""
         return replace(self, **changes)
 
+    def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """A copy with all tensors but `known`, the partner's included, passed through a function."""
+        partner = self.partner
+        if partner is not None:
+            partner = replace(partner, targets=function(partner.targets), weight=function(partner.weight))
+        return Batch(function(self.images), function(self.targets), partner, self.known)
+
     def pick(self, films: slice | Tensor) -> Batch:
         """Some of the films: a slice of the batch, or places in it, int64 `(n,)` on the CPU."""
         device = self.images.device
         there = films if isinstance(films, slice) else films.to(device, non_blocking=device.type == "cuda")
-        partner = self.partner
-        if partner is not None:
-            partner = replace(partner, targets=partner.targets[there], weight=partner.weight[there])
         known = None if self.known is None else self.known[films]
-        return Batch(self.images[there], self.targets[there], partner, known)
+        return self.map(lambda values: values[there]).with_(known=known)
 
 
 class Augment(ABC):
@@ -251,11 +260,8 @@ class Dataset(ABC):
     def recognises(cls, root: Path) -> bool:
         """Whether a place looks like this dataset's, so that `--data PLACE` needn't name the dataset.
 
-        Cheap: names of files tell, no pixels are read. What another dataset could as well read isn't recognised;
-        by default nothing is.
-
-        Args:
-            root: a folder or file that is there.
+        It must be quick: look at names of files, and read no pixels. What another dataset could read as well isn't
+        recognised; by default nothing is.
         """
         return False
 
@@ -342,7 +348,7 @@ class Logger(ABC):
         """A reading, as soon as it is made."""
 
     def end(self) -> None:  # noqa: B027
-        """Called when the training ends, in whichever way."""
+        """Called when the training ends, however it ends."""
 
 
 class Writer(ABC):
@@ -358,12 +364,11 @@ class Writer(ABC):
 
         A name is of letters, digits, `_`, `-` and dots, without a folder, and no other writer's.
 
-        Args:
-            result: what was found. `result.film.source` is the film's file, with its DICOM header, or None for an
-                array; `result.weights` are the weights that found it, or None where that isn't known.
+        `result.film.source` is the film's file, with its DICOM header, or None for an array; `result.weights` are the
+        weights that found it, or None where that isn't known.
 
         Raises:
-            cxrkit.CxrkitError: this film can't be written so; it counts as failed, and the others go on.
+            cxrkit.CxrkitError: this film can't be written; it counts as failed, and the others are still processed.
         """
 
 

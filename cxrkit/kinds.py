@@ -1,7 +1,7 @@
 """The kinds of components: one table, from which the hooks, the registry, `cxrkit list` and the test suites are made.
 
-A new kind is a line here, a class in `cxrkit.interfaces`, and a file of checks in `cxrkit.testing` that bears the
-kind's plural.
+A new kind is an entry here, a class in `cxrkit.interfaces`, and a file of checks in `cxrkit.testing` that is named by
+the plural.
 """
 
 from __future__ import annotations
@@ -19,21 +19,27 @@ class Kind:
         name: its name on the command line, such as `loss`.
         plural: `losses`; the hook `register_losses` and the checks in `cxrkit.testing.losses` are named after it.
         interface: the class in `cxrkit.interfaces` that its components derive from.
-        factory: how cxrkit calls what a plugin registers.
         purpose: what its components are, in a few words.
-        example: how the command line chooses the component NAME and sets its parameter KEY.
-        setting: the part of a run's settings that chooses its component; "" if none does.
-        many: whether that part is a list of components.
+        section: the section of a run's settings that chooses its component; "" if none does.
+        many: whether that section is a list of components.
+        factory: how cxrkit calls what a plugin registers.
+        use: how the command line chooses the component NAME and sets its parameter KEY, where no section does.
     """
 
     name: str
     plural: str
     interface: str
-    factory: str
     purpose: str
-    example: str
-    setting: str = ""
+    section: str = ""
     many: bool = False
+    factory: str = "factory(**parameters)"
+    use: str = ""
+
+    @property
+    def example(self) -> str:
+        """How the command line chooses the component NAME and sets its parameter KEY."""
+        key = f"{self.section}.NAME.KEY" if self.many else f"{self.section}.KEY"
+        return self.use or f"cxrkit train --{self.section} NAME --set {key}=VALUE"
 
     @property
     def hook(self) -> str:
@@ -51,45 +57,39 @@ class Kind:
         return found
 
 
-_ABLATE = "cxrkit ablate --launcher NAME --set launcher.KEY=VALUE"
+_TABLE = (
+    Kind("model", "models", "Model", "segmentation networks", "model", factory="factory(channels, **parameters)"),
+    Kind("loss", "losses", "Loss", "training losses", "loss", many=True),
+    Kind("augment", "augments", "Augment", "augmentations of a training batch", "augment", many=True),
+    Kind("dataset", "datasets", "Dataset", "sources of films and masks", "data", factory="factory(root, **parameters)"),
+    Kind(
+        "launcher",
+        "launchers",
+        "Launcher",
+        "ways to run many trainings",
+        use="cxrkit ablate --launcher NAME --set launcher.KEY=VALUE",
+    ),
+    Kind("logger", "loggers", "Logger", "dashboards that follow a training", "logger", many=True),
+    Kind(
+        "writer",
+        "writers",
+        "Writer",
+        "what is written for a segmented film",
+        use="cxrkit predict FILM.png --write NAME --set writer.NAME.KEY=VALUE",
+    ),
+    Kind(
+        "weights",
+        "weights",
+        "PretrainedWeights",
+        "trained networks, ready to use",
+        factory="factory()",
+        use="cxrkit predict FILM.png --weights NAME",
+    ),
+)
+KINDS: dict[str, Kind] = {kind.name: kind for kind in _TABLE}
 
-KINDS: dict[str, Kind] = {
-    kind.name: kind
-    for kind in (
-        Kind(
-            *("model", "models", "Model", "factory(channels, **parameters)", "segmentation networks"),
-            *("cxrkit train --model NAME --set model.KEY=VALUE", "model"),
-        ),
-        Kind(
-            *("loss", "losses", "Loss", "factory(**parameters)", "training losses"),
-            *("cxrkit train --loss NAME --set loss.NAME.KEY=VALUE", "loss", True),
-        ),
-        Kind(
-            *("augment", "augments", "Augment", "factory(**parameters)", "augmentations of a training batch"),
-            *("cxrkit train --augment NAME --set augment.NAME.KEY=VALUE", "augment", True),
-        ),
-        Kind(
-            *("dataset", "datasets", "Dataset", "factory(root, **parameters)", "sources of films and masks"),
-            *("cxrkit train --data NAME --set data.KEY=VALUE", "data"),
-        ),
-        Kind(*("launcher", "launchers", "Launcher", "factory(**parameters)", "ways to run many trainings", _ABLATE)),
-        Kind(
-            *("logger", "loggers", "Logger", "factory(**parameters)", "dashboards that follow a training"),
-            *("cxrkit train --logger NAME --set logger.NAME.KEY=VALUE", "logger", True),
-        ),
-        Kind(
-            *("writer", "writers", "Writer", "factory(**parameters)", "what is written of a segmented film"),
-            "cxrkit predict FILM.png --write NAME --set writer.NAME.KEY=VALUE",
-        ),
-        Kind(
-            *("weights", "weights", "PretrainedWeights", "factory()", "trained networks, ready to use"),
-            "cxrkit predict FILM.png --weights NAME",
-        ),
-    )
-}
-
-#: The parts of a run's settings that choose components, and the kind of each.
-SETTINGS: dict[str, Kind] = {kind.setting: kind for kind in KINDS.values() if kind.setting}
+#: The sections of a run's settings that choose components, and the kind of each.
+SECTIONS: dict[str, Kind] = {kind.section: kind for kind in KINDS.values() if kind.section}
 
 
 def names_of_kinds() -> str:

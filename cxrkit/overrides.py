@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from cxrkit.errors import ConfigError, nearest
-from cxrkit.kinds import SETTINGS
+from cxrkit.kinds import SECTIONS
 from cxrkit.plugins import registry
 
 
@@ -167,9 +167,9 @@ def assign(config: dict[str, Any], path: str, value: Any, settings: Sequence[str
     if head not in settings:
         raise ConfigError(
             f"There is no setting '{path}'.",
-            f"{nearest(head, settings)}Settings begin with: {', '.join(settings)}.",
+            f"{nearest(head, settings)}Settings start with: {', '.join(settings)}.",
         )
-    kind = SETTINGS.get(head)
+    kind = SECTIONS.get(head)
     if not rest:
         if kind is not None and not kind.many and isinstance(value, str):
             old = config.get(head)

@@ -20,7 +20,7 @@ import pluggy
 
 from cxrkit.entry_points import COMPONENTS, is_disabled, origin
 from cxrkit.errors import PluginError
-from cxrkit.hookspecs import GROUP, Hooks, Register, Shorthand
+from cxrkit.hookspecs import GROUP, Hooks, Register
 from cxrkit.kinds import KINDS
 from cxrkit.registry import Component, Registry
 
@@ -98,7 +98,12 @@ def _load_one(point: EntryPoint) -> PluginStatus:
         # others' registrations.
         manager = pluggy.PluginManager(GROUP)
         manager.add_hookspecs(Hooks)
-        manager.register(point.load(), name=point.name)
+        plugin = point.load()
+        manager.register(plugin, name=point.name)
+        for kind in KINDS.values():
+            hook = getattr(plugin, kind.hook, None)
+            if callable(hook) and manager.parse_hookimpl_opts(plugin, kind.hook) is None:
+                raise PluginError(f"its function {kind.hook} lacks the decorator @cxrkit.hookimpl.", "Add it.")
         # Without this, pluggy ignores a hook whose name is misspelt.
         manager.check_pending()
         for kind in KINDS.values():
@@ -123,15 +128,8 @@ def _load_one(point: EntryPoint) -> PluginStatus:
 
 
 def _registrar(kind: str, distribution: str, version: str, into: list[Component]) -> Register:
-    def register(
-        name: str,
-        factory: str | Callable[..., Any],
-        *,
-        summary: str,
-        default: bool = False,
-        shorthand: Shorthand | None = None,
-    ) -> None:
-        into.append(Component(kind, name, factory, summary, distribution, version, default, shorthand))
+    def register(name: str, factory: str | Callable[..., Any], **about: Any) -> None:
+        into.append(Component(kind, name, factory, distribution=distribution, version=version, **about))
 
     return register
 

@@ -50,7 +50,7 @@ def as_record(reading: Reading) -> dict[str, Any]:
 
 
 def from_record(record: Any) -> Reading | None:
-    """The reading of such a line; None if it is none."""
+    """The reading of such a line; None if it is something else."""
     if isinstance(record, dict) and isinstance(record.get("step"), int):
         for kind in (TrainingReading, ValidationReading):
             names = [field.name for field in fields(kind)]

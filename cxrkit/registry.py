@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
+from cxrkit.entry_points import loading
 from cxrkit.errors import ConfigError, CxrkitError, PluginError, nearest
 from cxrkit.hookspecs import Shorthand
 from cxrkit.kinds import KINDS
@@ -51,20 +52,11 @@ class Component:
         Raises:
             PluginError: it can't be imported or is not of its kind.
         """
-        if not isinstance(self.factory, str):
-            found: Any = self.factory
-        else:
-            module_name, _, attribute = self.factory.partition(":")
-            try:
-                found = getattr(importlib.import_module(module_name), attribute)
-            except CxrkitError:
-                raise
-            except (Exception, SystemExit) as error:
-                raise PluginError(
-                    f"The {self.kind} '{self.name}' of {self.distribution} {self.version} can't be loaded: "
-                    f"{type(error).__name__}: {error}",
-                    f"Reinstall or update {self.distribution}, or uninstall it.",
-                ) from error
+        found: Any = self.factory
+        if isinstance(found, str):
+            module, _, attribute = found.partition(":")
+            with loading(f"{self.kind} '{self.name}'", self.distribution, self.version):
+                found = getattr(importlib.import_module(module), attribute)
         if not callable(found):
             raise PluginError(
                 f"The {self.kind} '{self.name}' of {self.distribution} {self.version} is registered as "
@@ -238,7 +230,7 @@ class Registry:
             )
         if not found:
             known = self.names(kind)
-            remedy = f"{nearest(name, known)}There are: {', '.join(known) or 'none'}."
+            remedy = f"{nearest(name, known)}Available: {', '.join(known) or 'none'}."
             if self.broken:
                 remedy += f" Plugins that failed to load (see `cxrkit plugins list`): {', '.join(sorted(self.broken))}."
             raise PluginError(f"There is no {kind} called '{name}'.", remedy)

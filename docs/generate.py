@@ -1,8 +1,8 @@
-"""Write the reference pages from the code; with --check, tell which ones are stale.
+"""Write the reference pages and the architecture's picture from the code; with --check, report which are stale.
 
     python docs/generate.py [--check]
 
-Exit code 1 with --check means that a page differs from what the code says today.
+Exit code 1 with --check means that one differs from what the code says today.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import typer.main
+import ways
 from pydantic import BaseModel
 from rendering import bounds, code, constructor, docstring, literal, signature, table, type_name, value_text
 
@@ -38,14 +39,19 @@ OWN = "cxrkit"
 def main(arguments: list[str]) -> int:
     """Write or check every page; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; tell which pages are stale")
+    parser.add_argument("--check", action="store_true", help="write nothing; report what is stale")
     given = parser.parse_args(arguments)
     pages = make_pages()
     old = stale(pages, REFERENCE)
+    picture = ways.draw()
+    redraw = not ways.PICTURE.is_file() or ways.PICTURE.read_text(encoding="utf-8") != picture
     if given.check:
-        for name in old:
-            print(f"stale: docs/reference/{name} (run: python docs/generate.py)")
-        return 1 if old else 0
+        for name in [f"reference/{name}" for name in old] + [f"images/{ways.PICTURE.name}"] * redraw:
+            print(f"stale: docs/{name} (run: python docs/generate.py)")
+        return 1 if old or redraw else 0
+    if redraw:
+        ways.PICTURE.write_text(picture, encoding="utf-8")
+        print(f"written: docs/images/{ways.PICTURE.name}")
     REFERENCE.mkdir(exist_ok=True)
     for name in old:
         if name in pages:

@@ -255,7 +255,7 @@ def test_other_films_may_be_named_as_on_the_command_line(trained: cxrkit.api.Tra
 
 
 def test_resume_takes_no_other_settings(trained: cxrkit.api.TrainedRun) -> None:
-    with pytest.raises(ConfigError, match="as it is"):
+    with pytest.raises(ConfigError, match="with its own settings"):
         cxrkit.train(make_config(SETTINGS), resume=trained.path)
     again = cxrkit.train(resume=trained.path)
     assert again.evaluation == trained.evaluation

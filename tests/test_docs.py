@@ -11,6 +11,8 @@ import shlex
 import subprocess
 import sys
 import textwrap
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,12 +23,13 @@ import typer.main
 import yaml
 from PIL import Image
 
+import cxrkit
 from cxrkit.cli.app import app
 from cxrkit.cli.settings import choose_settings
 from cxrkit.config import resolve
 from cxrkit.plugins import registry
 from cxrkit.settings import SETTINGS
-from cxrkit.testing import check_model
+from cxrkit.testing import check_loss, check_model, check_writer
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -270,6 +273,64 @@ def test_help_texts_are_shown_as_they_are() -> None:
     assert html.unescape(re.sub(r"</?p>", "", shown)) == text
 
 
+# --- architecture -----------------------------------------------------------------------------------------
+
+ARCHITECTURE = DOCS / "explanation/architecture.md"
+
+
+def section(path: Path, heading: str) -> str:
+    """The text below a heading, down to the next."""
+    return path.read_text(encoding="utf-8").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+
+def test_the_table_of_layers_is_that_of_the_import_contract() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    [layers] = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    levels = {module: level for level, row in enumerate(layers) for module in row.split(" : ")}
+    rows = re.findall(r"^\| (`cxrkit.*?) \|", section(ARCHITECTURE, "Layers"), re.MULTILINE)
+    listed = [name for row in rows for name in re.findall(r"`(cxrkit[\w.]*)`", row)]
+    assert sorted(listed) == sorted([*levels, "cxrkit_plugins"])
+    shown = [levels[name] for name in listed if name in levels]
+    assert shown == sorted(shown)
+
+
+def test_where_changes_go_names_files_that_exist() -> None:
+    text = section(ARCHITECTURE, "Where does my change go?")
+    files = {name for name in re.findall(r"`([\w./-]+)`", text) if "/" in name or name.endswith(".py")}
+    assert len(files) >= 10
+    assert not [name for name in files if not (ROOT / name).exists()]
+
+
+@pytest.mark.slow
+def test_a_film_takes_the_ways_of_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXRKIT_CACHE", str(tmp_path / "cache"))
+    # Threads would hide who calls whom.
+    monkeypatch.setattr("cxrkit.data.making.read_ahead", lambda function, items, _: map(function, items))
+    monkeypatch.syspath_prepend(str(DOCS))
+    ways = importlib.import_module("ways")
+    write_films(tmp_path, 1)
+    to_masks, to_loss = ways.Trace(ways.TO_MASKS), ways.Trace(ways.TO_LOSS)
+    settings = {
+        "data": {"name": "phantom", "count": 6, "size": 64},
+        "model": {"name": "unet", "base_channels": 4, "depth": 2},
+        "augment": [{"name": "mixup", "delta": 0.2}],
+        "preprocess": {"size": 32},
+        "split": {"test_size": 1, "validation": 1},
+        "train": {"steps": 1, "batch_size": 2, "device": "cpu"},
+    }
+    before = sys.getprofile()
+    try:
+        sys.setprofile(to_loss)
+        cxrkit.train(settings, out=tmp_path / "run")
+        sys.setprofile(to_masks)
+        cxrkit.predict([*(tmp_path / "images").iterdir()], tmp_path / "run", tmp_path / "predictions")
+    finally:
+        sys.setprofile(before)
+    assert not [step.function for trace in (to_masks, to_loss) for step in trace.missing]
+
+
 # --- Python in the pages ----------------------------------------------------------------------------------
 
 
@@ -279,12 +340,34 @@ def test_python_in_the_pages_compiles(path: Path) -> None:
         compile(textwrap.dedent(block), name_of(path), "exec")
 
 
-def test_the_network_of_the_plugin_page_keeps_the_contract() -> None:
-    text = (DOCS / "how-to/own-plugin.md").read_text(encoding="utf-8")
-    [block] = [block for block in blocks(text, "python") if "class HeartNet" in block]
-    names: dict[str, Any] = {"__name__": "heart_nets_of_the_docs"}
+@pytest.mark.parametrize(
+    ("page", "name", "check"),
+    [
+        ("docs/how-to/own-plugin.md", "HeartNet", check_model),
+        ("docs/how-to/own-plugin.md", "AreasWriter", check_writer),
+        ("docs/index.md", "SquaredError", check_loss),
+        ("README.md", "SquaredError", check_loss),
+    ],
+)
+def test_components_in_the_pages_keep_their_contracts(page: str, name: str, check: Callable[[Any], None]) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    [block] = [block for block in blocks(text, "python") if f"class {name}" in block]
+    names: dict[str, Any] = {"__name__": "component_of_the_docs"}
     exec(block, names)
-    check_model(names["HeartNet"])
+    check(names[name])
+
+
+def test_the_logger_of_the_plugin_page_works(tmp_path: Path) -> None:
+    text = (DOCS / "how-to/own-plugin.md").read_text(encoding="utf-8")
+    [block] = [block for block in blocks(text, "python") if "class CsvLogger" in block]
+    names: dict[str, Any] = {"__name__": "component_of_the_docs"}
+    exec(block, names)
+    logger = names["CsvLogger"]()
+    logger.begin(tmp_path, {}, 0)
+    logger.log(cxrkit.TrainingReading(10, 0.5, 0.6, 1e-3, 2.0))
+    logger.log(cxrkit.ValidationReading(10, {"dice": 0.7}, "validation"))
+    logger.end()
+    assert (tmp_path / "loss.csv").read_text() == "10,0.5\n"
 
 
 def write_films(folder: Path, count: int) -> None:

@@ -36,42 +36,41 @@ def run(out: Path, *stages: str, **variables: str) -> subprocess.CompletedProces
 
 
 @pytest.mark.slow
-def test_every_stage_runs_and_leaves_small_files(tmp_path: Path) -> None:
-    done = run(tmp_path, "bench", "table-1", "zoo", "control")
+def test_an_ablation_leaves_small_files_and_continues(tmp_path: Path) -> None:
+    done = run(tmp_path, "table-1", "control")
     assert done.returncode == 0, done.stdout + done.stderr
-
-    arms = json.loads((tmp_path / "bench.json").read_text())["arms"]
-    assert arms["attn-bcdu/auto"]["update_seconds"] > 0
-    assert arms["side-by-side-2"]["updates_per_second"] > 0
-    assert not [name for name, numbers in arms.items() if "error" in numbers]
-
     with tarfile.open(tmp_path / "table-1.tar.gz") as tar:
         names = tar.getnames()
     assert len([name for name in names if name.endswith("evaluation/test-last.json")]) == 2
     assert any(name.endswith(".csv") for name in names)
     assert not [name for name in names if name.endswith(".safetensors")]
-
-    assert {arm["arm"] for arm in json.loads((tmp_path / "zoo.json").read_text())["arms"]} == {"unet", "attn-bcdu"}
     assert "DATA names no films" in (tmp_path / "control.txt").read_text()
-    files = [file for file in tmp_path.iterdir() if file.is_file()]
-    assert len(files) <= 8
-    assert sum(file.stat().st_size for file in files) < 2**20
+    assert sum(file.stat().st_size for file in tmp_path.iterdir() if file.is_file()) < 2**20
 
-    # A further call measures nothing twice, also where only the results were kept.
+    # A further call trains nothing twice, also where only the results were kept.
     (tmp_path / "work" / "table-1").rename(tmp_path / "elsewhere")
-    again = run(tmp_path, "table-1", "bench")
+    again = run(tmp_path, "table-1")
     assert again.returncode == 0, again.stdout + again.stderr
     assert "2 runs scored" in again.stdout
-    assert json.loads((tmp_path / "bench.json").read_text())["arms"] == arms
     assert not list((tmp_path / "work" / "table-1").rglob("*.safetensors"))
 
 
 @pytest.mark.slow
+def test_an_update_is_measured(tmp_path: Path) -> None:
+    command = [sys.executable, GPU / "bench.py", "--tiny", "--work", tmp_path, "--arm", "unet/auto"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads((tmp_path / "unet-auto.json").read_text())
+    assert numbers["update_seconds"] > 0
+    assert numbers["film_seconds"] > 0
+
+
+@pytest.mark.slow
 def test_the_checks_are_reported(tmp_path: Path) -> None:
-    done = run(tmp_path, "check", CHECK_TESTS="tests/metrics/test_masks.py", CHECK_WORKERS="1")
+    done = run(tmp_path, "check", CHECK_TESTS="tests/metrics/test_masks.py", CHECK_WORKERS="0")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "passed" in (tmp_path / "check-suite.txt").read_text()
-    assert "deselected" in (tmp_path / "check-cuda.txt").read_text()
+    assert "status 5" in (tmp_path / "check-cuda.txt").read_text(), "pytest's status where no test was selected"
 
 
 def test_an_unknown_stage_is_refused_before_any_begins(tmp_path: Path) -> None:

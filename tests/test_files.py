@@ -124,7 +124,7 @@ def test_a_folder_that_takes_no_files_is_told(
 
 def test_a_file_where_a_folder_must_be_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StorageError, match="a file is where a folder must be"):
+    with pytest.raises(StorageError, match="a file exists where a folder is needed"):
         write_text(tmp_path / "file" / "a.txt", "x")
     with pytest.raises(StorageError, match="a part of the path is a file"):
         write_text(tmp_path / "file" / "deeper" / "a.txt", "x")

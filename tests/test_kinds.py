@@ -11,7 +11,7 @@ import pytest
 import cxrkit
 from cxrkit import hookspecs
 from cxrkit.config import RunConfig
-from cxrkit.kinds import KINDS, SETTINGS
+from cxrkit.kinds import KINDS, SECTIONS
 from cxrkit.plugins import registry
 
 #: Names of built-in components that are other things too: a measure of overlap, a column of a table, arrays.
@@ -26,12 +26,12 @@ def test_a_kind_has_its_hook_interface_suite_and_components(kind) -> None:
     assert checks
     assert all(check.__doc__ for check in checks)
     assert registry().names(kind.name)
-    assert not (kind.setting and kind.setting not in RunConfig.model_fields)
+    assert not (kind.section and kind.section not in RunConfig.model_fields)
 
 
 def test_the_settings_that_choose_components_are_the_runs() -> None:
-    assert {key for key in SETTINGS if SETTINGS[key].many} == {"loss", "augment"}
-    assert [kind for kind in KINDS if KINDS[kind].setting] == [SETTINGS[key].name for key in SETTINGS]
+    assert {key for key in SECTIONS if SECTIONS[key].many} == {"loss", "augment", "logger"}
+    assert [kind for kind in KINDS if KINDS[kind].section] == [SECTIONS[key].name for key in SECTIONS]
 
 
 def test_the_core_names_no_plugin() -> None:

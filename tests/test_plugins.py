@@ -261,3 +261,11 @@ def test_what_a_plugin_prints_stays_out_of_the_results(install: Install, capsys:
     install("chatty", "print('hello from the plugin')")
     load_plugins()
     assert capsys.readouterr() == ("", "hello from the plugin\n")
+
+
+def test_a_hook_without_its_decorator_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bare.py").write_text("def register_writers(register):\n    pass\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    (status,) = load_plugins([EntryPoint("bare", "bare", COMPONENTS)]).statuses
+    assert status.error is not None
+    assert "register_writers lacks the decorator @cxrkit.hookimpl" in status.error

@@ -297,7 +297,7 @@ class TestNames:
         with pytest.raises(PluginError, match="no model called 'attn-une'") as caught:
             made.get("model", "attn-une")
         assert "'attn-unet'" in caught.value.remedy
-        assert "There are: attn-unet, unet." in caught.value.remedy
+        assert "Available: attn-unet, unet." in caught.value.remedy
 
     def test_that_are_unknown_may_be_of_a_broken_plugin(self) -> None:
         made = Registry(broken={"heart": "ImportError: no"})

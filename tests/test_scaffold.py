@@ -99,7 +99,7 @@ def test_other_names_are_refused_with_one_that_works(tmp_path: Path, name: str, 
 
 @pytest.mark.parametrize("name", ["cxrkit", "plugins", "cxrkit-plugins", "builtin"])
 def test_cxrkits_own_names_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match="cxrkit's own"):
+    with pytest.raises(ConfigError, match="taken by cxrkit itself"):
         create_plugin(name, tmp_path / "plugin")
 
 

@@ -1,8 +1,7 @@
 """What the arms of a plan cost: time of an update and of a prediction, parameters, multiply-adds, memory.
 
 The arms take turns: in each round every arm makes a few updates and predictions, in an order that changes from round
-to round. What makes a machine slow for a while so hits all arms alike, and an arm is compared with another one within
-rounds.
+to round. Whatever slows the machine for a while slows all arms alike, and arms are compared within rounds.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from cxrkit.ablation.plan import Level, Plan, PlannedRun
 from cxrkit.engine.hardware import computing_threads, describe_hardware
 from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.rehearsal import Rehearsal
-from cxrkit.errors import ConfigError, CxrkitError, PluginError, nearest
+from cxrkit.errors import ConfigError, CxrkitError, PluginError, located, nearest
 from cxrkit.metrics.statistics import Interval, median_interval
 from cxrkit.registry import Registry
 from cxrkit.settings import full_name
 
-#: What an arm does in a round; its time is the median of these, lest another program's burst count.
+#: What an arm does in a round; its time is the median of these, so that a short burst of another program doesn't count.
 UPDATES, FILMS = 3, 5
 
 #: Settings, or what they are below, that change nothing that is measured.
@@ -58,7 +57,7 @@ class Cost:
         parameters: how many numbers of the network are trained.
         multiply_adds: of one film's forward pass, in convolutions and matrix products.
         peak_memory: most bytes that an update occupies on a CUDA device, network and optimizer included; else None.
-        updates: seconds of an update, a value a round.
+        updates: seconds of an update, one value per round.
         films: seconds of a film's prediction, likewise.
     """
 
@@ -124,9 +123,9 @@ def check_factors(plan: Plan) -> None:
         levels = [level for level in factor.levels if level.label in used]
         if len(levels) > 1 and all(_is_idle(key) for level in levels for key in level.settings):
             raise ConfigError(
-                f"{factor.name}: no cost that is measured depends on it, so its levels "
+                f"{factor.name}: none of the measured costs depends on it, so its levels "
                 f"({', '.join(level.label for level in levels)}) would differ by chance alone.",
-                f"Leave it out; if a plan has it: {_leaving_one(factor.name, levels)}",
+                f"Leave it out, or, if it is in a plan, add: {_leaving_one(factor.name, levels)}",
             )
 
 
@@ -157,9 +156,9 @@ def bench(
 
     Args:
         runs: one of each arm.
-        rounds: how often each arm's turn comes.
+        rounds: how often each arm is measured.
         reference: label of the arm that the others are compared with; by default the first.
-        threads: how many torch computes with; by default as many as it does already.
+        threads: for torch; by default as many as it uses already.
 
     Raises:
         ConfigError: no arm has the reference's label, or see `Rehearsal`.
@@ -191,13 +190,13 @@ def bench(
 def ratio(times: Sequence[float], others: Sequence[float]) -> Ratio:
     """How many times as long one arm takes as another, from their seconds of each round.
 
-    >>> ratio([2, 6, 30], [1, 3, 15]).median  # ever slower, both of them
+    >>> ratio([2, 6, 30], [1, 3, 15]).median  # both become slower
     2.0
     >>> ratio([1, 2], [2, 1]).median
     1.0
     """
     ratios = [time / other for time, other in zip(times, others, strict=True)]
-    # Between the middle two lies their geometric mean, so that the ratio the other way round is its inverse.
+    # Of the middle two, the geometric mean, so that the inverse comparison gives the inverse ratio.
     middle = math.sqrt(statistics.median_low(ratios) * statistics.median_high(ratios))
     return Ratio(middle, median_interval(ratios))
 
@@ -206,7 +205,7 @@ def turns(arms: int, number: int) -> list[int]:
     """The order of the arms, by their places, in the round of that number (from 0): a Williams (1949) design.
 
     Over 2 · arms rounds each arm comes equally often in each place, and equally often right after each other one, which
-    may leave caches and clocks as it likes them.
+    may leave caches and clocks in a state that suits it.
 
     >>> [turns(4, number) for number in range(4)]
     [[0, 1, 3, 2], [1, 2, 0, 3], [2, 3, 1, 0], [3, 0, 2, 1]]
@@ -233,7 +232,7 @@ def _warm_up(
 ) -> tuple[list[int], list[int | None]]:
     """Let each arm do once what is slow the first time; the multiply-adds and the peak memory of each."""
     for device in {rehearsal.device for rehearsal in rehearsals}:
-        # On CUDA the first matrix products take a work space for good, which would count as the first arm's.
+        # On CUDA the first matrix products allocate a workspace for good, which would be counted for the first arm.
         square = torch.ones(8, 8, device=device, requires_grad=True)
         (square @ square).sum().backward()
     multiply_adds: list[int] = []
@@ -281,14 +280,13 @@ def _place(label: str | None, labels: Sequence[str]) -> int:
 def _named(run: PlannedRun) -> Iterator[None]:
     """Let an error say which arm it is of."""
     try:
-        yield
-    except CxrkitError as error:
-        error.what = f"{run.arm.label}: {error.what}"
-        error.args = (f"{error.what}\n{error.remedy}",)
+        with located(run.arm.label):
+            yield
+    except CxrkitError:
         raise
     except Exception as error:
-        said = " ".join(str(error).split())
+        message = " ".join(str(error).split())
         raise PluginError(
-            f"{run.arm.label}: a defect of a component or of cxrkit: {type(error).__name__}: {said}",
-            "Run the same line again with --debug to see where; mend the component, or leave this arm out (--exclude).",
+            f"{run.arm.label}: a defect of a component or of cxrkit: {type(error).__name__}: {message}",
+            "Run the same command with --debug to see where; fix the component, or leave this arm out (--exclude).",
         ) from error

@@ -31,19 +31,22 @@ _POLL_SECONDS = 0.3
 _TAIL_BYTES = 8192
 
 
+RunState = Literal["waiting", "running", "finished", "failed"]
+
+
 @dataclass(frozen=True)
 class RunStatus:
     """One run while the ablation is running.
 
     Attributes:
         run: which.
-        state: `waiting`, `running`, `finished`, or `failed`.
+        state: waiting, running, finished or failed.
         step, steps: updates done and planned.
         note: its latest reading.
     """
 
     run: PlannedRun
-    state: Literal["waiting", "running", "finished", "failed"]
+    state: RunState
     step: int = 0
     steps: int = 0
     note: str = ""
@@ -97,8 +100,9 @@ def run_plan(
             while not coordinator.over():
                 if stop.is_set():
                     coordinator.stop()
+                    finished = coordinator.states.count("finished")
                     raise TrainingInterruptedError(
-                        f"Stopped; {coordinator.ended} of {len(runs)} runs are finished, the others are saved.",
+                        f"Stopped; {finished} of {len(runs)} runs are finished, and the others are saved.",
                         f"Continue with: cxrkit ablate --resume {path}",
                     )
                 coordinator.turn()
@@ -155,14 +159,8 @@ class _Coordinator:
         self.began = time.monotonic()
         self.meter = EnergyMeter()
         self.running: dict[int, tuple[RunningJob, float]] = {}
-        self.states: list[Literal["waiting", "running", "finished", "failed"]] = [
-            "finished" if self.is_done(run) else "waiting" for run in runs
-        ]
+        self.states: list[RunState] = ["finished" if self.is_done(run) else "waiting" for run in runs]
         self.at_start = updates_done(path, runs, score=score)
-
-    @property
-    def ended(self) -> int:
-        return self.states.count("finished")
 
     def is_done(self, planned: PlannedRun) -> bool:
         return is_done(self.path, planned, score=self.score)
@@ -173,17 +171,12 @@ class _Coordinator:
     def turn(self) -> None:
         """Start what there is room for, and note what has ended."""
         self.meter.look()
-        for index, (job, since) in list(self.running.items()):
-            if (status := job.poll()) is not None:
-                del self.running[index]
-                self._end(index, status, time.monotonic() - since)
+        self._take_ended()
         while len(self.running) < self.launcher.slots and "waiting" in self.states:
             index = self.states.index("waiting")
             try:
-                self.running[index] = (
-                    self.launcher.start(training_job(self.path, self.runs[index], score=self.score)),
-                    time.monotonic(),
-                )
+                job = self.launcher.start(training_job(self.path, self.runs[index], score=self.score))
+                self.running[index] = (job, time.monotonic())
                 self.states[index] = "running"
             except CxrkitError as error:
                 self._note(index, error.exit_code, str(error), 0.0)
@@ -195,11 +188,14 @@ class _Coordinator:
         for job, _ in self.running.values():
             job.stop()
         while self.running:
-            for index, (job, since) in list(self.running.items()):
-                if (status := job.poll()) is not None:
-                    del self.running[index]
-                    self._end(index, status, time.monotonic() - since)
+            self._take_ended()
             time.sleep(_POLL_SECONDS)
+
+    def _take_ended(self) -> None:
+        for index, (job, since) in list(self.running.items()):
+            if (status := job.poll()) is not None:
+                del self.running[index]
+                self._end(index, status, time.monotonic() - since)
 
     def _end(self, index: int, status: int, seconds: float) -> None:
         planned = self.runs[index]

@@ -6,7 +6,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from cxrkit.ablation.plan import PlannedRun
@@ -24,22 +23,12 @@ _UPDATES = 5
 _START_SECONDS = 8.0  # a process's imports, and its scores and pictures in the end
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A guess of the time that runs take, from the updates of a few on this machine.
-
-    Attributes:
-        seconds: of each run, in the order of the runs; 0 for those that are finished.
-    """
-
-    seconds: tuple[float, ...]
-
-    def total(self, slots: int) -> float:
-        """Seconds for all runs, `slots` side by side, if each has its share of the machine to itself."""
-        ends = [0.0] * max(1, slots)
-        for seconds in self.seconds:
-            ends[ends.index(min(ends))] += seconds
-        return max(ends)
+def total_seconds(of_runs: Sequence[float], slots: int) -> float:
+    """Seconds for all runs, `slots` side by side, if each has its share of the machine to itself."""
+    ends = [0.0] * max(1, slots)
+    for seconds in of_runs:
+        ends[ends.index(min(ends))] += seconds
+    return max(ends)
 
 
 def estimate(
@@ -49,16 +38,16 @@ def estimate(
     *,
     threads: int | None = None,
     done: Sequence[int] = (),
-) -> Estimate:
-    """Train a few updates of every distinct kind of run, in a temporary folder.
+) -> list[float]:
+    """How long each run takes, in seconds: a guess from a few updates of every distinct kind of run, made now.
 
     Args:
         runs: which.
-        threads: how many each of them will have; by default as many as this process has.
-        done: the updates that each has behind it; those that have all count as finished.
+        threads: of each run; by default as many as this process uses.
+        done: the updates that each has made already; those that have made all count as finished.
 
     Raises:
-        CxrkitError: a run couldn't begin; which is as well known before the rest is begun.
+        CxrkitError: a run couldn't start, which is good to know before any of them does.
     """
     behind = done or [0] * len(runs)
     left = [planned.config.train.steps - step for planned, step in zip(runs, behind, strict=True)]
@@ -75,7 +64,7 @@ def estimate(
         update, validation = known.get(_kind(planned.config), (0.0, 0.0))
         work = update * steps + validation * (steps // planned.config.train.validate_every)
         seconds.append(_START_SECONDS + work if steps > 0 else 0.0)
-    return Estimate(tuple(seconds))
+    return seconds
 
 
 def _kind(config: RunConfig) -> str:

@@ -32,8 +32,8 @@ from typing import Any
 from cxrkit.ablation.naming import file_name, label_of, level_text, plan_name, short_enough
 from cxrkit.ablation.places import anchor_levels, anchor_settings
 from cxrkit.ablation.sharing import chosen_lists, shared_parameters, with_shared
-from cxrkit.config import SECTIONS, RunConfig, anchored, demo_settings, make_config, resolve
-from cxrkit.errors import ConfigError, nearest
+from cxrkit.config import RunConfig, anchored, demo_settings, make_config, resolve
+from cxrkit.errors import ConfigError, located, nearest
 from cxrkit.files import home_path, write_text
 from cxrkit.overrides import merge, read_yaml, to_yaml
 from cxrkit.plugins import registry
@@ -161,10 +161,8 @@ class Plan:
             settings: dict[str, Any] = {}
             for chosen in arm.levels.items():
                 settings |= levels[chosen].settings
-            try:
+            with located(arm.label):
                 configs = [self.configure(settings, seed, registry) for seed in self.seeds]
-            except ConfigError as error:
-                raise ConfigError(f"{arm.label}: {error.what}", error.remedy) from error
             if (twin := seen.setdefault(configs[0].model_dump_json(), arm)) is not arm:
                 raise ConfigError(
                     f"{twin.label} and {arm.label} are the same configuration.", "Remove one of the levels."
@@ -180,11 +178,11 @@ class Plan:
             ConfigError, PluginError: they aren't accepted, or the budget isn't one of updates.
         """
         content = dict(self.base)
-        apply_settings(content, settings, SECTIONS)
+        apply_settings(content, settings)
         config = anchored(resolve(make_config(content, {"seed": seed}), registry))
         if config.train.epochs is not None:
             raise ConfigError(
-                "train.epochs: runs are compared at an equal number of updates, not of epochs.",
+                "train.epochs: an ablation compares runs at an equal number of updates, not of epochs.",
                 "Set the number of updates instead: --steps, or train.steps in the plan.",
             )
         return config
@@ -228,7 +226,7 @@ def make_plan(content: Mapping[str, Any], *, over: Mapping[str, Any] | None = No
     factors = tuple(_factor(str(name), levels) for name, levels in (content.get("factors") or {}).items())
     _check_fixed(factors, settings)
     factors, settings = _share(factors, own, settings)
-    apply_settings(base, settings, SECTIONS)
+    apply_settings(base, settings)
     base = anchor_settings(base, Path.cwd())
     if not base.get("data"):
         base = merge(demo_settings(), base)
@@ -237,17 +235,15 @@ def make_plan(content: Mapping[str, Any], *, over: Mapping[str, Any] | None = No
     return Plan(plan_name(content), base, factors, exclude, parse_seeds(content.get("seeds", 1)))
 
 
-def read_plan(path: Path, over: Mapping[str, Any] | None = None) -> Plan:
+def read_plan(path: Path) -> Plan:
     """The plan in a YAML file.
 
     Raises:
         ConfigError: it doesn't exist or isn't a plan; names the file.
     """
     content = read_content(path)
-    try:
-        return make_plan(content, over=over)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error.what}", error.remedy) from error
+    with located(path):
+        return make_plan(content)
 
 
 def read_content(path: Path) -> dict[str, Any]:
@@ -257,10 +253,8 @@ def read_content(path: Path) -> dict[str, Any]:
         ConfigError: it doesn't exist or doesn't have a plan's form; names the file.
     """
     content = read_yaml(path)
-    try:
+    with located(path):
         _check_shape(content)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error.what}", error.remedy) from error
     folder = path.absolute().parent
     if content.get("config") is not None:
         content["config"] = str(folder / home_path(str(content["config"])))
@@ -369,7 +363,7 @@ def _factor(name: str, levels: Any) -> Factor:
         for label, settings in levels.items():
             if not isinstance(settings, Mapping):
                 raise ConfigError(
-                    f"{name}: the level '{label}' sets nothing ({settings!r}).", "Write {setting: value}."
+                    f"{name}: the level '{label}' is {settings!r}, which sets nothing.", "Write {setting: value}."
                 )
         made = [
             Level(label_of(label) if isinstance(label, float | bool) else str(label), dict(settings))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cxrkit.ablation.plan import Plan, make_plan
-from cxrkit.errors import ConfigError
+from cxrkit.errors import ConfigError, located
 from cxrkit.files import write_text
 from cxrkit.overrides import differences, read_yaml, to_yaml
 from cxrkit.settings import full_name
@@ -51,7 +51,8 @@ class Space:
     def __post_init__(self) -> None:
         if self.plan.exclude:
             raise ConfigError("exclude: a search tries all combinations.", "Remove the exclusions.")
-        searched = {full_name(key): factor.name for factor in self.plan.factors for key in _keys(factor.levels)}
+        factors = self.plan.factors
+        searched = {full_name(key): f.name for f in factors for level in f.levels for key in level.settings}
         for span in self.ranges:
             if full_name(span.key) == "seed":
                 raise ConfigError("--range seed: all trials have the same seed.", "Search another setting.")
@@ -65,10 +66,6 @@ class Space:
         return {"plan": self.plan.content(), "ranges": [str(span) for span in self.ranges]}
 
 
-def _keys(levels: Sequence[Any]) -> list[str]:
-    return list(dict.fromkeys(key for level in levels for key in level.settings))
-
-
 def parse_range(text: str) -> Range:
     """`train.lr=1e-4..1e-2:log` or `model.depth=3..5`.
 
@@ -80,16 +77,12 @@ def parse_range(text: str) -> Range:
     if match is None:
         raise ConfigError(f"--range {text!r} is not a range.", "Write KEY=LOW..HIGH, or KEY=LOW..HIGH:log.")
     key, low, high, log = match.groups()
-    whole = re.fullmatch(r"[+-]?\d+", low) and re.fullmatch(r"[+-]?\d+", high)
-    made = (
-        Range(key, int(low), int(high), log is not None)
-        if whole
-        else Range(key, float(low), float(high), log is not None)
-    )
+    number_of = int if all(re.fullmatch(r"[+-]?\d+", end) for end in (low, high)) else float
+    made = Range(key, number_of(low), number_of(high), log is not None)
     if made.low >= made.high or (made.log and made.low <= 0):
         raise ConfigError(
             f"--range {text!r}: {'a logarithm needs numbers above 0' if made.low < made.high else 'ends are swapped'}.",
-            "Write the lower number first.",
+            "Write the lower number first, above 0 for :log.",
         )
     return made
 
@@ -111,10 +104,8 @@ def read_space(path: Path) -> tuple[Space, int]:
     plan, ranges, trials = (content.get(key) for key in ("plan", "ranges", "trials"))
     if not isinstance(plan, Mapping) or not isinstance(ranges, list) or not isinstance(trials, int):
         raise ConfigError(f"{file} is not a record of a search.", "Choose another --out.")
-    try:
+    with located(file):
         return Space(make_plan(plan), tuple(parse_range(str(text)) for text in ranges)), trials
-    except ConfigError as error:
-        raise ConfigError(f"{file}: {error.what}", error.remedy) from error
 
 
 def check_same(space: Space, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""An ablation as it stands on disk: every planned run with its state, and its scores where it has any.
+"""An ablation on disk: every planned run with its state, and its scores where it has any.
 
 An ablation's folder holds:
 
@@ -35,7 +35,7 @@ PLAN_FILE = "ablation.yaml"
 #: `finished`: scored on the test films. `stopped`: started, can continue. `failed`: its last attempt ended with an
 #: error. `missing`: not started.
 State = Literal["finished", "stopped", "failed", "missing"]
-#: What reports call the states.
+#: What reports and the live progress call the states.
 STATES: Mapping[State, str] = {
     "finished": "finished",
     "failed": "failed",

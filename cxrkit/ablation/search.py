@@ -98,10 +98,9 @@ def search(
     check_search(space, path, registry)
     check_trials(trials)
     save_space(space, trials, path)
-    work = _Search(space, path, registry)
-    study = open_study(space, path)
-    _Trials(work, study, trials, launcher, listener).go()
-    return _result(work, study)
+    work = _Search(space, path, registry, open_study(space, path), trials, launcher, listener)
+    work.go()
+    return work.result()
 
 
 def check_search(space: Space, path: Path, registry: Registry) -> None:
@@ -115,15 +114,16 @@ def check_search(space: Space, path: Path, registry: Registry) -> None:
         raise ConfigError("--search: nothing is searched.", "Give --range KEY=LOW..HIGH, or flags of several values.")
     if len(seeds := space.plan.seeds) > 1:
         raise ConfigError(
-            f"--search: each trial has one seed, and there are {len(seeds)} ({', '.join(map(str, seeds))}).",
-            "Use --seeds 1; the best one's spread over seeds: cxrkit ablate --config BEST.yaml --seeds 3.",
+            f"--search: each trial has one seed, but {len(seeds)} were given ({', '.join(map(str, seeds))}).",
+            "Use --seeds 1. To compare seeds of the best trial: cxrkit ablate --config BEST.yaml --seeds 3.",
         )
-    for planned in (*_ends(space, registry), *samples(space, registry)):
+    last = planned_trial(space, 0, _choose(space, -1), registry)
+    for planned in (*samples(space, registry), last):
         config = planned.config
         if config.train.protocol != "honest":
             raise ConfigError("--search selects on validation films, never on test films.", "Remove --protocol.")
         if config.split.validation == 0 and config.split.file is None:
-            raise ConfigError("--search selects on validation films, and there are none.", "Set --validation.")
+            raise ConfigError("--search selects on validation films, but there are none.", "Set --validation.")
     if (path / PLAN_FILE).is_file():
         raise ConfigError(f"{path} is the folder of an ablation.", "Choose another --out.")
     check_same(space, path)
@@ -162,22 +162,9 @@ def planned_trial(space: Space, number: int, chosen: Mapping[str, Any], registry
 
 
 def _choose(space: Space, pick: Literal[0, -1]) -> dict[str, Any]:
+    """The first level of each factor and the low end of each range, or the last and the high one."""
     chosen: dict[str, Any] = {factor.name: factor.levels[pick].label for factor in space.plan.factors}
     return chosen | {span.key: (span.low, span.high)[pick] for span in space.ranges}
-
-
-def _ends(space: Space, registry: Registry) -> tuple[PlannedRun, ...]:
-    return tuple(planned_trial(space, 0, _choose(space, pick), registry) for pick in (0, -1))
-
-
-@dataclass(frozen=True)
-class _Search:
-    space: Space
-    path: Path
-    registry: Registry
-
-    def planned(self, number: int, chosen: Mapping[str, Any]) -> PlannedRun:
-        return planned_trial(self.space, number, chosen, self.registry)
 
 
 @dataclass
@@ -190,15 +177,20 @@ class _Active:
 
 
 @dataclass
-class _Trials:
+class _Search:
     """The loop: asks Optuna for settings, runs them and reports the results to it."""
 
-    work: _Search
+    space: Space
+    path: Path
+    registry: Registry
     study: Study
     wanted: int
     launcher: Launcher
     listener: SearchListener | None
     active: list[_Active] = field(default_factory=list)
+
+    def planned(self, number: int, chosen: Mapping[str, Any]) -> PlannedRun:
+        return planned_trial(self.space, number, chosen, self.registry)
 
     def go(self) -> None:
         waiting = self._left_by_a_kill()
@@ -220,11 +212,11 @@ class _Trials:
     def _left_by_a_kill(self) -> list[FrozenTrial]:
         """The trials that were running when the process before died; those whose settings it hadn't all drawn fail."""
         waiting = [trial for trial in self.study.get_trials(deepcopy=False) if not trial.state.is_finished()]
-        wanted = set(distributions(self.work.space))
+        wanted = set(distributions(self.space))
         for frozen in waiting:
             if set(frozen.params) != wanted:
                 trial = import_optuna().trial.Trial(self.study, frozen._trial_id)
-                self._fail(trial, "the search was killed while its settings were drawn")
+                self._fail(trial, "the search was killed while the settings were being drawn")
         return [trial for trial in waiting if set(trial.params) == wanted]
 
     def _fill(self, waiting: list[FrozenTrial]) -> None:
@@ -235,20 +227,20 @@ class _Trials:
                 frozen = waiting.pop(0)
                 self._start(optuna.trial.Trial(self.study, frozen._trial_id), frozen.params, "continued")
             elif count_ended(self.study) + len(self.active) < self.wanted:
-                with guarded_record(self.work.path):
-                    trial = self.study.ask(distributions(self.work.space))
+                with guarded_record(self.path):
+                    trial = self.study.ask(distributions(self.space))
                 self._start(trial, trial.params, "started")
             else:
                 break
 
     def _start(self, trial: Trial, params: Mapping[str, Any], verb: str) -> None:
         try:
-            planned = self.work.planned(trial.number, params)
+            planned = self.planned(trial.number, params)
         except ConfigError as error:  # settings that are valid alone but not together
             self._fail(trial, str(error))
             return
-        check_folders(self.work.path, [planned])
-        job = self.launcher.start(training_job(self.work.path, planned, score=False))
+        check_folders(self.path, [planned])
+        job = self.launcher.start(training_job(self.path, planned, score=False))
         self.active.append(_Active(trial, planned, job))
         self._say(trial.number, verb, params, None)
 
@@ -257,7 +249,7 @@ class _Trials:
         optuna = import_optuna()
         for one in list(self.active):
             status = one.job.poll()  # first: what it wrote before its end is then read
-            readings = validations(RunDirectory(self.work.path / one.planned.folder))
+            readings = validations(RunDirectory(self.path / one.planned.folder))
             for step, reading in readings.items():
                 if step > one.reported:
                     one.reported = step
@@ -276,7 +268,7 @@ class _Trials:
                 self.study.tell(one.trial, state=optuna.trial.TrialState.PRUNED)
                 self._say(one.trial.number, "pruned", one.trial.params, score)
             else:
-                self._fail(one.trial, last_error(self.work.path / one.planned.log, status))
+                self._fail(one.trial, last_error(self.path / one.planned.log, status))
 
     def _fail(self, trial: Trial, error: str) -> None:
         trial.set_user_attr("error", error)
@@ -291,12 +283,43 @@ class _Trials:
         self.active.clear()
         raise TrainingInterruptedError(
             f"Stopped after {count_ended(self.study)} of {self.wanted} trials; everything is saved.",
-            f"Continue with: cxrkit ablate --resume {self.work.path}",
+            f"Continue with: cxrkit ablate --resume {self.path}",
         )
 
     def _say(self, number: int, state: str, settings: Mapping[str, Any], score: float | None) -> None:
         if self.listener is not None:
             self.listener.trial(number, state, settings, score)
+
+    def result(self) -> SearchResult:
+        optuna = import_optuna()
+        trials = self.study.get_trials(deepcopy=False)
+        states = [trial.state for trial in trials]
+        if optuna.trial.TrialState.COMPLETE not in states:
+            errors = [str(trial.user_attrs.get("error", "")) for trial in trials]
+            raise TrainingError(
+                f"None of the {len(trials)} trials was completed. Last message: {errors[-1] if errors else 'none'}",
+                f"The complete output is in {self.path / 'logs'}.",
+            )
+        best = self.study.best_trial
+        planned = self.planned(best.number, best.params)
+        # What that run was trained with, whatever the defaults are now.
+        save_config(RunDirectory(self.path / planned.folder).config(), self.path / BEST_FILE)
+        write_text(self.path / TABLE_FILE, trials_csv(trials))
+        importances: dict[str, float] = {}
+        if states.count(optuna.trial.TrialState.COMPLETE) > STARTUP_TRIALS and len(best.params) > 1:
+            evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+            importances = dict(optuna.importance.get_param_importances(self.study, evaluator=evaluator))
+        return SearchResult(
+            best=self.path / planned.folder,
+            settings=best.params,
+            score=float(best.value or 0.0),
+            complete=states.count(optuna.trial.TrialState.COMPLETE),
+            pruned=states.count(optuna.trial.TrialState.PRUNED),
+            failed=states.count(optuna.trial.TrialState.FAIL),
+            importances=importances,
+            config_file=self.path / BEST_FILE,
+            table=self.path / TABLE_FILE,
+        )
 
 
 def validations(run: RunDirectory) -> dict[int, float]:
@@ -306,35 +329,3 @@ def validations(run: RunDirectory) -> dict[int, float]:
         for reading in run.metrics()
         if isinstance(reading, ValidationReading) and reading.on == "validation"
     }
-
-
-def _result(work: _Search, study: Study) -> SearchResult:
-    optuna = import_optuna()
-    trials = study.get_trials(deepcopy=False)
-    states = [trial.state for trial in trials]
-    if optuna.trial.TrialState.COMPLETE not in states:
-        errors = [str(trial.user_attrs.get("error", "")) for trial in trials]
-        raise TrainingError(
-            f"None of {len(trials)} trials was completed. Last message: {errors[-1] if errors else 'none'}",
-            f"The complete output is in {work.path / 'logs'}.",
-        )
-    best = study.best_trial
-    planned = work.planned(best.number, best.params)
-    # What that run was trained with, whatever the defaults are now.
-    save_config(RunDirectory(work.path / planned.folder).config(), work.path / BEST_FILE)
-    write_text(work.path / TABLE_FILE, trials_csv(trials))
-    importances: dict[str, float] = {}
-    if states.count(optuna.trial.TrialState.COMPLETE) > STARTUP_TRIALS and len(best.params) > 1:
-        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-        importances = dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
-    return SearchResult(
-        best=work.path / planned.folder,
-        settings=best.params,
-        score=float(best.value or 0.0),
-        complete=states.count(optuna.trial.TrialState.COMPLETE),
-        pruned=states.count(optuna.trial.TrialState.PRUNED),
-        failed=states.count(optuna.trial.TrialState.FAIL),
-        importances=importances,
-        config_file=work.path / BEST_FILE,
-        table=work.path / TABLE_FILE,
-    )

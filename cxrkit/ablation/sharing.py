@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cxrkit.errors import ConfigError
-from cxrkit.kinds import SETTINGS
+from cxrkit.kinds import SECTIONS
 from cxrkit.overrides import parse_losses
 
-_ONE = tuple(key for key, kind in SETTINGS.items() if not kind.many)
-_SEVERAL = tuple(key for key, kind in SETTINGS.items() if kind.many)
+_ONE = tuple(key for key, kind in SECTIONS.items() if not kind.many)
+_SEVERAL = tuple(key for key, kind in SECTIONS.items() if kind.many)
 
 
 def shared_parameters(base: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:

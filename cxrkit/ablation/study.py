@@ -1,4 +1,4 @@
-"""A search's record: Optuna's study in a journal, which lives through kills, and what is asked of it."""
+"""A search's record: Optuna's study in a journal, which survives kills, and queries about it."""
 
 from __future__ import annotations
 

@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     from cxrkit.ablation import plan as plans
     from cxrkit.ablation.ranges import Space
     from cxrkit.ablation.results import Results
+    from cxrkit.cli.planning import Request
     from cxrkit.report.ablation import Numbers
 
 #: What may be given with --resume; of --set only what is the launcher's.
 _ON_RESUMING = frozenset({"resume", "launcher", "workers", "assignments", "dry_run", "as_json", "quiet"})
-_SHARED, _WHERE, _SEARCH = "What all runs share", "Where", "Search"
+_SHARED, _WHERE, _SEARCH = "What all runs share", "Where to run", "Search"
 
 
 @takes(
@@ -89,7 +90,13 @@ def ablate(
     ] = None,
     launcher: Annotated[
         str | None,
-        option("--launcher", "What runs them: cxrkit list launcher.", _WHERE, metavar="NAME", default="this machine"),
+        option(
+            "--launcher",
+            "Where and how the runs are started; see: cxrkit list launcher.",
+            _WHERE,
+            metavar="NAME",
+            default="this machine",
+        ),
     ] = None,
     workers: Annotated[
         int | None, option("--workers", "Runs at the same time.", _WHERE, default="the launcher's")
@@ -114,7 +121,7 @@ def ablate(
         ),
     ] = None,
     dry_run: Annotated[
-        bool, option("--dry-run", "List what would run, time a few updates, and run nothing.", FILES)
+        bool, option("--dry-run", "Only list the runs, and estimate their time from a few updates.", FILES)
     ] = False,
     as_json: Annotated[bool, json_flag("the result", FILES)] = False,
     quiet: Annotated[bool, quiet_flag(FILES)] = False,
@@ -128,7 +135,14 @@ def ablate(
     """
     from cxrkit.cli.dry_run import show_runs, show_search
     from cxrkit.cli.loading import load_plugins
-    from cxrkit.cli.planning import check_resuming, given_flags, launcher_settings, new_folder, plan_from_flags
+    from cxrkit.cli.planning import (
+        Request,
+        check_resuming,
+        given_flags,
+        launcher_settings,
+        new_folder,
+        plan_from_flags,
+    )
     from cxrkit.cli.search import run_search, search_space
 
     plugins = load_plugins()
@@ -157,11 +171,11 @@ def ablate(
         folder = out or new_folder(made.name)
         if search is not None or ranges:
             space = search_space(made, ranges or (), search)
+    request = Request(folder, launcher, launching, quiet, as_json)
     if space is not None:
-        begin = show_search if dry_run else run_search
-        begin(space, trials, folder, launcher, launching, quiet=quiet, as_json=as_json)
+        (show_search if dry_run else run_search)(space, trials, request)
     else:
-        (show_runs if dry_run else _run)(made, folder, launcher, launching, quiet=quiet, as_json=as_json)
+        (show_runs if dry_run else _run)(made, request)
 
 
 def _resumed(folder: Path, seeds: str | None) -> plans.Plan:
@@ -179,9 +193,9 @@ def report(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Rewrite an ablation's report, finished or not: a page, Markdown, CSV, LaTeX and figures.
+    """Rewrite the report of an ablation, finished or not: a page, Markdown, CSV, LaTeX and figures.
 
-    The page (report/report.html) needs no other file. For each arm it has mean ± std over seeds and, separately, the
+    The page (report/report.html) needs no other file. For each arm it shows mean ± std over seeds and, separately, the
     spread over films; every pair of arms is compared by a paired test.
     """
     from cxrkit import comparisons
@@ -192,24 +206,25 @@ def report(
     _show(numbers.results, numbers, as_json=as_json, quiet=quiet)
 
 
-def _run(
-    plan: plans.Plan, folder: Path, launcher: str, launching: dict[str, Any], *, quiet: bool, as_json: bool
-) -> None:
+def _run(plan: plans.Plan, request: Request) -> None:
     from cxrkit import comparisons
     from cxrkit.cli.ablation_progress import ablation_progress
     from cxrkit.cli.console import say
     from cxrkit.cli.progress import progress
 
-    if not quiet:
+    folder = request.folder
+    if not request.quiet:
         say(f"{plan.name}: {len(plan.arms())} arms × {len(plan.seeds)} seeds in {folder}")
         if plan.is_demonstration:
             say("The films are synthetic: the scores say nothing about real ones.")
-    with progress(quiet=quiet) as observer:
+    with progress(quiet=request.quiet) as observer:
         listener = ablation_progress(observer, folder)
-        results, numbers = comparisons.run_ablation(plan, folder, launcher, launching, listener, observer)
-    _show(results, numbers, as_json=as_json, quiet=quiet)
+        results, numbers = comparisons.run_ablation(
+            plan, folder, request.launcher, request.launching, listener, observer
+        )
+    _show(results, numbers, as_json=request.as_json, quiet=request.quiet)
     if failed := [run for run in results.runs if run.state == "failed"]:
-        lines = [f"{run.arm.label}, seed {run.seed}: {run.error} (its output: {run.log})" for run in failed]
+        lines = [f"{run.name}: {run.error} (its output: {run.log})" for run in failed]
         raise TrainingError(
             f"{len(failed)} of {len(results.runs)} runs failed.\n" + "\n".join(lines),
             f"The others are kept. Fix the cause, then: cxrkit ablate --resume {folder}",
@@ -218,7 +233,7 @@ def _run(
 
 def _show(results: Results, numbers: Numbers | None, *, as_json: bool, quiet: bool) -> None:
     from cxrkit.cli.console import say, show, show_json
-    from cxrkit.report.ablation import all_caveats, headline, report_files, seeds_table, summarise_ablation
+    from cxrkit.report.ablation import all_caveats, headline, seeds_table, summarise_ablation
     from cxrkit.report.ablation.tables import OVER_SEEDS
 
     if as_json:
@@ -230,8 +245,7 @@ def _show(results: Results, numbers: Numbers | None, *, as_json: bool, quiet: bo
     if not quiet:
         for warning in all_caveats(numbers):
             say(warning, style="bold red")
-        files = report_files(results.path)
-        say("", f"Report: {files['page']} (also {', '.join(file.name for file in list(files.values())[1:])})")
+        say("", f"Report: {results.path / 'report' / 'report.html'} (also report.md, table.tex, scores.csv)")
 
 
 def _content(numbers: Numbers) -> dict[str, Any]:

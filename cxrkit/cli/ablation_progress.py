@@ -28,32 +28,33 @@ _HEAD_LINES, _BETWEEN = 2, 3
 
 
 def ablation_progress(observer: Observer, folder: Path) -> Listener | None:
-    """A listener that goes with an observer of `progress`: live on a terminal, a line a finished run elsewhere."""
+    """A listener for an observer of `progress`: live on a terminal, elsewhere a line when a run starts or ends."""
     if isinstance(observer, LiveProgress):
         return _Live(observer.screen, folder)
     return _Plain() if isinstance(observer, PlainProgress) else None
 
 
 class _Plain:
-    """A line whenever a run begins or ends, for logs."""
+    """A line whenever a run starts or ends, for logs."""
 
     def __init__(self) -> None:
         self.states: dict[str, str] = {}
 
     def update(self, progress: Progress) -> None:
         """Show what has changed."""
+        from cxrkit.ablation.results import STATES
+
+        words = {"running": "started"} | {str(state): word for state, word in STATES.items()}
         for status in progress.runs:
             name = status.run.folder
-            if self.states.get(name, "waiting") != status.state:
-                first = not self.states
-                if not (first and status.state == "finished"):
-                    done = progress.count("finished") + progress.count("failed")
-                    left = f", about {duration(progress.seconds_left)} left" if progress.seconds_left else ""
-                    verb = {"running": "begins", "finished": "is finished", "failed": "FAILED"}[status.state]
-                    say(
-                        f"{status.run.arm.label}, seed {status.run.seed} {verb} "
-                        f"({done} of {len(progress.runs)} done{left})"
-                    )
+            old_news = not self.states and status.state == "finished"
+            if self.states.get(name, "waiting") != status.state and not old_news:
+                done = progress.count("finished") + progress.count("failed")
+                left = f", about {duration(progress.seconds_left)} left" if progress.seconds_left else ""
+                say(
+                    f"{status.run.arm.label}, seed {status.run.seed}: {words[status.state]} "
+                    f"({done} of {len(progress.runs)} done{left})"
+                )
         self.states = {status.run.folder: status.state for status in progress.runs}
 
 
@@ -112,7 +113,7 @@ class Standings:
 
 
 def standings(numbers: Numbers) -> Standings:
-    """The main table of an ablation as it stands, in the order that a terminal has most use for."""
+    """The main table of an ablation so far, in the order that is most useful on a terminal."""
     from cxrkit.report.ablation import seeds_table
 
     table, primary = seeds_table(numbers), numbers.primary
@@ -162,12 +163,14 @@ def _line(text: str, style: str = "") -> Text:
 
 def _left(progress: Progress) -> Text:
     """How many runs are finished, and when the others will be."""
-    state = f"{progress.count('finished')} of {len(progress.runs)} runs finished"
+    from cxrkit.ablation.results import STATES
+
+    state = f"{progress.count('finished')} of {len(progress.runs)} runs {STATES['finished']}"
     if progress.seconds_left:
         state += f", about {duration(progress.seconds_left)} left"
     line = _line(state, "bold")
     if failed := progress.count("failed"):
-        line.append(f", {failed} failed", style="bold red")
+        line.append(f", {failed} {STATES['failed']}", style="bold red")
     return line
 
 

@@ -41,7 +41,7 @@ def bench(
         int, typer.Option(min=1, help="How often each arm is measured; intervals need 6.", rich_help_panel=_HOW)
     ] = 10,
     threads: Annotated[
-        int | None, option("--threads", "Of torch, on a CPU.", _HOW, default="all cores, or OMP_NUM_THREADS", min=1)
+        int | None, option("--threads", "CPU threads for torch.", _HOW, default="all cores, or OMP_NUM_THREADS", min=1)
     ] = None,
     reference: Annotated[
         str | None,
@@ -90,12 +90,12 @@ def bench(
 def _check(out: Path | None, threads: int | None) -> None:
     """Refuse at once what would fail after the measurement, or make it meaningless."""
     if out is not None and out.suffix.lower() not in (".csv", ".md"):
-        raise ConfigError(f"--out {out}: the file is neither .csv nor .md.", "Give it one of these suffixes.")
+        raise ConfigError(f"--out {out}: the suffix is neither .csv nor .md.", "Choose one of these.")
     if out is not None and out.is_dir():
-        raise ConfigError(f"--out {out}: is a folder.", "Name a file.")
+        raise ConfigError(f"--out {out} is a folder.", "Name a file.")
     available = os.cpu_count() or 1
     if threads is not None and threads > available:
-        raise ConfigError(f"--threads {threads}: this machine has {available}.", "Ask for no more than that.")
+        raise ConfigError(f"--threads {threads}: this machine has only {available} cores.", "Choose at most that many.")
 
 
 def _plan(

@@ -89,7 +89,7 @@ def check(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Read every film and mask, and report what would go wrong in training.
+    """Read every film and mask, and report what would cause problems in training.
 
     Exits with 3 if there are errors; warnings and notes don't count.
     """
@@ -135,9 +135,9 @@ def list_data(as_json: Json = False) -> None:
         return
     show(table(("dataset", "what it reads"), [(c.name, c.summary) for c in datasets]))
     if stores:
-        show(f"Prepared films in {folder} (rebuilt when needed, so they may be deleted):")
+        show(f"Prepared films in {folder} (rebuilt when needed, so they can be deleted):")
         rows = [(path.name, f"{about.st_size / 1e6:.1f} MB", _day(about.st_mtime)) for path, about in stores]
-        show(table(("file", "size", "made"), rows))
+        show(table(("file", "size", "created"), rows))
     else:
         show(f"No prepared films in {folder} yet.")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import typer
 
 from cxrkit.cli.flags import Json
+from cxrkit.errors import CxrkitError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 Status = Literal["ok", "note", "warning", "broken"]
 
 _LITTLE_SPACE = 2e9
+#: What is imported, and of optional ones, what for.
+_LIBRARIES = {
+    **dict.fromkeys(("cv2", "h5py", "safetensors", "lightning_fabric", "kornia", "matplotlib"), ""),
+    "segmentation_models_pytorch": "the model smp needs it: pip install segmentation-models-pytorch",
+    "pydicom": "DICOM films need it: pip install 'cxrkit[dicom]'",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +36,7 @@ class Examination:
 
 
 def doctor(as_json: Json = False) -> None:
-    """Examine the installation: torch, devices, libraries, plugins, cache. Exits with 1 if something is broken."""
+    """Check the installation: torch, devices, libraries, plugins, cache. Exits with 1 if something is broken."""
     from cxrkit.cli.console import show, show_json
 
     results = [result for examine in _EXAMINATIONS for result in _safely(examine)]
@@ -118,27 +125,14 @@ def _torchvision() -> Iterator[Examination]:
 def _libraries() -> Iterator[Examination]:
     import importlib
 
-    for module, essential in (
-        ("cv2", True),
-        ("h5py", True),
-        ("safetensors", True),
-        ("lightning_fabric", True),
-        ("kornia", True),
-        ("matplotlib", True),
-        ("segmentation_models_pytorch", False),
-        ("pydicom", False),
-    ):
-        purposes = {
-            "segmentation_models_pytorch": "the model smp needs it: pip install segmentation-models-pytorch",
-            "pydicom": "DICOM films need it: pip install 'cxrkit[dicom]'",
-        }
+    for module, purpose in _LIBRARIES.items():
         try:
             found = importlib.import_module(module)
         except Exception as error:  # a broken package may fail in any way
             missing = isinstance(error, ModuleNotFoundError) and error.name == module
-            state: Status = "broken" if essential else ("note" if missing else "warning")
+            state: Status = "broken" if not purpose else "note" if missing else "warning"
             what = "not installed" if missing else f"{type(error).__name__}: {error}"
-            yield Examination(module, state, what, purposes.get(module, "Reinstall cxrkit's dependencies."))
+            yield Examination(module, state, what, purpose or "Reinstall cxrkit's dependencies.")
         else:
             yield Examination(module, "ok", str(getattr(found, "__version__", "installed")))
 
@@ -163,6 +157,21 @@ def _plugins() -> Iterator[Examination]:
         yield Examination(f"{kind} {name}", "warning", what, "Uninstall one, or use CXRKIT_DISABLE_PLUGINS.")
     if not plugins.registry.names("model"):
         yield Examination("models", "broken", "none: the built-in plugin is missing", "Reinstall cxrkit.")
+
+
+def _verbs() -> Iterator[Examination]:
+    from cxrkit.cli.verbs import other_verbs
+
+    verbs, faults = other_verbs()
+    for fault in faults:
+        yield Examination("verbs", "warning", fault, "Uninstall one of the packages, or use CXRKIT_DISABLE_PLUGINS.")
+    for verb in [verb for verb in verbs if not verb.taken]:
+        try:
+            verb.load()
+        except CxrkitError as error:
+            yield Examination(f"verb {verb.name}", "warning", error.what, error.remedy)
+        else:
+            yield Examination(f"verb {verb.name}", "ok", f"{verb.distribution} {verb.version}")
 
 
 def _cache() -> Iterator[Examination]:
@@ -192,6 +201,7 @@ _EXAMINATIONS: tuple[Callable[[], Iterator[Examination]], ...] = (
     _torchvision,
     _libraries,
     _plugins,
+    _verbs,
     _cache,
 )
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cxrkit.cli.flags import with_default
+from cxrkit.cli.flags import DeviceFlag, Quiet, json_flag, option
 
 
 def evaluate(
@@ -17,32 +17,27 @@ def evaluate(
     ] = "test",
     checkpoint: Annotated[
         Literal["auto", "best", "last"],
-        typer.Option(help="Weights: those chosen in training, the last ones, or auto: the chosen where there are any."),
+        typer.Option(help="Weights: best (chosen in training), last, or auto: best if there are any."),
     ] = "auto",
     data: Annotated[
         str | None,
-        typer.Option(
+        option(
+            "--data",
+            "Score other data instead, such as another hospital's, except for films that trained or validated.",
             metavar="PLACE|NAME|NAME:PLACE",
-            help=with_default(
-                "Score other data instead, such as another hospital's, without films that trained or validated.",
-                "the run's own",
-            ),
-            show_default=False,
+            default="the run's own",
         ),
     ] = None,
     assignments: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="data.KEY=VALUE", help="A parameter of the other data's dataset.", show_default=False
-        ),
+        list[str] | None, option("--set", "A parameter of the other data's dataset.", metavar="data.KEY=VALUE")
     ] = None,
-    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="What computes.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON, film by film too.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages.")] = False,
+    device: DeviceFlag = "auto",
+    as_json: Annotated[bool, json_flag("all scores, film by film too,")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Score a run's network, by the honest and the paper's protocol.
 
-    Results go to the run's evaluation/ (a line a film) and report/.
+    Results go to the run's evaluation/ (a line per film) and report/.
     """
     from cxrkit.cli.console import say
     from cxrkit.cli.loading import load_plugins

@@ -7,22 +7,15 @@ from typing import Annotated, Literal
 
 import typer
 
+from cxrkit.cli.flags import ANY_WEIGHTS
+
 
 def export(
-    run: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN|FILE|NAME",
-            help="Folder of a trained run, a weights file, or weights that a package provides: cxrkit list weights.",
-            show_default=False,
-        ),
-    ],
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE.safetensors", help="Where the network goes.", show_default=False)
-    ],
+    run: Annotated[str, typer.Argument(metavar="RUN|FILE|NAME", help=ANY_WEIGHTS, show_default=False)],
+    file: Annotated[Path, typer.Argument(metavar="FILE.safetensors", help="The new file.", show_default=False)],
     checkpoint: Annotated[
         Literal["auto", "best", "last"],
-        typer.Option(help="Weights of a run: the chosen ones where there are any, or the last."),
+        typer.Option(help="Weights of a run: best, last, or auto: best if there are any."),
     ] = "auto",
     full: Annotated[
         bool, typer.Option("--full", help="Keep 32-bit floats: twice the size, and the same masks to the pixel.")

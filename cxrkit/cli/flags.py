@@ -7,13 +7,14 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cxrkit.config import Device
+
 if TYPE_CHECKING:
     from cxrkit.registry import Registry
-    from cxrkit.settings import Setting
 
 WHAT, FILES = "What to compare", "Files and output"
 
@@ -49,9 +50,11 @@ def quiet_flag(panel: str | None = None) -> Any:
     return typer.Option("--quiet", "-q", help="No progress and no messages.", rich_help_panel=panel)
 
 
+ANY_WEIGHTS = "A trained run's folder, a weights file, or weights that a package provides: cxrkit list weights."
+
 Json = Annotated[bool, json_flag()]
 Quiet = Annotated[bool, quiet_flag()]
-DeviceFlag = Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option("--device", help="Where to compute.")]
+DeviceFlag = Annotated[Device, typer.Option("--device", help="Where to compute.")]
 
 Plan = Annotated[
     Path | None,
@@ -85,31 +88,29 @@ class Flags:
 
     def parameters(self, registry: Registry) -> Iterator[inspect.Parameter]:
         """The flags as parameters of a function."""
-        from cxrkit.settings import SETTINGS, Setting
+        from cxrkit.settings import SETTINGS
+        from cxrkit.settings import WHAT as WHAT_TO_TRAIN
 
         for name in self.names.split() or SETTINGS:
-            yield self._parameter(SETTINGS[name], registry)
+            about = SETTINGS[name]
+            help = about.choices or about.help if self.several else about.help
+            default = about.default or registry.default(name)
+            yield self._parameter(name, about.flag_type, help, about.panel, default, about.metavar)
         if self.shorthands:
             for name, component in registry.shorthands().items():
                 made = component.shorthand
                 assert made is not None
-                about = Setting(name, "", float, f"no {component.name}", "What to train", made.help, made.metavar)
-                yield self._parameter(about, registry)
+                yield self._parameter(name, float, made.help, WHAT_TO_TRAIN, f"no {component.name}", made.metavar)
 
-    def _parameter(self, setting: Setting, registry: Registry) -> inspect.Parameter:
-        metavar, help, type_ = setting.metavar, setting.help, setting.type
+    def _parameter(
+        self, name: str, takes: Any, help: str, panel: str, default: str, metavar: str | None
+    ) -> inspect.Parameter:
         if self.several:
-            one = (metavar or {int: "N", float: "X"}[type_]).partition("|")[0]
-            metavar, help, type_ = f"{one},...", setting.choices or help, str
-        flag = option(
-            f"--{setting.name.replace('_', '-')}",
-            help,
-            self.panel or setting.panel,
-            metavar=metavar,
-            default=setting.default or registry.default(setting.name),
-        )
+            one = (metavar or {int: "N", float: "X"}[takes]).partition("|")[0]
+            takes, metavar = str, f"{one},..."
+        flag = option(f"--{name.replace('_', '-')}", help, self.panel or panel, metavar=metavar, default=default)
         kind = inspect.Parameter.KEYWORD_ONLY
-        return inspect.Parameter(setting.name, kind, default=None, annotation=Annotated[type_ | None, flag])
+        return inspect.Parameter(name, kind, default=None, annotation=Annotated[takes | None, flag])
 
 
 def takes(**groups: Flags) -> Callable[[Callable[..., None]], Callable[..., None]]:

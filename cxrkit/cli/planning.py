@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxrkit.errors import ConfigError
+from cxrkit.errors import ConfigError, located
 
 if TYPE_CHECKING:
     import typer
 
     from cxrkit.ablation.plan import Plan
+
+
+@dataclass(frozen=True)
+class Request:
+    """How `cxrkit ablate` is to work.
+
+    Attributes:
+        folder: of the ablation or search.
+        launcher, launching: the launcher and its settings.
+        quiet, as_json: as the flags say.
+    """
+
+    folder: Path
+    launcher: str
+    launching: Mapping[str, Any]
+    quiet: bool
+    as_json: bool
 
 
 def parse_levels(text: str, flag: str) -> list[Any]:
@@ -77,7 +96,7 @@ def check_resuming(given: Mapping[str, str], allowed: Collection[str], settings:
         )
         raise ConfigError(
             f"--resume follows the plan in the folder, which {', '.join(refused)} can't change.",
-            f"Leave these flags out ({more}), or begin another {what}: --out.",
+            f"Leave these flags out ({more}), or start another {what}: --out.",
         )
 
 
@@ -137,10 +156,8 @@ def plan_from_flags(
     content["exclude"] = [*(content.get("exclude") or []), *map(_rule, exclude)]
     if seeds is not None:
         content["seeds"] = parse_seeds_flag(seeds)
-    try:
+    with nullcontext() if file is None else located(file):
         return make_plan(content, over=fixed)
-    except ConfigError as error:
-        raise (ConfigError(f"{file}: {error.what}", error.remedy) if file is not None else error) from error
 
 
 def _factors(listed: Mapping[str, str], vary: Sequence[str]) -> list[tuple[str, str, str]]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxrkit.cli.flags import with_default
+from cxrkit.cli.flags import ANY_WEIGHTS, DeviceFlag, Quiet, json_flag, option
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,13 +30,11 @@ def predict(
     ],
     weights: Annotated[
         str | None,
-        typer.Option(
+        option(
+            "--weights",
+            ANY_WEIGHTS,
             metavar="RUN|FILE|NAME",
-            help=with_default(
-                "A trained run's folder, a weights file, or weights that a package provides: cxrkit list weights.",
-                "those that come with cxrkit: both lungs and the heart",
-            ),
-            show_default=False,
+            default="those that come with cxrkit: both lungs and the heart",
         ),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results of each film, and a table.")] = Path(
@@ -44,10 +42,11 @@ def predict(
     ),
     write: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
+            "--write",
+            "What to write for each film; may be repeated. See: cxrkit list writer.",
             metavar="NAME",
-            help=with_default("What to write of each film; repeatable: cxrkit list writer.", "masks and overlay"),
-            show_default=False,
+            default="masks and overlay",
         ),
     ] = None,
     probabilities: Annotated[
@@ -55,9 +54,7 @@ def predict(
     ] = False,
     assignments: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set", metavar="writer.NAME.KEY=VALUE", help="A parameter of what is written.", show_default=False
-        ),
+        option("--set", "A parameter of a writer.", metavar="writer.NAME.KEY=VALUE"),
     ] = None,
     keep_spots: Annotated[
         bool, typer.Option("--keep-spots", help="Keep parts of a mask that lie apart from the structure, and holes.")
@@ -66,14 +63,14 @@ def predict(
         bool,
         typer.Option("--keep-borders", help="Show the network a black or white border around the film too."),
     ] = False,
-    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="What computes.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages.")] = False,
+    device: DeviceFlag = "auto",
+    as_json: Annotated[bool, json_flag("the table")] = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Segment films: masks at the film's own size, overlays, the cardiothoracic ratio.
+    """Segment films: masks at the film's own size, overlays, and the cardiothoracic ratio.
 
-    A film that can't be used is reported and left out; the exit code is then 3. Films whose masks don't look like an
-    upright frontal chest film's get warnings. For research, not for diagnosis.
+    A film that can't be used is reported and left out; the exit code is then 3. Films whose masks don't look like
+    those of an upright frontal chest film get warnings. For research, not for diagnosis.
     """
     from cxrkit.cli.loading import load_plugins
     from cxrkit.cli.progress import progress
@@ -102,7 +99,7 @@ def _writers(names: Sequence[str], assignments: Sequence[str]) -> list[dict[str,
     """Writers by name, with the parameters that `--set writer.NAME.KEY=VALUE` gives them.
 
     Raises:
-        ConfigError: an assignment is of something else.
+        ConfigError: an assignment sets something else.
     """
     from cxrkit.errors import ConfigError
     from cxrkit.overrides import parse_set
@@ -113,7 +110,7 @@ def _writers(names: Sequence[str], assignments: Sequence[str]) -> list[dict[str,
         name, _, key = rest.partition(".")
         if kind != "writer" or name not in chosen or not key:
             raise ConfigError(
-                f"--set {path}: only parameters of what is written can be set here ({', '.join(chosen)}).",
+                f"--set {path}: only parameters of the chosen writers can be set here ({', '.join(chosen)}).",
                 "Write --set writer.NAME.KEY=VALUE.",
             )
         chosen[name][key] = value
@@ -139,7 +136,7 @@ def _count(predictions: Predictions) -> str:
     doubtful = sum(bool(row.warnings) for row in predictions.rows)
     parts = [f"{done} film{'' if done == 1 else 's'} segmented"]
     if doubtful:
-        parts.append(f"{doubtful} with warnings, to be looked at before they are trusted")
+        parts.append(f"{doubtful} with warnings: check them before trusting them")
     if failed:
         parts.append(f"{failed} could not be used")
     return "; ".join(parts)

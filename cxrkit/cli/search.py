@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxrkit.errors import ConfigError
@@ -12,6 +11,7 @@ from cxrkit.errors import ConfigError
 if TYPE_CHECKING:
     from cxrkit.ablation.plan import Plan
     from cxrkit.ablation.ranges import Space
+    from cxrkit.cli.planning import Request
 
 
 def search_space(plan: Plan, ranges: Sequence[str], trials: int | None) -> Space:
@@ -29,34 +29,25 @@ def search_space(plan: Plan, ranges: Sequence[str], trials: int | None) -> Space
     return Space(plan, tuple(parse_range(text) for text in ranges))
 
 
-def run_search(
-    space: Space,
-    trials: int,
-    folder: Path,
-    launcher: str,
-    launching: Mapping[str, Any],
-    *,
-    quiet: bool,
-    as_json: bool,
-) -> None:
+def run_search(space: Space, trials: int, request: Request) -> None:
     """Search, score the best trial's network on the test films, and show both."""
     from cxrkit import comparisons
     from cxrkit.cli.console import say, show, show_json
     from cxrkit.cli.progress import progress
     from cxrkit.cli.results import show_scores
 
-    with progress(quiet=quiet) as observer:
+    with progress(quiet=request.quiet) as observer:
         found, evaluation = comparisons.search(
             space.plan,
             space.ranges,
             trials,
-            folder,
-            launcher=launcher,
-            launcher_settings=launching,
-            listener=None if quiet else _Lines(),
+            request.folder,
+            launcher=request.launcher,
+            launcher_settings=request.launching,
+            listener=None if request.quiet else _Lines(),
             observer=observer,
         )
-    if as_json:
+    if request.as_json:
         show_json({**asdict(found), "test": None if evaluation is None else evaluation.model_dump(mode="json")})
         return
     settings = ", ".join(f"{key}={_short(value)}" for key, value in found.settings.items())
@@ -69,7 +60,7 @@ def run_search(
         show(f"What influenced the score (PED-ANOVA): {', '.join(parts)}.")
     show("")
     show_scores(found.best, evaluation, as_json=False)
-    if not quiet:
+    if not request.quiet:
         say("", f"All trials: {found.table}. To train the best again: cxrkit train --config {found.config_file}")
 
 

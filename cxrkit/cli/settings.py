@@ -49,7 +49,7 @@ def choose_settings(
         DataError: no dataset recognises the place that `data` names.
         ConfigError: a value isn't accepted, or flags contradict each other.
     """
-    from cxrkit.config import SECTIONS, demo_settings, make_config
+    from cxrkit.config import demo_settings, make_config
     from cxrkit.overrides import merge, parse_set, read_yaml
     from cxrkit.presets import read_preset
 
@@ -62,7 +62,7 @@ def choose_settings(
     for layer in (demo_settings() if demonstration else {}, read_preset(preset) if preset else {}, written):
         chosen = merge(chosen, layer)
     flags = {name: "+".join(value) if isinstance(value, list) else value for name, value in values.items()}
-    apply_settings(chosen, flags, SECTIONS)
+    apply_settings(chosen, flags)
     if data is not None:
         chosen = merge(chosen, {"data": parse_source(data, datasets)})
     if structures is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cxrkit.cli.flags import FILES, Flags, json_flag, option, quiet_flag, takes
-from cxrkit.cli.settings import Choices, choose_settings
+from cxrkit.cli.settings import choose_settings
 from cxrkit.errors import ConfigError
 from cxrkit.processes import is_first_process
 
@@ -86,67 +86,56 @@ def train(
 
     cxrkit train --model attn-bcdu --loss focal-tversky --mixup 0.2
     """
-    values = components | others
+    from cxrkit.cli.console import say, show
     from cxrkit.cli.loading import load_plugins
-    from cxrkit.plugins import Plugins
+    from cxrkit.cli.progress import progress
+    from cxrkit.config import resolve, to_yaml
 
-    plugins: Plugins = load_plugins()
+    values, registry = components | others, load_plugins().registry
+    chosen = None
     if resume is not None:
         more = {"data": data, "structures": structures, "out": out, "preset": preset, "config": config}
         _refuse_others(values | more | {"set": assignments, "dry_run": dry_run or None})
-        _run(None, None, resume, score=not no_score, quiet=quiet, as_json=as_json)
-        return
-    choices = choose_settings(
-        values,
-        datasets=plugins.registry.components("dataset"),
-        preset=preset,
-        file=config,
-        assignments=assignments or (),
-        data=data,
-        structures=structures,
-    )
-    if dry_run:
-        from cxrkit.cli.console import show
-        from cxrkit.config import resolve, to_yaml
+    else:
+        choices = choose_settings(
+            values,
+            datasets=registry.components("dataset"),
+            preset=preset,
+            file=config,
+            assignments=assignments or (),
+            data=data,
+            structures=structures,
+        )
+        chosen = choices.config
+        if dry_run:
+            show(to_yaml(resolve(chosen, registry)).rstrip("\n"))
+            return
+        if choices.demonstration and not quiet:
+            say(
+                "No --data was given: training on built-in synthetic radiographs, with settings for a demonstration "
+                "(--dry-run shows them). The scores say nothing about real films."
+            )
+    from cxrkit import api  # not before: it imports torch
 
-        show(to_yaml(resolve(choices.config, plugins.registry)).rstrip("\n"))
-        return
-    _run(choices, out, None, score=not no_score, quiet=quiet, as_json=as_json)
+    with progress(quiet=quiet) as observer:
+        trained = api.train(chosen, out=out, resume=resume, score=not no_score, observer=observer)
+    if is_first_process():
+        _report(trained, scored=not no_score, quiet=quiet, as_json=as_json)
 
 
 def _refuse_others(given: dict[str, Any]) -> None:
     named = [f"--{name.replace('_', '-')}" for name, value in given.items() if value not in (None, [])]
     if named:
         raise ConfigError(
-            f"--resume continues a run as it is, and {', '.join(named)} would change it.",
-            "Leave these flags out, or train a new run with --config RUN/config.yaml and them.",
+            f"--resume continues a run with its own settings, which {', '.join(named)} would change.",
+            "Leave these flags out, or use them with --config RUN/config.yaml to train a new run.",
         )
-
-
-def _run(
-    choices: Choices | None, out: Path | None, resume: Path | None, *, score: bool, quiet: bool, as_json: bool
-) -> None:
-    from cxrkit import api
-    from cxrkit.cli.console import say
-    from cxrkit.cli.progress import progress
-
-    if choices is not None and choices.demonstration and not quiet:
-        say(
-            "No --data was given: training on built-in synthetic radiographs, with settings for a demonstration "
-            "(--dry-run shows them). The scores say nothing about real films."
-        )
-    with progress(quiet=quiet) as observer:
-        config = choices.config if choices else None
-        trained = api.train(config, out=out, resume=resume, score=score, observer=observer)
-    _report(trained, scored=score, quiet=quiet, as_json=as_json)
 
 
 def _report(trained: TrainedRun, *, scored: bool, quiet: bool, as_json: bool) -> None:
     from cxrkit.cli.console import say
     from cxrkit.cli.results import show_scores
 
-    if not is_first_process():
-        return
     show_scores(trained.path, trained.evaluation, as_json=as_json)
     if quiet:
         return

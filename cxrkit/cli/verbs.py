@@ -18,7 +18,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-from cxrkit.errors import CxrkitError, PluginError
+from cxrkit.entry_points import VERBS, is_disabled, loading, origin
+from cxrkit.errors import PluginError
 
 #: In the order of the help.
 _BUILT_IN = {
@@ -77,16 +78,8 @@ class Verb:
                 "Uninstall one of them, or switch one off: CXRKIT_DISABLE_PLUGINS.",
             )
         module, _, attribute = self.target.partition(":")
-        try:
+        with loading(f"verb '{self.name}'", self.distribution, self.version):
             return _command(self.name, getattr(importlib.import_module(module), attribute))
-        except CxrkitError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise PluginError(
-                f"The verb '{self.name}' of {self.distribution} {self.version} can't be loaded: "
-                f"{type(error).__name__}: {error}",
-                f"Reinstall or update {self.distribution}, or uninstall it.",
-            ) from error
 
 
 class LazyCommand(TyperCommand):
@@ -119,14 +112,12 @@ def other_verbs() -> tuple[list[Verb], list[str]]:
     """The verbs of other packages, and what is wrong with some of them, from metadata alone."""
     from importlib.metadata import entry_points
 
-    from cxrkit.entry_points import VERBS, is_disabled, origin
-
     found: dict[str, dict[str, Verb]] = {}
     faults: list[str] = []
     for point in entry_points(group=VERBS):
-        distribution, version = origin(point)
         if is_disabled(point):
             continue
+        distribution, version = origin(point)
         if point.name in _BUILT_IN:
             faults.append(f"The verb '{point.name}' of {distribution} can't be used: cxrkit has one of that name.")
         else:

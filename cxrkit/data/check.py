@@ -63,9 +63,7 @@ class _Seen:
 
 
 def check_dataset(
-    dataset: Dataset,
-    structures: Sequence[str] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    dataset: Dataset, structures: Sequence[str] | None = None, progress: Callable[[int, int], None] | None = None
 ) -> list[Finding]:
     """Read every film and report everything that is wrong or odd, errors first.
 
@@ -73,10 +71,8 @@ def check_dataset(
     heart that isn't between the lungs, the same picture twice, tiny, dark or flat films, and the dataset's own
     warnings. Notes: no spacing.
 
-    Args:
-        dataset: what is checked.
-        structures: the structures whose masks are checked; by default all.
-        progress: called with the number of films that are done, 0 at first, and of all.
+    By default masks of all structures are checked. `progress` is called with the number of films that are done, 0 at
+    first, and of all.
 
     Raises:
         DataError: the dataset as a whole can't be used: it has no films, or lacks the structures.
@@ -92,11 +88,11 @@ def check_dataset(
         try:
             sample = read_sample(dataset, entry, chosen)
         except CxrkitError as error:
-            findings.append(Finding("error", entry.id, _file(entry), error.what, error.remedy))
+            findings.append(_about(entry, error.what, error.remedy, "error"))
         # A plugin's defect in one film shouldn't hide what is wrong with the others.
         except Exception as error:
             what = f"The dataset plugin fails on film '{entry.id}': {type(error).__name__}: {error}."
-            findings.append(Finding("error", entry.id, _file(entry), what, "Report it to the plugin's author."))
+            findings.append(_about(entry, what, "Report it to the plugin's author.", "error"))
         else:
             findings.extend(check_film(entry, sample))
             findings.extend(check_anatomy(entry, {name: sample.masks[name] for name in entry.known(chosen)}))
@@ -126,26 +122,28 @@ def check_film(entry: Entry, sample: Sample) -> Iterator[Finding]:
     """What is odd about a film's pixels, and what its file says against it."""
     image = sample.image
     height, width = image.shape
-
-    def warn(message: str, remedy: str) -> Finding:
-        return Finding("warning", entry.id, _file(entry), message, remedy)
-
     for remark in sample.remarks:
-        yield warn(f"{remark[0].upper()}{remark[1:]}.", "Leave the film out, unless it is an upright frontal one.")
+        yield _about(
+            entry, f"{remark[0].upper()}{remark[1:]}.", "Leave the film out, unless it is an upright frontal one."
+        )
     if min(height, width) < SMALL_SIDE:
-        yield warn(f"The film is only {width} × {height} pixels.", "Use the original film rather than a thumbnail.")
+        yield _about(
+            entry, f"The film is only {width} × {height} pixels.", "Use the original film rather than a thumbnail."
+        )
     greys = len(np.unique(image))
     if greys < FEW_GREYS:
-        yield warn(f"The film has only {greys} different grey values.", "Export it again with its full depth.")
+        yield _about(entry, f"The film has only {greys} different grey values.", "Export it again with its full depth.")
     low, dark, bright, high = np.percentile(image, [0, 5, 95, 100])
     if bright - dark < LOW_CONTRAST * (high - low):
         share = round(100 * float((bright - dark) / max(high - low, 1e-12)))
-        yield warn(
+        yield _about(
+            entry,
             f"The film is flat: 90 % of its pixels span {share} % of its range of grey values.",
             "Look at it: perhaps a bright marker or a wrong window takes up the range. Crop it, or export it again.",
         )
     elif bright - low < 0.25 * (high - low):
-        yield warn(
+        yield _about(
+            entry,
             "The film is dark: 95 % of its pixels lie in the lowest quarter of its range of grey values.",
             "Look at it; CLAHE at 8 bits (--set preprocess.clahe.bits=8) evens such films out.",
         )
@@ -156,35 +154,36 @@ def check_anatomy(entry: Entry, masks: Mapping[str, np.ndarray]) -> Iterator[Fin
 
     Left and right are the patient's: `left_lung` is on the right of the picture.
     """
-
-    def warn(message: str, remedy: str) -> Finding:
-        return Finding("warning", entry.id, _file(entry), message, remedy)
-
     for name, mask in masks.items():
         if not mask.any():
-            yield warn(f"The mask of '{name}' is empty.", "Draw it, or leave the film out, unless it is really absent.")
+            yield _about(
+                entry, f"The mask of '{name}' is empty.", "Draw it, or leave the film out, unless it is really absent."
+            )
         elif mask.all():
-            yield warn(f"The mask of '{name}' covers the whole film.", "Check the mask file; 0 is background.")
+            yield _about(entry, f"The mask of '{name}' covers the whole film.", "Check the mask file; 0 is background.")
     columns = {name: float(np.nonzero(mask)[1].mean()) for name, mask in masks.items() if mask.any()}
     for left in [name for name in columns if name.startswith("left_")]:
         right = "right_" + left.removeprefix("left_")
         if right not in columns:
             continue
         if columns[left] < columns[right]:
-            yield warn(
+            yield _about(
+                entry,
                 f"'{left}' lies to the left of '{right}' in the picture; they seem swapped, or the film mirrored.",
                 "Left is the patient's: it is on the right of the picture. Swap the masks, or mirror the film.",
             )
         shared = (masks[left] & masks[right]).sum() / min(masks[left].sum(), masks[right].sum())
         if shared > _SHARED:
-            yield warn(
+            yield _about(
+                entry,
                 f"'{left}' and '{right}' share {round(100 * float(shared))} % of the smaller.",
                 "Perhaps one mask was used twice, or shows both sides.",
             )
     if {"heart", "left_lung", "right_lung"} <= columns.keys():
         sides = sorted((columns["left_lung"], columns["right_lung"]))
         if not sides[0] < columns["heart"] < sides[1]:
-            yield warn(
+            yield _about(
+                entry,
                 "The centre of 'heart' does not lie between the centres of the lungs.",
                 "Look at the masks: heart and a lung may be swapped.",
             )
@@ -204,12 +203,11 @@ def _duplicates(seen: Sequence[_Seen]) -> Iterator[Finding]:
     for same in by_digest.values():
         first = same[0]
         for second in same[1:]:
-            yield Finding(
-                "warning" if first.entry.group != second.entry.group else "note",
-                second.entry.id,
-                _file(second.entry),
+            yield _about(
+                second.entry,
                 f"The film has the same pixels as '{first.entry.id}'.",
                 "Leave one out: a film used for both training and testing makes results look better than they are.",
+                "warning" if first.entry.group != second.entry.group else "note",
             )
 
 
@@ -224,10 +222,8 @@ def _area_outliers(seen: Sequence[_Seen], name: str) -> Iterator[Finding]:
     deviation = max(1.4826 * float(np.median(np.abs(logarithms - middle))), 0.05)
     for film, logarithm in zip(films, logarithms.tolist(), strict=True):
         if abs(logarithm - middle) > OUTLIER * deviation:
-            yield Finding(
-                "warning",
-                film.entry.id,
-                _file(film.entry),
+            yield _about(
+                film.entry,
                 f"The mask of '{name}' covers {100 * film.areas[name]:.1f} % of the film; "
                 f"{100 * float(np.exp(middle)):.1f} % is usual here.",
                 "Look at the mask: a part may be missing, or another structure may have been drawn instead.",
@@ -249,5 +245,5 @@ def _spacing(seen: Sequence[_Seen]) -> Iterator[Finding]:
         )
 
 
-def _file(entry: Entry) -> Path | None:
-    return entry.files[0] if entry.files else None
+def _about(entry: Entry, message: str, remedy: str, severity: Severity = "warning") -> Finding:
+    return Finding(severity, entry.id, entry.files[0] if entry.files else None, message, remedy)

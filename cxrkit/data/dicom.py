@@ -57,8 +57,7 @@ def read_header(path: Path, *, pixels: bool = True) -> Any:
         from pydicom.errors import InvalidDicomError
     except ImportError as error:
         raise DataError(
-            f"{path}: is a DICOM file, and pydicom, which reads those, is not installed.",
-            "pip install 'cxrkit[dicom]'",
+            f"{path}: is a DICOM file, and pydicom, which reads those, is not installed.", "pip install 'cxrkit[dicom]'"
         ) from error
     try:
         return pydicom.dcmread(path, stop_before_pixels=not pixels)

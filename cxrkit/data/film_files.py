@@ -12,6 +12,9 @@ _DICOM_INDEX = "DICOMDIR"
 #: What `cxrkit predict` writes beside its results.
 PREDICTIONS_LIST = "predictions.json"
 
+#: What stands for that list until it is written.
+UNFINISHED_LIST = "predictions-unfinished.jsonl"
+
 
 def films_below(folder: Path) -> list[Path]:
     """The films in a folder and its subfolders, sorted: files with a film's suffix, and DICOM files without a suffix.
@@ -23,7 +26,7 @@ def films_below(folder: Path) -> list[Path]:
     def holds_other_things(inside: Path) -> bool:
         if inside not in other:
             is_masks = inside.name == "masks" and (inside.parent / "images").is_dir()
-            own = is_masks or (inside / PREDICTIONS_LIST).is_file()
+            own = is_masks or any((inside / name).is_file() for name in (PREDICTIONS_LIST, UNFINISHED_LIST))
             other[inside] = own or (inside != folder and holds_other_things(inside.parent))
         return other[inside]
 

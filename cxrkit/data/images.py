@@ -31,6 +31,7 @@ _FORMATS = ("PNG", "TIFF", "JPEG", "BMP", "GIF")
 _DICOM_SUFFIXES = (".dcm", ".dicom")
 _JSRT_SUFFIX = ".img"
 _COLOUR_SPACES = {"CMYK": "CMYK", "YCbCr": "YCbCr", "LAB": "Lab", "HSV": "HSV"}
+_PLAIN_MODES = {"1": "L", "P": "RGB", "PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
 _TIFF_PHOTOMETRIC = 262
 _MIN_IS_WHITE = 0
 _ORIENTATION = 274
@@ -172,7 +173,7 @@ def _decode(path: Path) -> np.ndarray:
             raise DataError(f"{path}: is a {_COLOUR_SPACES[image.mode]} picture, not grey.", "Save it as grey.")
         deep_colour = len(image.getbands()) > 1 and any(";16" in str(tile[3]) for tile in image.tile)
         # Pillow inverts 8-bit pictures where low means white, but not wider ones.
-        inverted = _is_min_white(image) and image.mode not in ("1", "L", "P")
+        inverted = _tiff_tag(image, _TIFF_PHOTOMETRIC) == _MIN_IS_WHITE and image.mode not in ("1", "L", "P")
         turns = {_tiff_tag(image, _ORIENTATION)}  # now, for Pillow turns a TIFF as it loads it
         image.load()
         turns.add(image.getexif().get(_ORIENTATION))  # now, for Pillow loads a PNG to find it
@@ -183,18 +184,10 @@ def _decode(path: Path) -> np.ndarray:
             )
         if deep_colour:
             return _decode_deep_colour(path)
-        pixels = np.asarray(image.convert(_plain_mode(image.mode)))
+        pixels = np.asarray(image.convert(_PLAIN_MODES.get(image.mode, image.mode)))
     if inverted:
         pixels = pixels.max() - (pixels - pixels.min())
     return pixels
-
-
-def _plain_mode(mode: str) -> str:
-    return {"1": "L", "P": "RGB", "PA": "RGBA", "La": "LA", "RGBa": "RGBA"}.get(mode, mode)
-
-
-def _is_min_white(image: Image.Image) -> bool:
-    return _tiff_tag(image, _TIFF_PHOTOMETRIC) == _MIN_IS_WHITE
 
 
 def _tiff_tag(image: Image.Image, tag: int) -> int | None:

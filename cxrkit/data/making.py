@@ -212,8 +212,8 @@ def _fill(
 class _Disk(io.FileIO):
     """The file that HDF5 writes to: it keeps the first error of a write to itself until `check` raises it.
 
-    HDF5 can't let go of a file that it can't write to any more: it fails again at each object that it closes, and
-    at the end of the process. So it is never told; what it writes after the error is lost, and the file with it.
+    HDF5 can't close a file that it can no longer write to: it fails again at each object that it closes, and
+    at the end of the process. So it never learns of the error; what it writes afterwards is lost, and so is the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -290,4 +290,6 @@ def _sweep(path: Path) -> None:
                 if time.time() - leftover.stat().st_mtime > _ABANDONED_SECONDS:
                     leftover.unlink()
     except OSError as error:
-        raise StorageError(f"{path.parent}: can't be tidied: {error.strerror}.", "Check its permissions.") from error
+        raise StorageError(
+            f"{path.parent}: half-written files can't be removed: {error.strerror}.", "Check its permissions."
+        ) from error

@@ -28,8 +28,10 @@ def list_entries(dataset: Dataset) -> tuple[Entry, ...]:
             raise DataError(f"The film id {entry.id!r} can't be a file name.", "Rename the film without / and \\.")
         if entry.id in seen:
             raise DataError(f"The film id '{entry.id}' occurs twice{_files(entry)}.", "Give every film its own name.")
-        if not _is_text(entry.id):
-            raise DataError(f"The film id {entry.id!r} isn't text{_files(entry)}.", "Rename the film.")
+        try:
+            entry.id.encode()
+        except UnicodeEncodeError as error:  # a file's name needn't be UTF-8
+            raise DataError(f"The film id {entry.id!r} isn't text{_files(entry)}.", "Rename the film.") from error
         labelled = entry.labelled
         if labelled is not None and not (isinstance(labelled, tuple) and set(labelled) <= set(dataset.structures)):
             raise ContractError(
@@ -61,15 +63,6 @@ def known_masks(entries: Sequence[Entry], structures: Sequence[str]) -> np.ndarr
     """Which structures the films have masks of, bool `(films, structures)`; None where all have all."""
     known = np.array([[name in entry.known(structures) for name in structures] for entry in entries], dtype=bool)
     return None if known.all() else known
-
-
-def _is_text(name: str) -> bool:
-    """Whether a name can be written down; one that comes from a file's name needn't be UTF-8."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def choose_structures(dataset: Dataset, asked: Sequence[str] | None) -> tuple[str, ...]:
@@ -124,7 +117,7 @@ def read_sample(dataset: Dataset, entry: Entry, structures: Sequence[str]) -> Sa
         error.add_note(f"This happened while {_name(dataset)} read the film '{entry.id}'{_files(entry)}.")
         raise
     if not isinstance(sample, Sample):
-        raise _broken(dataset, entry, "a cxrkit.Sample", type(sample).__name__)
+        raise _broken(dataset, entry, "a cxrkit.Sample", type(sample).__name__, "return `Sample(entry.id, ...)`.")
     _check_image(dataset, entry, sample)
     for name in entry.known(structures):
         _check_mask(dataset, entry, sample, name)
@@ -134,12 +127,17 @@ def read_sample(dataset: Dataset, entry: Entry, structures: Sequence[str]) -> Sa
 def _check_image(dataset: Dataset, entry: Entry, sample: Sample) -> None:
     image = sample.image
     if not isinstance(image, np.ndarray) or image.ndim != 2 or image.dtype not in (np.uint8, np.uint16, np.float32):
-        raise _broken(dataset, entry, "an image (H, W) of uint8, uint16 or float32", _described(image))
+        expected = "an image (H, W) of uint8, uint16 or float32"
+        raise _broken(dataset, entry, expected, _described(image), "convert it on reading.")
     if image.size == 0 or not np.isfinite(image).all():
-        raise _broken(dataset, entry, "finite pixels", "an empty image" if image.size == 0 else "NaN or infinity")
+        got = "an empty image" if image.size == 0 else "NaN or infinity"
+        raise _broken(dataset, entry, "finite pixels", got, "raise a DataError for such a film.")
     spacing = sample.spacing
-    if spacing is not None and not (len(spacing) == 2 and all(np.isfinite(side) and side > 0 for side in spacing)):
-        raise _broken(dataset, entry, "a spacing of two positive numbers, or None", repr(spacing))
+    if spacing is not None and not (
+        np.shape(spacing) == (2,) and all(np.isfinite(side) and side > 0 for side in spacing)
+    ):
+        expected = "a spacing of (row, column) millimetres, or None"
+        raise _broken(dataset, entry, expected, repr(spacing), "give None where it is unknown.")
 
 
 def _check_mask(dataset: Dataset, entry: Entry, sample: Sample, name: str) -> None:
@@ -147,10 +145,11 @@ def _check_mask(dataset: Dataset, entry: Entry, sample: Sample, name: str) -> No
     if mask is None:
         raise DataError(
             f"Film '{entry.id}' has no mask of '{name}'{_files(entry)}.",
-            "Add the mask, leave the film out, or choose other --structures.",
+            "Add the mask, leave the film out, or choose other --structures. A dataset whose films may lack masks "
+            "names those that a film has in `Entry.labelled`.",
         )
     if not isinstance(mask, np.ndarray) or mask.ndim != 2 or mask.dtype != np.bool_:
-        raise _broken(dataset, entry, f"a bool mask (H, W) of '{name}'", _described(mask))
+        raise _broken(dataset, entry, f"a bool mask (H, W) of '{name}'", _described(mask), "threshold it on reading.")
     if mask.shape != sample.image.shape:
         raise DataError(
             f"Film '{entry.id}' is {_size(sample.image)} pixels, but its mask of '{name}' is {_size(mask)}"
@@ -159,10 +158,10 @@ def _check_mask(dataset: Dataset, entry: Entry, sample: Sample, name: str) -> No
         )
 
 
-def _broken(dataset: Dataset, entry: Entry, expected: str, got: str) -> ContractError:
+def _broken(dataset: Dataset, entry: Entry, expected: str, got: str, remedy: str) -> ContractError:
     return ContractError(
         f"{_name(dataset)}: reading '{entry.id}' should give {expected}, but gave {got}.",
-        "Fix the dataset plugin; `cxrkit plugins check` says more.",
+        f"Fix the dataset plugin: {remedy}",
     )
 
 

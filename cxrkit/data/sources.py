@@ -22,10 +22,6 @@ def parse_source(text: str, datasets: Sequence[Component]) -> dict[str, str]:
     A dataset's name wins over a folder that is called like it; `./name` is the folder. A place without a name is
     read by the dataset that recognises it.
 
-    Args:
-        text: what stood behind `--data`.
-        datasets: the registered datasets.
-
     Raises:
         ConfigError: it is neither a dataset nor a place, or several datasets recognise the place.
         DataError: no dataset recognises the place.
@@ -36,7 +32,7 @@ def parse_source(text: str, datasets: Sequence[Component]) -> dict[str, str]:
     name, colon, place = text.partition(":")
     if colon and name in names:
         if not place:
-            raise ConfigError(f"--data {text}: no place stands behind the colon.", f"Write {name}:FOLDER.")
+            raise ConfigError(f"--data {text}: nothing follows the colon.", f"Write {name}:FOLDER.")
         return {"name": name, "root": str(_existing(Path(place), text))}
     path = home_path(text)
     if not path.exists():
@@ -58,7 +54,7 @@ def _reader(root: Path, text: str, datasets: Sequence[Component]) -> str:
             recognises = getattr(component.target, "recognises", None)
             if recognises is not None and recognises(root):
                 recognising.append(component.name)
-        # A plugin may fail in any way; the others can still tell.
+        # A plugin may fail in any way; the others can still answer.
         except Exception as error:
             reason = error.what if isinstance(error, CxrkitError) else f"{type(error).__name__}: {error}"
             faults.append(f" '{component.name}' could not be asked ({reason}).")
@@ -68,12 +64,12 @@ def _reader(root: Path, text: str, datasets: Sequence[Component]) -> str:
     if recognising:
         raise ConfigError(
             f"--data {text}: several datasets recognise it: {', '.join(recognising)}.",
-            f"Say which is to read it: --data {recognising[0]}:{text}.",
+            f"Name the one that should read it: --data {recognising[0]}:{text}.",
         )
     expected = "; ".join(f"{component.name} ({component.summary})" for component in datasets)
     raise DataError(
         f"--data {text}: no dataset recognises what is there: {_held(root)}.",
-        "Arrange the films as a dataset expects, or say which is to read them, and it tells what it misses: "
+        "Arrange the films as a dataset expects, or name the dataset, which then says what is missing: "
         f"--data NAME:{text}. Datasets: {expected}.{''.join(faults)}",
     )
 

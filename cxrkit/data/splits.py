@@ -7,7 +7,7 @@ a larger one (Maga 2021, §3.1).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -80,7 +80,7 @@ class Split(BaseModel):
             message = fault["msg"].removeprefix("Value error, ")
             raise DataError(
                 f"{path}: is not a split: {where + ': ' if where else ''}{message}.",
-                "Name a split.json as a run's folder holds one, or mend the file.",
+                "Give the split.json of a run's folder, or fix the file.",
             ) from error
 
 
@@ -110,24 +110,17 @@ def make_split(
     Raises:
         DataError: too few films, an unknown fold, or a split file that doesn't fit the films.
     """
+    validates = protocol != "paper"
     if config.file is not None:
         split = _from_file(entries, config.file)
-        _check_tests(split.test, protocol)
-        return split
-    order = _shuffled(entries, seed)
-    if config.test_fold is not None:
-        test, pool, left_out = _by_fold(entries, config.test_fold, order)
     else:
-        count = _count(config.test_size, len(entries), least=1)
-        if count >= len(entries):
-            raise DataError(
-                f"{count} test films are asked for, but there are only {len(entries)} films.",
-                "Set split.test_size to a smaller count or fraction.",
-            )
-        taken = _take(order[::-1], count)
-        test, pool, left_out = taken.films, taken.rest[::-1], taken.cut
-    _check_tests(test, protocol)
-    return _split_pool(pool, config, seed, test, left_out, validates=protocol != "paper")
+        split = _draw(entries, config, seed, validates=validates)
+    if not validates and not split.test:
+        raise DataError(
+            "The paper's protocol selects on the test films, and there are none.",
+            "Set split.test_size, or train.protocol=honest.",
+        )
+    return split
 
 
 def has_tests(config: SplitConfig) -> bool:
@@ -141,23 +134,19 @@ def has_tests(config: SplitConfig) -> bool:
     return config.test_fold is not None or bool(config.test_size)
 
 
-def _check_tests(test: Sequence[str], protocol: str) -> None:
-    if protocol == "paper" and not test:
-        raise DataError(
-            "The paper's protocol selects on the test films, and there are none.",
-            "Set split.test_size, or train.protocol=honest.",
-        )
-
-
-def _split_pool(
-    pool: Sequence[tuple[str, ...]],
-    config: SplitConfig,
-    seed: int,
-    test: tuple[str, ...],
-    left_out: tuple[str, ...],
-    *,
-    validates: bool,
-) -> Split:
+def _draw(entries: Sequence[Entry], config: SplitConfig, seed: int, *, validates: bool) -> Split:
+    order = _shuffled(entries, seed)
+    if config.test_fold is not None:
+        test, pool, left_out = _by_fold(entries, config.test_fold, order)
+    else:
+        count = _count(config.test_size, len(entries), least=1)
+        if count >= len(entries):
+            raise DataError(
+                f"{count} test films are asked for, but there are only {len(entries)} films.",
+                "Set split.test_size to a smaller count or fraction.",
+            )
+        taken = _take(order[::-1], count)
+        test, pool, left_out = taken.films, taken.rest[::-1], taken.cut
     available = sum(len(group) for group in pool)
     asked = available if config.train_size is None else config.train_size
     if asked > available or available == 0:
@@ -247,7 +236,7 @@ def _by_fold(
 def _from_file(entries: Sequence[Entry], path: Path) -> Split:
     split = Split.load(path)
     known = {entry.id for entry in entries}
-    strangers = [film for film in _used(split) if film not in known]
+    strangers = [film for part in _PARTS for film in getattr(split, part) if film not in known]
     if strangers:
         shown = ", ".join(strangers[:5]) + (", …" if len(strangers) > 5 else "")
         raise DataError(
@@ -265,7 +254,3 @@ def _from_file(entries: Sequence[Entry], path: Path) -> Split:
                     "Move or leave out some of them: what a network knows from training isn't tested.",
                 )
     return split
-
-
-def _used(split: Split) -> Iterator[str]:
-    return chain.from_iterable(getattr(split, part) for part in _PARTS)

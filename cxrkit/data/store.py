@@ -88,17 +88,26 @@ class Store:
                     planes[position] = stored[int(index)]
         except (OSError, RuntimeError, KeyError) as error:
             raise StorageError(
-                f"{self.path}: the store can't be read any more: {error}.", "Run the same line again; it is made anew."
+                f"{self.path}: the store can no longer be read: {error}.", "Run the same command again: it is rebuilt."
             ) from error
         return planes
 
     def image_hashes(self, indices: Sequence[int]) -> list[str]:
-        """SHA-256 of each preprocessed film, by which two stores of one preprocessing know the same film.
+        """SHA-256 of each preprocessed film.
 
         Raises:
             StorageError: see `load`.
         """
         return [hashlib.sha256(self._planes("images", [index]).tobytes()).hexdigest() for index in indices]
+
+    def without(self, other: Store, indices: Sequence[int]) -> tuple[int, ...]:
+        """The films that aren't among those of another store of the same preprocessing, whatever their files' names.
+
+        Raises:
+            StorageError: see `load`.
+        """
+        taken = set(other.image_hashes(indices))
+        return tuple(i for i, found in enumerate(self.image_hashes(range(len(self)))) if found not in taken)
 
     def input_images(self, indices: Sequence[int], *, standardise: bool) -> Tensor:
         """What the network sees: float32 `(n, 1, S, S)`.
@@ -167,12 +176,12 @@ def open_store(
         preprocess: `standardise` in it plays no part here.
         structures: which, in channel order; None for all of the dataset's.
         progress: called with (films done, films in all) while a store is made, never when one is found.
-        workers: threads that read ahead; at most 4, and one a core, unless told.
+        workers: threads that read ahead; by default at most 4, and one a core.
 
     Raises:
         DataError: a film, a mask or a structure is missing or can't be used.
         ContractError: the dataset plugin doesn't keep to its contract.
-        StorageError: the cache folder can't be made or written to.
+        StorageError: the cache folder can't be created or written to.
     """
     entries = list_entries(dataset)
     root = str(dataset.root.resolve()) if dataset.root else ""
@@ -215,7 +224,7 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(
-            f"{folder}: the folder for preprocessed films can't be made: {error.strerror}.",
+            f"{folder}: the folder for preprocessed films can't be created: {error.strerror}.",
             "Set the environment variable CXRKIT_CACHE to a folder that can be written to.",
         ) from error
 
@@ -241,7 +250,7 @@ def _found(path: Path, recipe: Recipe) -> Store | None:
     # Whatever a damaged file makes HDF5 raise: it is rebuilt.
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError):
         return None
-    found = {film: tuple(said) for film, said in remarks.items()}
+    found = {film: tuple(signs) for film, signs in remarks.items()}
     return Store(path, recipe.entries, recipe.structures, recipe.preprocess.size, placements, content_hash, found)
 
 

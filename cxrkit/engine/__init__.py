@@ -1,11 +1,11 @@
 """Training, evaluation and prediction.
 
-* `films`: dataset, store and split of a run.
+* `films`, `unlabelled`: dataset, store and split of a run; films without masks.
 * `run`, `provenance`: the folder that a run leaves behind, and its record of origins.
-* `checkpoint`: networks and training states as safetensors.
+* `checkpoint`, `weights`: networks and training states as safetensors; where weights come from.
 * `hardware`: devices, precision, threads.
-* `forward`: padding, the network, the loss of a batch.
-* `sampling`: which films each step sees; seeds.
-* `batches`, `schedule`, `interrupts`: what the training loop leans on.
-* `train`, `evaluate`, `predict`: the three verbs.
+* `forward`, `objective`: one pass through a network; the loss of a batch.
+* `batches`, `sampling`, `schedule`, `capture`, `interrupts`, `loggers`: what the training loop uses.
+* `predictor`, `measures`, `scores`, `writing`, `predictions`: from a film to masks, scores and files.
+* `train`, `evaluate`, `predict`: the three verbs; `rehearsal` measures what they cost.
 """

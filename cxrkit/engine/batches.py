@@ -30,8 +30,7 @@ class FilmBatches:
 
     def _load(self, indices: list[int]) -> Batch:
         batch = self.films.store.batch(indices, background=self.films.background, standardise=self.standardise)
-        images, targets = (to_device(part, self.device) for part in (batch.images, batch.targets))
-        return batch.with_(images=images, targets=targets)
+        return batch.map(lambda values: to_device(values, self.device))
 
     def take(self, chosen: Tensor) -> Batch:
         """The films at these places of the training part."""

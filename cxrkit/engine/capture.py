@@ -8,11 +8,11 @@ shapes, the addresses, and every decision that the code took from a value.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from cxrkit.errors import ConfigError
 from cxrkit.interfaces import Batch
 
 #: A pass: sets the gradients, and returns readings and logits.
@@ -28,22 +28,28 @@ class CapturedPass:
     Args:
         run: what is recorded. It must not read a value from the device, nor depend on one on the host.
         device: a CUDA device.
-        refused: called with the reason where it can't be recorded; the passes then stay ordinary ones.
+        required: whether it is an error where it cannot be recorded; otherwise the passes then stay ordinary ones.
+        say: called with the reason for that.
+
+    Raises:
+        ConfigError: from a call, if it is required and cannot be recorded.
     """
 
     #: Ordinary passes before the recording, in which libraries choose their algorithms and work spaces.
     WARM_UP = 3
 
-    def __init__(self, run: Pass, device: torch.device, refused: Callable[[str], None]) -> None:
-        self.run, self.refused = run, refused
+    def __init__(self, run: Pass, device: torch.device, *, required: bool, say: Callable[[str], None]) -> None:
+        self.run, self.required, self.say = run, required, say
         self.stream = torch.cuda.Stream(device)
         self.graph: torch.cuda.CUDAGraph | None = None
         self.passes = 0
 
     def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Readings and logits of a batch; every batch must have the shapes of the first."""
-        if batch.known is not None:  # which masks reach the loss differs from batch to batch
-            return self._ordinary(batch)
+        """Readings and logits of a batch."""
+        if batch.known is not None or (self.graph is not None and _form(batch) != self.form):
+            # Which masks reach the loss, or a shape, differs from batch to batch. An ordinary pass makes other
+            # gradients than the recorded ones, so there is no way back to those.
+            self.graph, self.passes = None, self.WARM_UP + 1
         if self.graph is None and self.passes == self.WARM_UP:
             self._record(batch)
         self.passes += 1
@@ -64,7 +70,7 @@ class CapturedPass:
         return outputs
 
     def _record(self, batch: Batch) -> None:
-        self.inputs = _copy(batch)
+        self.inputs, self.form = batch.map(torch.clone), _form(batch)
         graph = torch.cuda.CUDAGraph()
         try:
             # Other threads of the process, such as one that reads films, may go on using CUDA.
@@ -72,7 +78,13 @@ class CapturedPass:
                 self.outputs = self.run(self.inputs)
         except RuntimeError as error:  # what a component reads from the device would be the same at every replay
             torch.cuda.synchronize()
-            self.refused(" ".join(str(error).split())[:200])
+            reason = " ".join(str(error).split())[:200]
+            if self.required:
+                raise ConfigError(
+                    f"--compile on: this network or loss can't be recorded as a CUDA graph: {reason}",
+                    "Use --compile off or auto; a component must not read values from the device (.item(), bool(...)).",
+                ) from error
+            self.say(f"Each step is launched operation by operation, because it can't be recorded: {reason}")
         else:
             self.graph = graph
 
@@ -82,8 +94,11 @@ def _tensors(batch: Batch) -> list[Tensor]:
     return [batch.images, batch.targets, *([] if partner is None else [partner.targets, partner.weight])]
 
 
-def _copy(batch: Batch) -> Batch:
-    partner = batch.partner
-    if partner is not None:
-        partner = replace(partner, targets=partner.targets.clone(), weight=partner.weight.clone())
-    return batch.with_(images=batch.images.clone(), targets=batch.targets.clone(), partner=partner)
+def _form(batch: Batch) -> tuple[object, ...]:
+    """What a recorded pass depends on beside the values."""
+    return (batch.partner is not None and batch.partner.whole, *(tensor.shape for tensor in _tensors(batch)))
+
+
+def is_compiler_error(error: Exception) -> bool:
+    """Whether `torch.compile` failed, for want of a compiler say."""
+    return type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))

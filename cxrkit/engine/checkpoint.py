@@ -1,22 +1,24 @@
 """Networks and training states as safetensors: nothing here unpickles.
 
 A weights file says in its metadata which network it belongs to, so that it can be used without its run.
-A state file holds all that training needs to go on, in one file, so that it is whole or absent.
+A state file holds all that training needs to continue, in one file, so that it is whole or absent.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from cxrkit.config import ComponentConfig, PreprocessConfig
 from cxrkit.errors import ConfigError, DataError, PluginError
@@ -100,7 +102,7 @@ def load_network(path: Path, registry: Registry) -> tuple[Model, NetworkCard]:
 
 
 def export_network(source: Path, target: Path, *, half: bool) -> None:
-    """Copy a weights file, by choice with 16-bit floats: half the size, for networks that are handed on.
+    """Copy a weights file, optionally with 16-bit floats: half the size, for networks that are passed on.
 
     Tensors that 16 bits can't hold stay as they are; loading makes 32-bit floats of all.
 
@@ -131,7 +133,7 @@ def export_network(source: Path, target: Path, *, half: bool) -> None:
 
 @dataclass(frozen=True)
 class TrainingState:
-    """All that training needs to go on after `step` updates.
+    """All that training needs to continue after `step` updates.
 
     Attributes:
         tensors: named tensors of the network, the averaged network, the loss and the optimisers.
@@ -164,44 +166,39 @@ def load_state(path: Path) -> TrainingState:
         raise DataError(f"{path}: not a training state.", "Delete it to begin the run again from its start.") from error
 
 
-def optimizer_tensors(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The tensors of an optimiser's state, named `prefix.<parameter index>.<key>`."""
-    state: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
-    return {
-        f"{prefix}.{index}.{key}": torch.as_tensor(value)
-        for index, item in state.items()
-        for key, value in item.items()
-    }
+def collect_tensors(parts: Mapping[str, nn.Module | Optimizer]) -> dict[str, Tensor]:
+    """The states of modules (`network.head.weight`) and optimisers (`optimizer.0.exp_avg`), by their part's name."""
+    tensors: dict[str, Tensor] = {}
+    for part, owner in parts.items():
+        state = owner.state_dict()
+        if isinstance(owner, Optimizer):
+            state = {f"{index}.{key}": value for index, item in state["state"].items() for key, value in item.items()}
+        tensors |= {f"{part}.{name}": torch.as_tensor(value) for name, value in state.items()}
+    return tensors
 
 
-def restore_optimizer(prefix: str, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put `optimizer_tensors` back, each in the memory layout of its parameter, so that sums stay bit-equal."""
+def restore_tensors(parts: Mapping[str, nn.Module | Optimizer], tensors: Mapping[str, Tensor]) -> None:
+    """Put `collect_tensors` back."""
+    for part, owner in parts.items():
+        start = f"{part}."
+        own = {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+        if isinstance(owner, Optimizer):
+            _restore_optimizer(owner, own)
+        else:
+            owner.load_state_dict(own)
+
+
+def _restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Give each tensor the memory layout of its parameter, so that sums stay bit-equal."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
-    for index, key, value in _numbered(prefix, tensors):
-        like = parameters[index]
+    for name, value in tensors.items():
+        index, _, key = name.partition(".")
+        like = parameters[int(index)]
         if value.shape == like.shape:
             value = torch.empty_like(like, memory_format=torch.preserve_format).copy_(value)
-        state.setdefault(index, {})[key] = value
+        state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def _numbered(prefix: str, tensors: Mapping[str, Tensor]) -> Iterable[tuple[int, str, Tensor]]:
-    for name, value in tensors.items():
-        if name.startswith(f"{prefix}."):
-            index, _, key = name.removeprefix(f"{prefix}.").partition(".")
-            yield int(index), key, value
-
-
-def module_tensors(prefix: str, module: nn.Module) -> dict[str, Tensor]:
-    """The state of a module, each name behind `prefix.`."""
-    return {f"{prefix}.{name}": value for name, value in module.state_dict().items()}
-
-
-def restore_module(prefix: str, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Put `module_tensors` back."""
-    start = f"{prefix}."
-    module.load_state_dict({k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)})
 
 
 def _save(path: Path, tensors: Mapping[str, Tensor], metadata: str) -> None:
@@ -216,9 +213,7 @@ def _save(path: Path, tensors: Mapping[str, Tensor], metadata: str) -> None:
 
 def _as_os_error(error: SafetensorError) -> OSError:
     """Safetensors wraps the operating system's error in text such as `... (os error 28)`."""
-    import re
-
-    found = re.search(r"os error (\d+)", str(error)) or re.search(r"code: (\d+)", str(error))
+    found = re.search(r"(?:os error|code:) (\d+)", str(error))
     return OSError(int(found[1]) if found else 0, str(error))
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from cxrkit.config import DataConfig, RunConfig, SplitConfig
+from cxrkit.config import DataConfig, RunConfig
 from cxrkit.data.store import Store
 from cxrkit.engine.films import prepare_films, prepare_store
 from cxrkit.engine.forward import probabilities
@@ -16,7 +16,7 @@ from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.predictor import Predictor, load_predictor
 from cxrkit.engine.provenance import check_fingerprint, check_plugins
 from cxrkit.engine.run import RunDirectory
-from cxrkit.engine.scores import Evaluation, FilmScores, QuickScores, score_film
+from cxrkit.engine.scores import Evaluation, FilmScores, score_film
 from cxrkit.errors import CxrkitError, DataError
 from cxrkit.interfaces import BACKGROUND, Batch, Model
 from cxrkit.metrics.overlap import dice, soft_dice_pooled, soft_iou_per_channel
@@ -25,20 +25,22 @@ from cxrkit.registry import Registry
 Part = Literal["test", "validation", "train"]
 
 
-def quick_scores(model: Model, batches: Iterable[Batch]) -> QuickScores:
-    """Overlap scores, batch by batch, of the channels of each film that are known; means over films."""
+def quick_scores(model: Model, batches: Iterable[Batch]) -> dict[str, float]:
+    """Means over films of the scores of their known channels, in [0, 1].
+
+    `dsc` and `iou` are the paper's, `dice` is the honest Dice coefficient, averaged over structures without background.
+    """
     found: list[tuple[float, float, float]] = []
     for batch in batches:
         predicted = probabilities(model, batch.images, len(batch)).numpy()
         for p, t, known in zip(predicted, batch.targets.cpu().numpy(), _known(batch), strict=True):
             compared = range(len(p)) if known is None else known
-            overlaps = [float(dice(p[c] > 0.5, t[c] > 0.5)) for c in compared if model.channels[c] != BACKGROUND]
+            overlaps = [dice(p[c] > 0.5, t[c] > 0.5) for c in compared if model.channels[c] != BACKGROUND]
             if known is not None:
                 p, t = p[known], t[known]
             iou = float(soft_iou_per_channel(p, t).mean())
-            found.append((float(soft_dice_pooled(p, t)), iou, float(np.mean(overlaps))))
-    dsc, iou, overlap = np.mean(found, axis=0)
-    return QuickScores(dsc=float(dsc), iou=float(iou), dice=float(overlap))
+            found.append((soft_dice_pooled(p, t), iou, float(np.mean(overlaps))))
+    return dict(zip(("dsc", "iou", "dice"), np.mean(found, axis=0).tolist(), strict=True))
 
 
 def _known(batch: Batch) -> Sequence[list[int] | None]:
@@ -86,19 +88,13 @@ def evaluate_run(
         DataError: no such weights, an empty part, or another dataset that lacks a structure.
     """
     observer = observer or Silent()
-    check_plugins(run, run.config(), registry, ("model",) if data is not None else ("model", "dataset"))
+    config = run.config()
+    check_plugins(run, config, registry, ("model",) if data is not None else ("model", "dataset"))
     weights = run.weights(checkpoint)
     predictor = load_predictor(weights, registry, device=device)
     assert predictor.weights is not None, "a file was loaded"
-    store, ids, name = _films(run, registry, predictor.channels, part, data, observer)
-    config = run.config()
-    films = score_films(
-        predictor,
-        store,
-        [store.ids.index(film) for film in ids],
-        batch_size=max(4, config.train.batch_size),
-        observer=observer,
-    )
+    store, indices, name = _films(run, registry, predictor.channels, part, data, observer)
+    films = score_films(predictor, store, indices, batch_size=max(4, config.train.batch_size), observer=observer)
     evaluation = Evaluation(
         part=name,
         data=None if data is None else store.content_hash[:8],
@@ -117,36 +113,30 @@ def _films(
     part: Part,
     data: DataConfig | None,
     observer: Observer,
-) -> tuple[Store, tuple[str, ...], str]:
-    """The store, the ids to score and the name of the part."""
+) -> tuple[Store, Sequence[int], str]:
+    """The store, the positions in it of the films to score, and the name of the part."""
     config = run.config()
-    if data is not None:
-        structures = [name for name in channels if name != BACKGROUND]
-        other = config.model_copy(update={"data": data, "structures": structures})
-        store = prepare_store(other, registry, observer)
-        label = data.name if data.root is None else f"{data.name}-{Path(data.root).name}"
-        return store, _unseen(run, registry, store, observer), label
-    split = SplitConfig(file=run.split_file) if run.split_file.is_file() else config.split
-    films = prepare_films(config.model_copy(update={"split": split}), registry, observer)
-    check_fingerprint(run, films)
-    ids = {"test": films.split.test, "validation": films.split.validation, "train": films.split.train}[part]
-    if not ids:
-        raise DataError(f"{run.path}: this run's {part} part has no films.", "Evaluate another --part.")
-    return films.store, ids, part
+    if data is None:
+        films = prepare_films(run.with_own_split(config), registry, observer)
+        check_fingerprint(run, films)
+        ids: tuple[str, ...] = getattr(films.split, part)
+        if not ids:
+            raise DataError(f"{run.path}: this run's {part} part has no films.", "Evaluate another --part.")
+        return films.store, films.indices(ids), part
+    structures = [name for name in channels if name != BACKGROUND]
+    store = prepare_store(config.model_copy(update={"data": data, "structures": structures}), registry, observer)
+    label = data.name if data.root is None else f"{data.name}-{Path(data.root).name}"
+    return store, _unseen(run, registry, store, observer), label
 
 
-def _unseen(run: RunDirectory, registry: Registry, store: Store, observer: Observer) -> tuple[str, ...]:
+def _unseen(run: RunDirectory, registry: Registry, store: Store, observer: Observer) -> Sequence[int]:
     """The films of other data that neither trained nor validated a run's network, whatever their files' names."""
-    config = run.config()
-    split = SplitConfig(file=run.split_file) if run.split_file.is_file() else config.split
     try:
-        own = prepare_films(config.model_copy(update={"split": split}), registry, observer)
+        own = prepare_films(run.with_own_split(run.config()), registry, observer)
     except CxrkitError as error:
         observer.say(f"It cannot be determined whether some of these films trained this network: {error.what}")
-        return tuple(store.ids)
-    seen = set(own.store.image_hashes(own.indices((*own.split.train, *own.split.validation))))
-    hashes = store.image_hashes(range(len(store)))
-    kept = tuple(film for film, found in zip(store.ids, hashes, strict=True) if found not in seen)
+        return range(len(store))
+    kept = store.without(own.store, own.indices((*own.split.train, *own.split.validation)))
     if left_out := len(store) - len(kept):
         if not kept:
             raise DataError(

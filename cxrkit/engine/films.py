@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxrkit.config import RunConfig
+from cxrkit.data.making import Progress
 from cxrkit.data.splits import Split, make_split
 from cxrkit.data.store import Store, open_store
 from cxrkit.engine.observer import Observer
@@ -52,15 +53,6 @@ def prepare_store(config: RunConfig, registry: Registry, observer: Observer) -> 
     """The preprocessed films, made now or found in the cache."""
     component = registry.get("dataset", config.data.name)
     dataset = build_dataset(config, registry)
-    started = False
-
-    def progress(done: int, total: int) -> None:
-        nonlocal started
-        if not started:
-            observer.stage("Preparing films", total)
-            started = True
-        observer.advance(done)
-
     parameters = component.validate(config.data.params) | {"version": component.version}
     store = open_store(
         dataset,
@@ -68,15 +60,31 @@ def prepare_store(config: RunConfig, registry: Registry, observer: Observer) -> 
         parameters=parameters,
         preprocess=config.preprocess,
         structures=config.structures,
-        progress=progress,
+        progress=progress_of("Preparing films", observer),
     )
+    report_remarks(store, "films", observer)
+    return store
+
+
+def progress_of(stage: str, observer: Observer) -> Progress:
+    """What reports the making of a store as a stage; nothing where it is found."""
+
+    def progress(done: int, total: int) -> None:
+        if done == 1:
+            observer.stage(stage, total)
+        observer.advance(done)
+
+    return progress
+
+
+def report_remarks(store: Store, films: str, observer: Observer) -> None:
+    """Report how many of the films may not be upright frontal chest films."""
     if store.remarks:
         film, remarks = next(iter(store.remarks.items()))
         observer.say(
-            f"{len(store.remarks)} of the {len(store)} films may not be upright frontal chest films, such as {film} "
+            f"{len(store.remarks)} of the {len(store)} {films} may not be upright frontal chest films, such as {film} "
             f"({'; '.join(remarks)}): see cxrkit data check."
         )
-    return store
 
 
 def prepare_films(config: RunConfig, registry: Registry, observer: Observer) -> Films:

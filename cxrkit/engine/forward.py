@@ -16,6 +16,11 @@ def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
     return F.pad(images, (0, right, 0, bottom), mode="replicate") if bottom or right else images
 
 
+def main_logits(output: Tensor | SideOutputs) -> Tensor:
+    """The logits of a network's output, without side outputs."""
+    return output.main if isinstance(output, SideOutputs) else output
+
+
 def apply_model(model: nn.Module, images: Tensor, *, size_multiple: int, channels: int) -> Tensor | SideOutputs:
     """Logits `(B, C, H, W)` of images `(B, 1, H, W)` of any size.
 
@@ -27,13 +32,14 @@ def apply_model(model: nn.Module, images: Tensor, *, size_multiple: int, channel
     height, width = images.shape[-2:]
     images = pad_to_multiple(images, size_multiple)
     output = model(images)
-    main = output.main if isinstance(output, SideOutputs) else output
+    main = main_logits(output)
     expected = (images.shape[0], channels, *images.shape[-2:])
     if not isinstance(main, Tensor) or tuple(main.shape) != expected:
-        came = f"shape {tuple(main.shape)}" if isinstance(main, Tensor) else f"a {type(main).__name__}"
+        got = f"shape {tuple(main.shape)}" if isinstance(main, Tensor) else f"a {type(main).__name__}"
+        network = getattr(model, "module", model)  # Fabric wraps it
         raise ContractError(
-            f"{type(_unwrap(model)).__name__}: expected logits of shape {expected}, came {came}.",
-            "Its forward must return logits (B, C, H, W) or SideOutputs; `cxrkit plugins check` tells more.",
+            f"{type(network).__name__}: expected logits of shape {expected}, got {got}.",
+            "Its forward must return logits (B, C, H, W) or SideOutputs; `cxrkit plugins check` says more.",
         )
     if not isinstance(output, SideOutputs):
         return main[..., :height, :width]
@@ -43,11 +49,6 @@ def apply_model(model: nn.Module, images: Tensor, *, size_multiple: int, channel
         full = expected[-2:]
         sides = tuple(F.interpolate(side.float(), full, mode="bilinear")[..., :height, :width] for side in sides)
     return SideOutputs(main[..., :height, :width], sides)
-
-
-def _unwrap(model: nn.Module) -> nn.Module:
-    inner = getattr(model, "module", model)
-    return inner if isinstance(inner, nn.Module) else model
 
 
 @torch.no_grad()
@@ -61,5 +62,4 @@ def device_probabilities(model: Model, images: Tensor) -> Tensor:
     """Probabilities of a batch of images, float32 `(B, C, H, W)` in [0, 1] on their own device."""
     images = images.contiguous(memory_format=torch.channels_last)
     logits = apply_model(model, images, size_multiple=model.size_multiple, channels=len(model.channels))
-    main = logits.main if isinstance(logits, SideOutputs) else logits
-    return main.float().sigmoid()
+    return main_logits(logits).float().sigmoid()

@@ -20,13 +20,14 @@ class Loggers:
     """
 
     def __init__(self, chosen: Sequence[ComponentConfig], registry: Registry, observer: Observer) -> None:
-        self._observer = observer
+        self._observer, self._begun = observer, False
         self._loggers: dict[str, Logger] = {
             item.name: registry.get("logger", item.name).build(**item.params) for item in chosen
         }
 
     def begin(self, run: Path, config: RunConfig, step: int) -> None:
         """The training of a run begins, or continues after `step` updates."""
+        self._begun = True
         settings = config.model_dump(mode="json")
         self._each(lambda logger: logger.begin(run, settings, step))
 
@@ -35,14 +36,15 @@ class Loggers:
         self._each(lambda logger: logger.log(reading))
 
     def end(self) -> None:
-        """The training ends."""
-        self._each(lambda logger: logger.end())
+        """The training ends, if it began."""
+        if self._begun:
+            self._each(lambda logger: logger.end())
 
     def _each(self, action: Callable[[Logger], None]) -> None:
         for name, logger in list(self._loggers.items()):
             try:
                 action(logger)
-            except Exception as error:  # a dashboard that is down shouldn't cost a training
+            except (Exception, SystemExit) as error:  # a dashboard that is down shouldn't cost a training
                 del self._loggers[name]
                 reason = " ".join(str(error).split()) or type(error).__name__
                 self._observer.say(f"The logger {name} failed, and the training continues without it: {reason}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, update_bn
 
 from cxrkit.config import RunConfig
@@ -19,7 +20,7 @@ from cxrkit.engine.batches import FilmBatches, augment_batch, build_augments
 from cxrkit.engine.capture import CapturedPass, Pass
 from cxrkit.engine.evaluate import quick_scores
 from cxrkit.engine.films import Films
-from cxrkit.engine.forward import apply_model, pad_to_multiple
+from cxrkit.engine.forward import apply_model, main_logits, pad_to_multiple
 from cxrkit.engine.loggers import Loggers
 from cxrkit.engine.objective import batch_loss, build_loss, own_parameters, soft_dice
 from cxrkit.engine.observer import Observer
@@ -27,24 +28,16 @@ from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.sampling import Sampler, derive_seed, generator
 from cxrkit.engine.schedule import learning_rate, update_average
 from cxrkit.engine.unlabelled import PseudoLabels, Unlabelled
-from cxrkit.errors import ConfigError, TrainingError, TrainingInterruptedError
+from cxrkit.errors import TrainingError, TrainingInterruptedError
 from cxrkit.interfaces import Batch, Loss, Model, SideOutputs
-from cxrkit.readings import TrainingReading, ValidationReading
+from cxrkit.readings import Reading, TrainingReading, ValidationReading
 from cxrkit.registry import Component, Registry
+from cxrkit.version import __version__
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 LOG_EVERY = 10
-
-
-@dataclass(frozen=True)
-class Look:
-    """What a step of the training showed: its batch's loss and soft Dice coefficient, and whether to stop after it."""
-
-    loss: float
-    dsc: float
-    stopping: bool
 
 
 @dataclass
@@ -62,6 +55,7 @@ class TrainingLoop:
     best: tuple[float, int] | None = None
     started: float = field(default_factory=time.monotonic)
     unread: list[Tensor] = field(default_factory=list)
+    stopping: bool = False
 
     def __post_init__(self) -> None:
         config, fabric = self.config, self.fabric
@@ -78,13 +72,26 @@ class TrainingLoop:
         )
         own = own_parameters(self.loss)
         self.own_optimizer = torch.optim.Adam(own) if own else None
+        #: What is saved and restored.
+        self.parts: dict[str, nn.Module | Optimizer] = {
+            "network": self.network,
+            "average": self.average,
+            "loss": self.loss,
+            "optimizer": self.optimizer,
+        }
+        if self.own_optimizer is not None:
+            self.parts["own_optimizer"] = self.own_optimizer
         computed: nn.Module = self.network
         if config.train.compile == "on":
             computed = torch.compile(self.network, dynamic=False)  # type: ignore[assignment]
         self.model, self.stepper = fabric.setup(computed, self.optimizer)
         self.forward_backward: Pass = self._forward_backward
-        if config.train.compile != "off" and fabric.device.type == "cuda" and fabric.world_size == 1 and not own:
-            self.forward_backward = CapturedPass(self._forward_backward, fabric.device, self._not_captured)
+        required = config.train.compile == "on"
+        wanted = required or (config.train.compile == "auto" and self.network.capturable and self.loss.capturable)
+        if wanted and fabric.device.type == "cuda" and fabric.world_size == 1 and not own:
+            self.forward_backward = CapturedPass(
+                self._forward_backward, fabric.device, required=required, say=self.observer.say
+            )
         draws = math.prod(augment.draws for augment in self.augments)
         train_ids = self.films.split.train
         self.sampler = Sampler(len(train_ids), config.train.batch_size, draws, config.seed, fabric.world_size)
@@ -94,8 +101,8 @@ class TrainingLoop:
         self.pseudo_labels = (
             None if self.unlabelled is None else PseudoLabels(self.unlabelled, self.steps, fabric.device, config)
         )
-        paper = config.train.protocol == "paper"
-        self.watched_films = self.films.split.test if paper else self.films.split.validation
+        self.paper = config.train.protocol == "paper"
+        self.watched_films = self.films.split.test if self.paper else self.films.split.validation
 
     def go(self, stop: threading.Event) -> None:
         """Train to the end, or until `stop` is set."""
@@ -103,25 +110,25 @@ class TrainingLoop:
             self._restore()
         if self.fabric.is_global_zero:
             self.run.forget_metrics_after(self.step)
-        self.loggers.begin(self.run.path, self.config, self.step)
+            self.loggers.begin(self.run.path, self.config, self.step)
         self.observer.stage("Training", self.steps)
         self.observer.advance(self.step)
         train = self.config.train
+        alone = self.fabric.world_size == 1  # several processes must look, and stop, at the same steps
         while self.step < self.steps:
             self.update()
             logs, validates, saves = (
                 self._due(every) for every in (LOG_EVERY, train.validate_every, train.checkpoint_every)
             )
-            alone = self.fabric.world_size == 1  # several processes must look, and stop, at the same steps
             reading = None
             if logs or validates or saves or (alone and stop.is_set()) or self.fabric.device.type == "cpu":
                 reading = self.look(stop)
             self.observer.advance(self.step, f"loss {reading.loss:.3f}" if reading else "")
             if reading and logs:
-                self._log_training(reading)
+                self._log(reading)
             if self.watched_films and validates:
                 self._validate()
-            stopping = reading is not None and (reading.stopping or (alone and stop.is_set()))
+            stopping = reading is not None and (stop.is_set() if alone else self.stopping)
             if saves or stopping:
                 self._save()
             if stopping:
@@ -137,14 +144,12 @@ class TrainingLoop:
         """One step of the network, its average, and the loss; what it reads stays on the device until `look`."""
         seed, rank = self.config.seed, self.fabric.global_rank
         torch.manual_seed(derive_seed(seed, "step", self.step, rank))  # dropout and the like
-        random = generator(seed, "augment", self.step, rank)
         batch = self.batches.take(self.sampler.indices(self.step, rank))
         if self.pseudo_labels is not None and self.step >= self.pseudo_labels.start:
+            random = generator(seed, "unlabelled", self.step, rank)
             with self.fabric.autocast():
-                batch = self.pseudo_labels.join(
-                    batch, self.kept_network(), generator(seed, "unlabelled", self.step, rank)
-                )
-        batch = augment_batch(self.augments, batch, random)
+                batch = self.pseudo_labels.join(batch, self.kept_network(), random)
+        batch = augment_batch(self.augments, batch, generator(seed, "augment", self.step, rank))
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr(self.step)
 
@@ -161,9 +166,8 @@ class TrainingLoop:
         images = batch.images.contiguous(memory_format=torch.channels_last)
         multiple, channels = self.network.size_multiple, len(self.films.channels)
         output = apply_model(self.model, images, size_multiple=multiple, channels=channels)
-        logits = (output.main if isinstance(output, SideOutputs) else output).float()
-        output = SideOutputs(logits, output.sides) if isinstance(output, SideOutputs) else logits
-        loss = batch_loss(self.loss, output, batch)
+        logits = main_logits(output).float()
+        loss = batch_loss(self.loss, output._replace(main=logits) if isinstance(output, SideOutputs) else logits, batch)
         self.optimizer.zero_grad(set_to_none=True)
         if self.own_optimizer is not None:
             self.own_optimizer.zero_grad(set_to_none=True)
@@ -178,13 +182,15 @@ class TrainingLoop:
         )
         return torch.zeros(1, device=self.fabric.device) if norm is None else norm.detach().float().reshape(1)
 
-    def look(self, stop: threading.Event) -> Look:
+    def look(self, stop: threading.Event) -> TrainingReading:
         """Read what the updates since the last look left on the device, of all processes together.
+
+        Returns the last update's reading, and sets `stopping` where a process is asked to stop.
 
         Raises:
             TrainingError: a loss or gradients that aren't finite; names the first such step.
         """
-        mine = torch.stack(self.unread).double().cpu()
+        mine = torch.stack(self.unread).cpu().double()
         self.unread.clear()
         rows = torch.cat([mine, torch.full((len(mine), 1), float(stop.is_set()), dtype=torch.float64)], dim=1)
         if self.fabric.world_size > 1:
@@ -197,11 +203,9 @@ class TrainingLoop:
             if not math.isfinite(norm):
                 raise self._diverged(step, "the gradients are not finite")
         loss, dsc, _, asked = rows[-1].tolist()
-        return Look(loss, dsc, asked > 0)
-
-    def _log_training(self, reading: Look) -> None:
+        self.stopping = asked > 0
         seconds = round(time.monotonic() - self.started, 3)
-        self._log(TrainingReading(self.step, reading.loss, reading.dsc, self._lr(self.step - 1), seconds))
+        return TrainingReading(self.step, loss, dsc, self._lr(self.step - 1), seconds)
 
     def _update_loss(self, logits: Tensor, batch: Batch) -> None:
         """Train the loss's own parameters, if it has any (a critic)."""
@@ -218,14 +222,6 @@ class TrainingLoop:
                     parameter.grad = self.fabric.all_reduce(parameter.grad, reduce_op="mean")
         self.own_optimizer.step()
 
-    def _not_captured(self, reason: str) -> None:
-        if self.config.train.compile == "on":
-            raise ConfigError(
-                f"--compile on: this network or loss can't be recorded as a CUDA graph: {reason}",
-                "Use --compile off, or auto; a component must not read values from the device (.item(), bool(...)).",
-            )
-        self.observer.say(f"Each step is launched operation by operation, because it can't be recorded: {reason}")
-
     def _lr(self, step: int) -> float:
         return learning_rate(step, self.steps, self.config.train)
 
@@ -241,20 +237,14 @@ class TrainingLoop:
             with self.fabric.autocast():
                 films = self.batches.each(self.films.indices(self.watched_films), self.config.train.batch_size)
                 scores = quick_scores(model, films)
-            self._log(ValidationReading(self.step, scores.model_dump(), "test" if self._paper else "validation"))
-            score = scores.dsc if self._paper else scores.dice
+            self._log(ValidationReading(self.step, scores, "test" if self.paper else "validation"))
+            score = scores["dsc" if self.paper else "dice"]
             if self.best is None or score > self.best[0]:
                 self.best = (score, self.step)
                 self._save_network("best", model)
         self.fabric.barrier()
 
-    @property
-    def _paper(self) -> bool:
-        return self.config.train.protocol == "paper"
-
     def _save_network(self, name: str, network: Model) -> None:
-        from cxrkit.version import __version__
-
         card = ckpt.NetworkCard(
             cxrkit=__version__,
             model=self.config.model,
@@ -270,7 +260,7 @@ class TrainingLoop:
     def _settled(self) -> Model:
         """The kept network, with the batch statistics of the training films as they are if that is asked for.
 
-        Then it is a copy: the training goes on as if nobody had looked.
+        Then it is a copy: the training continues as if nobody had looked.
         """
         if not self.config.train.recompute_statistics:
             return self.kept_network()
@@ -284,24 +274,17 @@ class TrainingLoop:
     def _save(self) -> None:
         if self.fabric.is_global_zero:
             self._save_network("last", self._settled())
-            tensors = ckpt.module_tensors("network", self.network) | ckpt.module_tensors("average", self.average)
-            tensors |= ckpt.module_tensors("loss", self.loss) | ckpt.optimizer_tensors("optimizer", self.optimizer)
-            if self.own_optimizer is not None:
-                tensors |= ckpt.optimizer_tensors("own_optimizer", self.own_optimizer)
-            ckpt.save_state(self.run.state_file, ckpt.TrainingState(tensors, self.step, self.best))
+            state = ckpt.TrainingState(ckpt.collect_tensors(self.parts), self.step, self.best)
+            ckpt.save_state(self.run.state_file, state)
         self.fabric.barrier()
 
     def _restore(self) -> None:
         state = ckpt.load_state(self.run.state_file)
-        for name, module in (("network", self.network), ("average", self.average), ("loss", self.loss)):
-            ckpt.restore_module(name, module, state.tensors)
-        ckpt.restore_optimizer("optimizer", self.optimizer, state.tensors)
-        if self.own_optimizer is not None:
-            ckpt.restore_optimizer("own_optimizer", self.own_optimizer, state.tensors)
+        ckpt.restore_tensors(self.parts, state.tensors)
         self.step, self.best = state.step, state.best
-        self.observer.say(f"Going on after step {self.step} of {self.steps}.")
+        self.observer.say(f"Continuing after step {self.step} of {self.steps}.")
 
-    def _log(self, reading: TrainingReading | ValidationReading) -> None:
+    def _log(self, reading: Reading) -> None:
         if self.fabric.is_global_zero:
             self.run.log(reading)
             self.loggers.log(reading)

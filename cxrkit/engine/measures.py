@@ -14,7 +14,7 @@ from typing import Any, Generic, Literal, TypeVar
 import numpy as np
 
 from cxrkit.interfaces import BACKGROUND
-from cxrkit.metrics.cardiothoracic import cardiothoracic_ratio
+from cxrkit.metrics.cardiothoracic import CardiothoracicRatio, cardiothoracic_ratio
 from cxrkit.metrics.overlap import dice, intersection_over_union, soft_dice_pooled, soft_iou_per_channel
 from cxrkit.metrics.surface import SurfaceDistances, surface_distances
 
@@ -62,11 +62,10 @@ class Measure(Generic[Pair]):
         key: its name in files.
         label: its name in tables, without the unit.
         unit: `%` of values in [0, 1], `length` for mm or pixels, or none.
-        digits: decimal places in tables.
-        higher_is_better: which direction is better.
         description: how to read it, in a sentence without its end.
         compute: the value; None where there is none though there should be: it is counted as lost.
-        applies: whether there should be one.
+        higher_is_better: which direction is better.
+        applies: whether there should be a value.
         protocol: whether it follows the honest protocol or the paper's.
         main: whether an ablation's main table shows it, and a figure its distribution.
         primary: whether verdicts on arms and main effects are about it.
@@ -75,14 +74,18 @@ class Measure(Generic[Pair]):
     key: str
     label: str
     unit: Literal["%", "length", ""]
-    digits: int
-    higher_is_better: bool
     description: str
     compute: Callable[[Pair], float | None]
+    higher_is_better: bool = True
     applies: Callable[[Pair], bool] = lambda _: True
     protocol: Protocol = "honest"
     main: bool = False
     primary: bool = False
+
+    @property
+    def digits(self) -> int:
+        """Decimal places in tables."""
+        return {"%": 1, "length": 2, "": 4}[self.unit]
 
     @property
     def scale(self) -> float:
@@ -103,49 +106,76 @@ class Measure(Generic[Pair]):
         return f"{self.label} {unit or self.unit}".strip()
 
 
+def _dice(pair: StructurePair) -> float:
+    return dice(pair.predicted, pair.truth)
+
+
+def _iou(pair: StructurePair) -> float:
+    return intersection_over_union(pair.predicted, pair.truth)
+
+
+def _hd95(pair: StructurePair) -> float | None:
+    return pair.distances.hausdorff_95
+
+
+def _assd(pair: StructurePair) -> float | None:
+    return pair.distances.average
+
+
 def _ratio_error(film: FilmPair) -> float | None:
     return None if film.ratio is None or film.true_ratio is None else abs(film.ratio - film.true_ratio)
 
 
+def _soft_dice(film: FilmPair) -> float:
+    return soft_dice_pooled(film.predicted, film.truth)
+
+
+def _soft_iou(film: FilmPair) -> float:
+    return float(soft_iou_per_channel(film.predicted, film.truth).mean())
+
+
 STRUCTURE_MEASURES: tuple[Measure[StructurePair], ...] = (
+    Measure("dice", "Dice", "%", "twice the shared area over the sum of both areas", _dice, main=True, primary=True),
+    Measure("iou", "IoU", "%", "the shared area over that of the union", _iou),
     Measure(
-        *("dice", "Dice", "%", 1, True, "twice the shared area over the sum of both areas"),
-        compute=lambda s: float(dice(s.predicted, s.truth)),
-        main=True,
-        primary=True,
-    ),
-    Measure(
-        *("iou", "IoU", "%", 1, True, "the shared area over that of the union"),
-        compute=lambda s: float(intersection_over_union(s.predicted, s.truth)),
-    ),
-    Measure(
-        *("hd95", "HD95", "length", 2, False, "95th percentile of the distances between the outlines"),
-        compute=lambda s: s.distances.hausdorff_95,
+        "hd95",
+        "HD95",
+        "length",
+        "95th percentile of the distances between the outlines",
+        _hd95,
+        higher_is_better=False,
         main=True,
     ),
-    Measure(
-        *("assd", "ASSD", "length", 2, False, "mean distance between the outlines"),
-        compute=lambda s: s.distances.average,
-    ),
+    Measure("assd", "ASSD", "length", "mean distance between the outlines", _assd, higher_is_better=False),
 )
 
 FILM_MEASURES: tuple[Measure[FilmPair], ...] = (
     Measure(
-        *("ctr_error", "CTR error", "", 4, False, "absolute error of the cardiothoracic ratio"),
-        compute=_ratio_error,
+        "ctr_error",
+        "CTR error",
+        "",
+        "absolute error of the cardiothoracic ratio",
+        _ratio_error,
+        higher_is_better=False,
         applies=lambda film: film.true_ratio is not None,
         main=True,
     ),
     Measure(
-        *("dsc", "DSC", "%", 1, True, "soft Dice coefficient of all channels together, background included"),
-        compute=lambda film: float(soft_dice_pooled(film.predicted, film.truth)),
+        "dsc",
+        "DSC",
+        "%",
+        "soft Dice coefficient of all channels together, background included",
+        _soft_dice,
         protocol="paper",
         main=True,
         primary=True,
     ),
     Measure(
-        *("iou", "IoU", "%", 1, True, "soft IoU, averaged over the channels, background included"),
-        compute=lambda film: float(soft_iou_per_channel(film.predicted, film.truth).mean()),
+        "iou",
+        "IoU",
+        "%",
+        "soft IoU, averaged over the channels, background included",
+        _soft_iou,
         protocol="paper",
         main=True,
     ),
@@ -177,11 +207,12 @@ def film_pair(
     structures = {name: StructurePair(masks[name], true, spacing) for name, true in true_masks.items()}
     if known is not None:
         predicted, truth = predicted[list(known)], truth[list(known)]
-    return FilmPair(predicted, truth, structures, _ratio_of(masks), _ratio_of(true_masks))
+    ratio, true_ratio = (None if found is None else found.value for found in map(ratio_of, (masks, true_masks)))
+    return FilmPair(predicted, truth, structures, ratio, true_ratio)
 
 
-def _ratio_of(masks: dict[str, np.ndarray]) -> float | None:
+def ratio_of(masks: Mapping[str, np.ndarray]) -> CardiothoracicRatio | None:
+    """The cardiothoracic ratio of masks by structure; None where the heart or a lung is absent or empty."""
     if not all(name in masks for name in ("heart", *_PAIR)):
         return None
-    ratio = cardiothoracic_ratio(masks["heart"], masks["left_lung"], masks["right_lung"])
-    return None if ratio is None else float(ratio.value)
+    return cardiothoracic_ratio(masks["heart"], masks["left_lung"], masks["right_lung"])

@@ -34,8 +34,7 @@ def batch_loss(loss: Loss, output: Tensor | SideOutputs, batch: Batch) -> Tensor
     if not isinstance(value, Tensor) or value.numel() != 1:
         got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
         raise ContractError(
-            f"{type(loss).__name__}: expected a scalar, got {got}.",
-            "Fix the loss; `cxrkit plugins check` says more.",
+            f"{type(loss).__name__}: expected a scalar, got {got}.", "Fix the loss; `cxrkit plugins check` says more."
         )
     return value.reshape(())
 
@@ -85,10 +84,8 @@ def _known_loss(loss: Loss, output: Tensor | SideOutputs, batch: Batch) -> Tenso
     films, channels = batch.known.nonzero(as_tuple=True)
     if len(films) == 0:
         return _zero(output)
-    if loss.reduction == "pooled":
-        return loss_of(films, channels)
-    each = [channels == channel for channel in channels.unique()]
-    values = torch.stack([loss_of(films[chosen], channels[chosen]) for chosen in each])
+    together = [slice(None)] if loss.reduction == "pooled" else [channels == one for one in channels.unique()]
+    values = torch.stack([loss_of(films[chosen], channels[chosen]) for chosen in together])
     return values.mean() if loss.reduction == "per-class-mean" else values.sum()
 
 
@@ -117,6 +114,7 @@ class WeightedSum(Loss):
         super().__init__()
         self.weights = tuple(weight for weight, _ in terms)
         self.terms = nn.ModuleList(term for _, term in terms)
+        self.capturable = all(term.capturable for _, term in terms)
 
     def losses(self) -> list[Loss]:
         """The terms without their weights."""

@@ -9,11 +9,12 @@ import numpy as np
 
 from cxrkit.data.images import Film, check_shows_something, read_film
 from cxrkit.data.preprocess import Placement, preprocess_film, to_input
+from cxrkit.engine.measures import ratio_of
 from cxrkit.engine.predictor import Predictor
 from cxrkit.engine.weights import WeightsSource
 from cxrkit.errors import DataError
 from cxrkit.interfaces import BACKGROUND
-from cxrkit.metrics.cardiothoracic import CardiothoracicRatio, cardiothoracic_ratio
+from cxrkit.metrics.cardiothoracic import CardiothoracicRatio
 from cxrkit.metrics.masks import one_piece, without_spots
 from cxrkit.metrics.plausibility import ONE_PIECE, Findings, warnings_of
 
@@ -97,7 +98,7 @@ class Segmenter:
             masks = {
                 name: one_piece(mask) if name in ONE_PIECE else without_spots(mask) for name, mask in masks.items()
             }
-        return Segmentation(read, masks, found, _ratio(masks), warnings, self.weights)
+        return Segmentation(read, masks, found, ratio_of(masks), warnings, self.weights)
 
     def _probabilities(self, film: Film) -> tuple[dict[str, np.ndarray], Placement]:
         """Structure to probabilities, float32 `(H, W)` of the film's own size, and where the network saw the film."""
@@ -133,9 +134,3 @@ def _as_film(film: Path | str | np.ndarray | Film) -> Film:
         raise DataError("The array holds values that are not finite.", "Replace NaN and infinities.")
     check_shows_something(film, "The array")
     return Film(film, None)
-
-
-def _ratio(masks: dict[str, np.ndarray]) -> CardiothoracicRatio | None:
-    if not all(name in masks for name in ("heart", "left_lung", "right_lung")):
-        return None
-    return cardiothoracic_ratio(masks["heart"], masks["left_lung"], masks["right_lung"])

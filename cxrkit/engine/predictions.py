@@ -77,17 +77,10 @@ def predict_films(
     observer: Observer,
     missing: Sequence[Failure] = (),
 ) -> Predictions:
-    """Segment named films, and write what writers make of each below `out`, and the table of all.
+    """Segment films, and write what writers make of each into its folder below `out`, and the table of all.
 
     What an earlier call wrote of a film is removed first, also where it now fails: old masks would pass for new ones.
-
-    Args:
-        chosen: names for `out` and files.
-        segmenter: what segments.
-        writers: what is written of each film.
-        out: where to write.
-        observer: is informed of the progress.
-        missing: what was named but doesn't exist, for the table.
+    `chosen` and `missing` are what `find_films` returns.
 
     Raises:
         StorageError: `out` can't be written to; the table of what was done before is kept if it can be.

@@ -1,7 +1,8 @@
 """Whatever turns preprocessed images into probabilities: all that prediction, evaluation and reports know of a network.
 
 A test-time transform or a mean of networks with the same preprocessing wraps predictors and is one itself; another
-runtime implements the protocol. Networks that preprocess differently are averaged by `Segmenter`, at the film's size.
+runtime implements the protocol. Networks that preprocess differently must be averaged
+after `Placement.restore`, at the film's size.
 """
 
 from __future__ import annotations
@@ -68,13 +69,7 @@ class TorchPredictor:
 
 
 def load_predictor(file: Path, registry: Registry, *, device: str = "auto", name: str | None = None) -> TorchPredictor:
-    """The network of a weights file.
-
-    Args:
-        file: the weights.
-        registry: the components.
-        device: as in `TorchPredictor`.
-        name: of the weights, where a package provides them.
+    """The network of a weights file; `name` is that of weights that a package provides.
 
     Raises:
         DataError: the file isn't usable. PluginError: the network's package isn't installed.

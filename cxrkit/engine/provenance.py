@@ -19,7 +19,7 @@ from cxrkit.registry import Registry
 from cxrkit.version import __version__
 
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "lightning-fabric", "kornia", "segmentation-models-pytorch")
-_SAID = {"name": "processor"}
+_LABELS = {"name": "processor"}
 
 
 def collect_provenance(
@@ -37,18 +37,18 @@ def collect_provenance(
         channels=films.channels,
         data=config.data.name,
         fingerprint=films.store.content_hash,
-        unlabelled=own_fingerprint(unlabelled),
+        unlabelled=None if unlabelled is None else unlabelled.fingerprint,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
 
 def note_changes(run: RunDirectory, now: Provenance) -> list[str]:
-    """Add to a run's record what is different now that it goes on, and return it: `torch 2.11.0, was 2.13.0`."""
+    """Add to a run's record what is different now that it continues, and return it: `torch 2.11.0, was 2.13.0`."""
     then = run.provenance()
     pairs = [("cxrkit", now.cxrkit, then.cxrkit), ("Python", now.python, then.python)]
     pairs += [("precision", now.precision, then.precision)]
     for a, b in ((now.packages, then.packages), (now.plugins, then.plugins), (now.hardware, then.hardware)):
-        pairs += [(_SAID.get(k, k), str(a.get(k, "missing")), str(b.get(k, "missing"))) for k in {**b, **a}]
+        pairs += [(_LABELS.get(k, k), str(a.get(k, "missing")), str(b.get(k, "missing"))) for k in {**b, **a}]
     changed = list(dict.fromkeys(f"{name} {new}, was {old}" for name, new, old in pairs if new != old))
     if added := [change for change in changed if change not in then.continued]:
         run.save_provenance(then.model_copy(update={"continued": (*then.continued, *added)}))
@@ -61,7 +61,7 @@ def check_plugins(
     registry: Registry,
     kinds: Sequence[str] = ("model", "dataset", "loss", "augment"),
 ) -> None:
-    """Make sure that a run's components of these kinds are there.
+    """Make sure that a run's components of these kinds are installed.
 
     Raises:
         PluginError: one isn't; names the packages that the run used and that aren't installed.
@@ -95,18 +95,13 @@ def check_fingerprint(run: RunDirectory, films: Films) -> None:
     _must_agree(run, "films", films.store.content_hash, run.provenance().fingerprint)
 
 
-def check_unlabelled(run: RunDirectory, unlabelled: Unlabelled | None) -> None:
-    """Make sure that a run goes on with the films without masks that it began with.
+def check_unlabelled(run: RunDirectory, unlabelled: str | None) -> None:
+    """Make sure that a run continues with the films without masks, by their fingerprint, that it began with.
 
     Raises:
         DataError: they or their preprocessing have changed.
     """
-    _must_agree(run, "films without masks", own_fingerprint(unlabelled), run.provenance().unlabelled)
-
-
-def own_fingerprint(unlabelled: Unlabelled | None) -> str | None:
-    """The fingerprint of a folder of films without masks; None where there is none beside the data itself."""
-    return unlabelled.store.content_hash if unlabelled is not None and unlabelled.own else None
+    _must_agree(run, "films without masks", unlabelled, run.provenance().unlabelled)
 
 
 def _must_agree(run: RunDirectory, what: str, now: str | None, then: str | None) -> None:

@@ -157,10 +157,10 @@ def _random_films(config: RunConfig, registry: Registry) -> Films:
         try:
             structures = choose_structures(build_dataset(config, registry), None)
         except CxrkitError as error:
-            mending = error.remedy.replace("--data ", "--set data.root=")  # there is no --data here
+            remedy = error.remedy.replace("--data ", "--set data.root=")  # there is no --data here
             raise DataError(
-                f"How many channels a network has isn't known without the data: {error.what}",
-                f"Name the structures: --set 'structures=[left_lung,right_lung,heart]'. Or: {mending}",
+                f"The number of channels cannot be determined without the data: {error.what}",
+                f"Name the structures: --set 'structures=[left_lung,right_lung,heart]'. Or: {remedy}",
             ) from error
     draws = math.prod(augment.draws for augment in build_augments(config.augment, registry))
     ids = tuple(f"random-{number}" for number in range(draws * config.train.batch_size))
@@ -170,7 +170,7 @@ def _random_films(config: RunConfig, registry: Registry) -> Films:
 
 
 def _check_size(config: RunConfig, multiple: int) -> None:
-    """Refuse films that the engine would pad: what was measured would be a larger size than was said."""
+    """Refuse films that the engine would pad: what was measured would be of a larger size than asked for."""
     size = config.preprocess.size
     if size % multiple:
         near = [number for number in (size // multiple * multiple, -(-size // multiple) * multiple) if number]
@@ -199,7 +199,7 @@ def _no_fused_products() -> Iterator[None]:
 
 @contextmanager
 def _readable_failures() -> Iterator[None]:
-    """Tell what a user can do something about; any other failure is a component's defect and goes through."""
+    """Explain failures that a user can do something about; any other, a component's defect, is raised unchanged."""
     try:
         yield
     except TrainingError as error:

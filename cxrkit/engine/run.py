@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cxrkit.config import RunConfig, make_config, to_yaml
 from cxrkit.errors import ConfigError, DataError
-from cxrkit.files import is_leftover, storage_error, write_new_text, write_text
+from cxrkit.files import append_line, is_leftover, storage_error, write_new_text, write_text
 from cxrkit.overrides import read_yaml
 from cxrkit.readings import Reading, as_record, from_record
 
@@ -39,7 +39,7 @@ class Provenance(BaseModel):
         channels: the output channels.
         data: dataset's name; `fingerprint` is a hash of the preprocessed films and masks.
         unlabelled: a hash of the preprocessed films of a folder of films without masks; None where none train.
-        continued: what differed from all this when the run went on elsewhere: `torch 2.11.0, was 2.13.0`.
+        continued: what differed from all this when the run continued elsewhere: `torch 2.11.0, was 2.13.0`.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -85,13 +85,12 @@ class RunDirectory:
             pass  # another process began one since we looked
         except OSError as error:
             raise storage_error(path, error) from error
-        is_run = run.config_file.is_file()
-        raise ConfigError(
-            f"--out {path}: there is {'a run' if is_run else 'something'} in that place already.",
-            f"Go on with it by `cxrkit train --resume {path}`, or choose another folder."
-            if is_run
-            else "Choose another folder.",
-        )
+        if run.config_file.is_file():
+            raise ConfigError(
+                f"--out {path}: there is already a run in that place.",
+                f"Continue it with `cxrkit train --resume {path}`, or choose another folder.",
+            )
+        raise ConfigError(f"--out {path}: there is already something in that place.", "Choose another folder.")
 
     @classmethod
     def create_named(cls, config: RunConfig, parent: Path = Path("runs")) -> Self:
@@ -109,7 +108,7 @@ class RunDirectory:
         raise AssertionError
 
     def discard(self) -> None:
-        """Take back a run that came to nothing: what was written before its first checkpoint, and nothing else."""
+        """Remove a run that made no progress: what was written before its first checkpoint, and nothing else."""
         with suppress(OSError):  # what led here is what matters; and somebody else's files may lie there too
             if not (self.path / "checkpoints").exists():
                 for name in _BEGINNINGS:
@@ -125,8 +124,7 @@ class RunDirectory:
         """
         if not (path / "config.yaml").is_file():
             raise DataError(
-                f"{path}: there is no run in that place (no config.yaml).",
-                "Give the folder that `cxrkit train` named when it began.",
+                f"{path}: there is no run in that place (no config.yaml).", "Give the folder that `cxrkit train` named."
             )
         return cls(path)
 
@@ -168,7 +166,7 @@ class RunDirectory:
                 return file
         raise DataError(
             f"{self.path}: there are no {'' if which == 'auto' else which + ' '}weights in this run yet.",
-            f"Let it go on with `cxrkit train --resume {self.path}`."
+            f"Continue it with `cxrkit train --resume {self.path}`."
             if which != "best"
             else "Without validation films nothing is selected: use --checkpoint last.",
         )
@@ -176,6 +174,12 @@ class RunDirectory:
     def config(self) -> RunConfig:
         """The run's configuration."""
         return make_config(read_yaml(self.config_file))
+
+    def with_own_split(self, config: RunConfig) -> RunConfig:
+        """A configuration with the split that was saved when the run began, if one was."""
+        if not self.split_file.is_file():
+            return config
+        return config.model_copy(update={"split": config.split.model_copy(update={"file": self.split_file})})
 
     def save_provenance(self, provenance: Provenance) -> None:
         """Write provenance.json."""
@@ -195,12 +199,7 @@ class RunDirectory:
 
     def log(self, reading: Reading) -> None:
         """Append a line to metrics.jsonl."""
-        file = self.path / "metrics.jsonl"
-        try:
-            with file.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(as_record(reading)) + "\n")
-        except OSError as error:
-            raise storage_error(file, error) from error
+        append_line(self.path / "metrics.jsonl", json.dumps(as_record(reading)))
 
     def metrics(self) -> Iterator[Reading]:
         """The readings of metrics.jsonl, up to the first line that was cut by a kill or is damaged."""

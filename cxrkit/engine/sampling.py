@@ -41,7 +41,7 @@ class Sampler:
         world_size: processes that share a batch.
 
     Raises:
-        DataError: there are too few films for a batch, or for a partner, or the processes can't share a batch evenly.
+        DataError: there are too few films for a batch, or for a partner, or a batch can't be divided evenly.
     """
 
     films: int

@@ -22,10 +22,6 @@ from cxrkit.engine.measures import FILM_MEASURES, STRUCTURE_MEASURES, film_pair,
 from cxrkit.files import csv_text
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
 class _Measured(BaseModel):
     """Scores by their measures' keys, as attributes too: open, so that files of other versions can be read.
 
@@ -43,19 +39,6 @@ class _Measured(BaseModel):
     def measures(self) -> dict[str, float | None]:
         """Key to value."""
         return self.__pydantic_extra__
-
-
-class QuickScores(_Record):
-    """What validation during training measures; means over films.
-
-    Attributes:
-        dsc, iou: the paper's, in [0, 1].
-        dice: the honest Dice coefficient, mean over structures (background excluded) and films.
-    """
-
-    dsc: float
-    iou: float
-    dice: float
 
 
 class StructureScores(_Measured):
@@ -89,7 +72,7 @@ class FilmScores(_Measured):
         return content
 
 
-class Evaluation(_Record):
+class Evaluation(BaseModel):
     """Scores of every film of one part of a split.
 
     Attributes:
@@ -100,6 +83,8 @@ class Evaluation(_Record):
             `nothing` (the last step).
         films: per film; at least one.
     """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     part: str
     data: str | None = None

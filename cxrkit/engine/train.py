@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from cxrkit.config import RunConfig
+from cxrkit.engine.capture import is_compiler_error
 from cxrkit.engine.films import Films, prepare_films
 from cxrkit.engine.hardware import another_is_gone, make_fabric
 from cxrkit.engine.interrupts import stop_requests
@@ -55,7 +56,7 @@ def train(run: RunDirectory, registry: Registry, observer: Observer | None = Non
                 raise
             raise TrainingError(
                 f"Another of the {fabric.world_size} processes that train {run.path} ended.",
-                "If it says no reason here, it was killed, for memory perhaps. Go on from the last saved state with: "
+                "If it gives no reason here, it was killed, perhaps for memory. Continue from the last saved state: "
                 f"cxrkit train --resume {run.path}",
             ) from error
 
@@ -67,7 +68,7 @@ def _train(
     if not fabric.is_global_zero:
         fabric.barrier()  # the first process makes the store, the others find it made
     try:
-        films = prepare_films(config.model_copy(update={"split": _saved_split(run, config)}), registry, listener)
+        films = prepare_films(run.with_own_split(config), registry, listener)
         unlabelled = find_unlabelled(config, films, listener)
     except KeyboardInterrupt:
         raise TrainingInterruptedError(
@@ -90,11 +91,15 @@ def _train(
             f"The {fabric.device.type} device ran out of memory.",
             "Start a new run with a smaller --batch-size or --size.",
         ) from error
+    except Exception as error:
+        if not is_compiler_error(error):
+            raise
+        reason = str(error).strip().partition("\n")[0]
+        raise ConfigError(
+            f"--compile on: this network can't be compiled here: {reason}",
+            "Use --compile auto or off. Compiling needs a C++ compiler (g++), and on CUDA Triton.",
+        ) from error
     return films
-
-
-def _saved_split(run: RunDirectory, config: RunConfig) -> Any:
-    return config.split.model_copy(update={"file": run.split_file}) if run.split_file.is_file() else config.split
 
 
 def _as_begun(run: RunDirectory, config: RunConfig) -> RunConfig:
@@ -118,8 +123,8 @@ def _record(
     record = collect_provenance(_as_begun(run, config), registry, films, unlabelled, device)
     if (run.path / "provenance.json").is_file():
         check_fingerprint(run, films)
-        check_unlabelled(run, unlabelled)
+        check_unlabelled(run, record.unlabelled)
         if changed := note_changes(run, record):
-            listener.say(f"Goes on in other circumstances, which can change its numbers: {'; '.join(changed)}.")
+            listener.say(f"Continues in other circumstances, which can change its numbers: {'; '.join(changed)}.")
     else:
         run.save_provenance(record)

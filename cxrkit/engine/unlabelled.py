@@ -2,7 +2,7 @@
 
 The network that learns sees such a film deformed, darkened and mixed; its average over the last updates, which draws
 the masks, sees the film as it is. That is a mean teacher (Tarvainen & Valpola 2017, arXiv:1703.01780) that gives hard
-pseudo-labels (Lee 2013). They are drawn anew at every step: they get better along with the network, and a run that is
+pseudo-labels (Lee 2013). They are drawn again at every step: they get better along with the network, and a run that is
 resumed needs no more than its weights to draw the same ones.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from cxrkit.config import RunConfig, UnlabelledConfig
 from cxrkit.data.store import Store, open_store
 from cxrkit.data.unlabelled_folder import UnlabelledFolder
 from cxrkit.engine.batches import fits
-from cxrkit.engine.films import Films
+from cxrkit.engine.films import Films, progress_of, report_remarks
 from cxrkit.engine.forward import device_probabilities
 from cxrkit.engine.hardware import to_device
 from cxrkit.engine.observer import Observer
@@ -33,14 +34,14 @@ class Unlabelled:
     Attributes:
         store: preprocessed films; masks that it may hold aren't read.
         indices: positions in it.
-        own: it is a store of its own, not that of the films with masks.
+        fingerprint: that of a folder of such films; None where they are films of the data itself.
         share: of the films that a step draws, how many are these, on average.
         settings: as asked for.
     """
 
     store: Store
     indices: tuple[int, ...]
-    own: bool
+    fingerprint: str | None
     share: float
     settings: UnlabelledConfig
 
@@ -51,42 +52,40 @@ def find_unlabelled(config: RunConfig, films: Films, observer: Observer) -> Unla
     Raises:
         DataError: the folder isn't there, has no films, or one can't be read.
     """
-    settings = config.unlabelled
+    settings, split, fingerprint = config.unlabelled, films.split, None
     if settings.films == "none":
         return None
     if settings.films == "rest":
-        taken = {*films.split.train, *films.split.test, *films.split.left_out}
-        rest = tuple(film for film in films.store.ids if film not in taken)
-        store, indices = films.store, tuple(films.indices(rest))
+        taken = {*split.train, *split.test, *split.left_out}
+        store = films.store
+        indices = tuple(index for index, film in enumerate(store.ids) if film not in taken)
     else:
-        store = _prepare(UnlabelledFolder(home_path(settings.films).resolve()), config, observer)
-        indices = _others(store, films, observer)
+        store = _open_folder(home_path(settings.films).resolve(), config, observer)
+        fingerprint = store.content_hash
+        indices = store.without(films.store, films.indices((*split.train, *split.test)))
+        if left_out := len(store) - len(indices):
+            observer.say(
+                f"{left_out} of the {len(store)} films without masks train or test already: they are left out."
+            )
     if not indices:
         observer.say("All films train or test: none is left that could train without its masks.")
         return None
     # Else a handful of films would be seen more often than those with masks.
-    even = len(indices) / (len(indices) + len(films.split.train))
-    return Unlabelled(store, indices, settings.films != "rest", min(settings.share, even), settings)
+    even = len(indices) / (len(indices) + len(split.train))
+    return Unlabelled(store, indices, fingerprint, min(settings.share, even), settings)
 
 
-def _others(store: Store, films: Films, observer: Observer) -> tuple[int, ...]:
-    """The films of a folder that neither train with their masks nor test, whatever their files are called."""
-    taken = set(films.store.image_hashes(films.indices((*films.split.train, *films.split.test))))
-    kept = tuple(i for i, found in enumerate(store.image_hashes(range(len(store)))) if found not in taken)
-    if left_out := len(store) - len(kept):
-        observer.say(f"{left_out} of the {len(store)} films without masks train or test already: they are left out.")
-    return kept
-
-
-def _prepare(dataset: UnlabelledFolder, config: RunConfig, observer: Observer) -> Store:
-    def progress(done: int, total: int) -> None:
-        if done == 1:
-            observer.stage("Preparing films without masks", total)
-        observer.advance(done)
-
-    return open_store(
-        dataset, name="unlabelled", parameters={}, preprocess=config.preprocess, structures=(), progress=progress
+def _open_folder(folder: Path, config: RunConfig, observer: Observer) -> Store:
+    store = open_store(
+        UnlabelledFolder(folder),
+        name="unlabelled",
+        parameters={},
+        preprocess=config.preprocess,
+        structures=(),
+        progress=progress_of("Preparing films without masks", observer),
     )
+    report_remarks(store, "films without masks", observer)
+    return store
 
 
 class PseudoLabels:
@@ -114,12 +113,9 @@ class PseudoLabels:
         return to_device(self.unlabelled.store.input_images(indices, standardise=self.standardise), self.device)
 
     def join(self, batch: Batch, teacher: Model, random: torch.Generator) -> Batch:
-        """The drawn batch with some of its films replaced by films without masks, and what `teacher` makes of them.
+        """A batch, not yet augmented, with some of its films replaced by films without masks and their pseudo-labels.
 
-        Args:
-            batch: before augmentation.
-            teacher: comes back in evaluation mode.
-            random: decides how many, which and where.
+        `teacher` draws these, and stays in evaluation mode; `random` decides how many, which and where.
         """
         # Rounded up or down by chance, so that the share holds on average for the smallest batch too.
         count = math.floor(self.unlabelled.share * len(batch) + float(torch.rand((), generator=random)))

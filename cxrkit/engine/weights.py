@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cxrkit.errors import ConfigError, nearest
 from cxrkit.registry import Registry
+from cxrkit.version import __version__
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,6 @@ class WeightsSource:
 
 def weights_source(file: Path, step: int, registry: Registry, name: str | None) -> WeightsSource:
     """What is recorded of a weights file; `name` is that of weights that a package provides."""
-    from cxrkit.version import __version__
-
     package = None
     if name is not None:
         component = registry.get("weights", name)

@@ -35,12 +35,12 @@ class SurfaceDistances:
 
 
 def surface_distances(a: ArrayLike, b: ArrayLike, spacing: Sequence[float] | None = None) -> SurfaceDistances:
-    """HD95 and ASSD of two masks; computing one alone takes as long.
+    """HD95 and ASSD of two masks.
 
     Args:
         a: bool `(H, W)`.
         b: bool `(H, W)`.
-        spacing: (row, column) millimetres a pixel; None gives pixels.
+        spacing: (row, column) millimetres per pixel; None gives pixels.
 
     Raises:
         DataError: the arrays aren't masks of one shape, or the spacing isn't two positive numbers.
@@ -68,32 +68,6 @@ def surface_distances(a: ArrayLike, b: ArrayLike, spacing: Sequence[float] | Non
     )
 
 
-def hausdorff_distance_95(a: ArrayLike, b: ArrayLike, spacing: Sequence[float] | None = None) -> float:
-    """The 95 % Hausdorff distance: the larger of the 95th percentiles in both directions (linearly interpolated).
-
-    Arguments and errors are those of `surface_distances`; so is the rule for empty masks.
-
-    >>> upper, lower = np.zeros((6, 4), bool), np.zeros((6, 4), bool)
-    >>> upper[1], lower[4] = True, True
-    >>> hausdorff_distance_95(upper, lower), hausdorff_distance_95(upper, lower, spacing=(0.5, 1.0))
-    (3.0, 1.5)
-    """
-    return surface_distances(a, b, spacing).hausdorff_95
-
-
-def average_symmetric_surface_distance(a: ArrayLike, b: ArrayLike, spacing: Sequence[float] | None = None) -> float:
-    """The mean distance of all pixels of both outlines to the other outline (ASSD).
-
-    Arguments and errors are those of `surface_distances`; so is the rule for empty masks.
-
-    >>> upper = np.zeros((6, 4), bool)
-    >>> upper[1] = True
-    >>> round(average_symmetric_surface_distance(upper, np.zeros((6, 4), bool)), 4)  # the diagonal: √(6² + 4²)
-    7.2111
-    """
-    return surface_distances(a, b, spacing).average
-
-
 def outline(mask: Mask) -> Mask:
     """The pixels of a mask that have a 4-neighbour outside it; beyond the array all is outside."""
     inside = np.zeros_like(mask)
@@ -108,7 +82,7 @@ def _checked(spacing: Sequence[float] | None) -> tuple[float, float]:
     values = tuple(float(value) for value in spacing)
     if len(values) != 2 or not all(np.isfinite(value) and value > 0 for value in values):
         raise DataError(
-            f"The spacing {tuple(spacing)} isn't (row, column) millimetres a pixel.",
+            f"The spacing {tuple(spacing)} isn't (row, column) millimetres per pixel.",
             "Give two positive numbers, or none for distances in pixels.",
         )
     return values[0], values[1]

@@ -12,7 +12,7 @@ _HERE = Path(__file__).parent
 
 
 def preset_names() -> list[str]:
-    """The names there are."""
+    """The available names."""
     return sorted(file.stem for file in _HERE.glob("*.yaml"))
 
 
@@ -26,6 +26,6 @@ def read_preset(name: str) -> dict[str, Any]:
     if name not in names:
         raise ConfigError(
             f"--preset {name}: there is no such preset. {nearest(name, names)}".rstrip(),
-            f"There are: {', '.join(names)}. Settings of your own go into a file: --config FILE.",
+            f"Available: {', '.join(names)}. Put settings of your own into a file: --config FILE.",
         )
     return read_yaml(_HERE / f"{name}.yaml")

@@ -62,7 +62,7 @@ def draw_curves(readings: Sequence[Reading], *, title: str = "", best: int | Non
 
 
 def draw_panels(panels: Sequence[Panel], *, title: str = "") -> Figure:
-    """A row a film: the film, the true structures, the prediction with the true outlines dashed."""
+    """A row per film: the film, the true structures, the prediction with the true outlines dashed."""
     names = list(dict.fromkeys(name for panel in panels for name in (*panel.truth, *panel.predicted)))
     colours = structure_colours(names)
     rows = max(1, len(panels))
@@ -169,7 +169,7 @@ def _enlarge(image: np.ndarray) -> np.ndarray:
 
 
 def _enlarge_mask(mask: np.ndarray) -> np.ndarray:
-    """A mask enlarged like its film, its pixels' stairs rounded off by half a pixel of the network's."""
+    """A mask enlarged like its film, the steps at its edge smoothed by half a pixel of the network's input."""
     enlarged = _enlarge(mask.astype(np.float32))
     blur = 0.5 * enlarged.shape[0] / mask.shape[0]
     rounded: np.ndarray = cv2.GaussianBlur(enlarged, (0, 0), blur) > 0.5

@@ -261,7 +261,7 @@ def _frame(canvas: np.ndarray, thick: int) -> None:
 
 
 def _write_warnings(canvas: np.ndarray, warnings: Sequence[str]) -> np.ndarray:
-    """A line a warning from the upper left corner; what has no room is counted or cut."""
+    """A line per warning from the upper left corner; what doesn't fit is counted or cut."""
     picture = Image.fromarray(canvas)
     pen = ImageDraw.Draw(picture, "RGBA")
     height, width = canvas.shape[:2]
@@ -289,7 +289,7 @@ def _cut(line: str, room: float, pen: ImageDraw.ImageDraw, font: _Font) -> str:
 
 
 def _draw_plate(pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], size: int) -> None:
-    """What text stands on."""
+    """The background of text."""
     if size < 16:  # Pillow blends the corners of small round boxes twice
         pen.rectangle(box, fill=(0, 0, 0, 150))
     else:

@@ -133,9 +133,7 @@ def check_augment(augment: str | Component | Callable[..., Any], parameters: Map
 
 
 def check_dataset(
-    dataset: str | Component | Callable[..., Any],
-    parameters: Mapping[str, Any] | None = None,
-    root: Path | None = None,
+    dataset: str | Component | Callable[..., Any], parameters: Mapping[str, Any] | None = None, root: Path | None = None
 ) -> None:
     """Run the dataset suite on the folder `root`; see `check_model`.
 
@@ -251,10 +249,7 @@ def _result(case: Case) -> Result:
 
 
 def _run_all(
-    kind: str,
-    what: str | Component | Callable[..., Any],
-    values: Mapping[str, Any] | None,
-    root: Path | None = None,
+    kind: str, what: str | Component | Callable[..., Any], values: Mapping[str, Any] | None, root: Path | None = None
 ) -> None:
     if isinstance(what, str):
         what = installed().registry.get(kind, what)

@@ -5,7 +5,6 @@ A dataset that reads files needs a folder for its checks; without one they are s
 
 from __future__ import annotations
 
-import math
 import re
 import tempfile
 from collections.abc import Sequence
@@ -14,11 +13,10 @@ from unittest import SkipTest
 
 import numpy as np
 
+from cxrkit.data.samples import list_entries, read_sample
 from cxrkit.errors import ConfigError, CxrkitError, DataError, PluginError
-from cxrkit.interfaces import BACKGROUND, Dataset, Entry, Sample
+from cxrkit.interfaces import BACKGROUND, Dataset, Entry
 from cxrkit.testing.expectations import Check, ConformanceError, Subject, describe, expect
-
-_DTYPES = (np.uint8, np.uint16, np.float32)
 
 
 def _dataset(subject: Subject) -> Dataset:
@@ -54,34 +52,21 @@ def structures_have_names(subject: Subject) -> None:
 
 
 def entries_are_distinct(subject: Subject) -> None:
-    """Every film has its own id, which can be a file's name, and a patient."""
-    dataset, entries = _with_entries(subject)
-    expect(len(entries) > 0, "films", "none", "Raise a DataError that says what was expected, and where.")
-    ids = [entry.id for entry in entries]
-    twice = sorted({name for name in ids if ids.count(name) > 1})
-    expect(not twice, "different ids", f"several films called {', '.join(twice[:5])}", "Add the folder to the id.")
-    unusable = [name for name in ids if not re.fullmatch(r"[\w.+=@ -]{1,128}", name) or name.startswith((".", " "))]
-    expect(
-        not unusable,
-        "ids that can be file names",
-        f"{', '.join(map(repr, unusable[:5]))}",
-        "Use letters, digits, '-', '_' and '.', at most 128, and no '/'.",
-    )
-    for entry in entries:
+    """Every film has its own id, which can be a file's name, a patient, and files that exist."""
+    for entry in list_entries(_dataset(subject)):
+        expect(
+            bool(re.fullmatch(r"[\w+=@-][\w.+=@ -]{0,127}", entry.id)),
+            "ids that can be file names",
+            repr(entry.id),
+            "Use letters, digits, '-', '_' and '.', at most 128, and no '/'.",
+        )
         fold = entry.fold is None or (isinstance(entry.fold, str) and bool(entry.fold))
         files = isinstance(entry.files, tuple) and all(isinstance(file, Path) for file in entry.files)
         expect(
-            isinstance(entry, Entry) and isinstance(entry.group, str) and bool(entry.group) and fold and files,
+            isinstance(entry.group, str) and bool(entry.group) and fold and files,
             "Entry(id, group, files, fold) with a group, a tuple of paths, and a fold or None",
             repr(entry),
             "If patients are unknown, use each film's id as its group.",
-        )
-        labelled = entry.labelled
-        expect(
-            labelled is None or (isinstance(labelled, tuple) and set(labelled) <= set(dataset.structures)),
-            "`labelled` as None or a tuple of the dataset's structures",
-            repr(labelled),
-            "Name the structures that the film has masks of; None where it has all.",
         )
         missing = [str(file) for file in entry.files if not file.is_file()]
         expect(not missing, f"the files of {entry.id}", f"none at {', '.join(missing)}", "Raise DataError for them.")
@@ -103,40 +88,8 @@ def films_fit_their_masks(subject: Subject) -> None:
     """A film is finite uint8, uint16 or float32 (H, W); each structure that it is labelled with has a bool mask."""
     dataset, entries = _with_entries(subject)
     for entry in _some(entries):
-        sample = dataset.read(entry)
-        expect(isinstance(sample, Sample), "a Sample", describe(sample), "Return `Sample(entry.id, image, masks)`.")
+        sample = read_sample(dataset, entry, dataset.structures)
         expect(sample.id == entry.id, f"the id {entry.id!r}", repr(sample.id), "Give the sample its entry's id.")
-        image = sample.image
-        right = isinstance(image, np.ndarray) and image.ndim == 2 and image.dtype in _DTYPES and image.size > 0
-        expect(right, "an image (H, W) of uint8, uint16 or float32", describe(image), "Convert it on reading.")
-        expect(bool(np.isfinite(image).all()), "a finite image", "NaN or infinity", "Raise DataError for such a film.")
-        missing = [name for name in entry.known(dataset.structures) if name not in sample.masks]
-        expect(
-            not missing,
-            "a mask for every structure that the film is labelled with",
-            f"none for {', '.join(missing)}",
-            "Give an empty mask where a film doesn't show the structure; where it is unknown, name the others in "
-            "`Entry.labelled`.",
-        )
-        for name, mask in sample.masks.items():
-            expect(
-                isinstance(mask, np.ndarray) and mask.dtype == np.bool_ and mask.shape == image.shape,
-                f"the mask '{name}' as bool {image.shape}",
-                describe(mask),
-                "Threshold masks on reading; a mask of another size than its film is a DataError.",
-            )
-        _expect_spacing(sample.spacing)
-
-
-def _expect_spacing(spacing: object) -> None:
-    known = isinstance(spacing, tuple) and len(spacing) == 2
-    right = known and all(isinstance(side, float | int) and math.isfinite(side) and side > 0 for side in spacing)  # type: ignore[attr-defined]
-    expect(
-        spacing is None or right,
-        "spacing as (row, column) millimetres, or None",
-        repr(spacing),
-        "Give None where it is unknown: a wrong one makes distances wrong.",
-    )
 
 
 def films_read_the_same_twice(subject: Subject) -> None:

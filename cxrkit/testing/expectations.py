@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import SkipTest
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cxrkit.errors import ContractError
+from cxrkit.errors import ConfigError, ContractError
 from cxrkit.registry import Component
 
 
@@ -55,6 +56,13 @@ class Subject:
     def build(self, *context: Any) -> Any:
         """Make the component; `context` is what cxrkit gives to its kind."""
         return self.component.build(*context, **self.parameters)
+
+    def build_if_usable(self) -> Any:
+        """As `build`; skips the check where its library isn't installed, or its machines can't be reached."""
+        try:
+            return self.build()
+        except ConfigError as error:
+            raise SkipTest(str(error)) from error
 
 
 #: One thing that a suite checks: raises `ConformanceError`, or `unittest.SkipTest` where it can't be tried.

@@ -10,16 +10,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from cxrkit.engine.forward import main_logits
 from cxrkit.interfaces import BACKGROUND, Model, SideOutputs
-from cxrkit.testing.expectations import (
-    Check,
-    ConformanceError,
-    Subject,
-    describe,
-    expect,
-    own_randomness,
-    random_state,
-)
+from cxrkit.testing.expectations import Check, ConformanceError, Subject, describe, expect, own_randomness, random_state
 
 CHANNELS = ("left_lung", "right_lung", "heart", BACKGROUND)
 _SMALLEST = 32
@@ -36,10 +29,6 @@ def _sizes(model: Model) -> list[tuple[int, int]]:
 def _images(model: Model, films: int = 2, size: tuple[int, int] | None = None) -> Tensor:
     """Standardised noise, float32 `(films, 1, H, W)`."""
     return torch.randn(films, 1, *(size or _sizes(model)[0]))
-
-
-def _main(output: Tensor | SideOutputs) -> Tensor:
-    return output.main if isinstance(output, SideOutputs) else output
 
 
 def it_builds_for_any_channels(subject: Subject) -> None:
@@ -115,7 +104,7 @@ def outputs_are_logits(subject: Subject) -> None:
         images = _images(model)
         furthest = -torch.inf
         for _ in range(40):
-            output = direction * _main(model(images))
+            output = direction * main_logits(model(images))
             furthest = max(furthest, float(output.detach().max()))
             if furthest > 1:
                 break
@@ -243,7 +232,7 @@ def it_trains_under_autocast(subject: Subject) -> None:
     model: Model = subject.build(CHANNELS).train()
     images = _images(model)
     with torch.autocast("cpu", torch.bfloat16):
-        output = _main(model(images))
+        output = main_logits(model(images))
     shape = (2, len(CHANNELS), *images.shape[-2:])
     expect(tuple(output.shape) == shape, f"logits {shape}", describe(output), "See the float32 checks first.")
     output.float().square().mean().backward()

@@ -35,7 +35,7 @@ def compare(drawn: np.ndarray, heart: np.ndarray, lungs: np.ndarray) -> tuple[fl
 def measure(path: Path) -> None:
     predicted, truth, channels = test_films(path)
     left, right, heart = (channels.index(name) for name in ("left_lung", "right_lung", "heart"))
-    pairs = list(zip(predicted.numpy() > 0.5, truth.numpy() > 0.5, strict=True))
+    pairs = list(zip(predicted > 0.5, truth > 0.5, strict=True))
     drawn = [(found, true) for found, true in pairs if found[heart].any()]
     if missed := len(pairs) - len(drawn):
         print(f"{path}: {missed} films of {len(pairs)} have no heart drawn, and don't count here")

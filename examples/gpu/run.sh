@@ -104,6 +104,7 @@ table_1() {
   local settings=(--set preprocess.size=512 --set model.base_channels=48)
   local small=(--mixup 0,0.2 --train-size 10 --set train.batch_size=2 --set model.base_channels=4 --set model.depth=2 --set preprocess.size=32
     --set split.test_size=3 --set train.steps=4 --set train.precision=32 --set train.validate_every=2)
+  [ -n "$DATA" ] || small+=(--set data.count=20 --set data.size=64)
   [ -n "$TINY" ] && settings=("${small[@]}")
   ablation table-1 "$(seconds_of TABLE)" "${SEEDS:-5}" examples/ablations/table-1.yaml --data "${DATA:-phantom}" \
     "${settings[@]}"

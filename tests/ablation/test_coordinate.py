@@ -104,7 +104,7 @@ def test_ctrl_c_stops_every_job_and_waits_for_it(fake: Fake) -> None:
                 os.kill(os.getpid(), signal.SIGINT)
 
     launcher = FakeLauncher(scored(fake), polls=99)
-    with pytest.raises(TrainingInterruptedError, match="0 of 6 runs are finished, the others are saved"):
+    with pytest.raises(TrainingInterruptedError, match="0 of 6 runs are finished, and the others are saved"):
         run(fake, launcher, listener=Pressing())
     assert [one.status for one in launcher.jobs] == [130, 130]
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxrkit.ablation.plan import make_plan, parse_seeds, read_plan, save_plan
+from cxrkit.ablation.plan import make_plan, parse_seeds, read_content, read_plan, save_plan
 from cxrkit.config import make_config, save_config
 from cxrkit.errors import ConfigError
 from cxrkit.plugins import registry
@@ -82,7 +82,7 @@ def test_without_data_the_demonstration_holds() -> None:
 def test_a_file_is_read_with_its_config_beside_it(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("preprocess: {size: 48}\ntrain: {steps: 9}\n")
     (tmp_path / "mine.yaml").write_text("config: base.yaml\nbase: {train: {lr: 0.5}}\nfactors: {loss: [dice, bce]}\n")
-    made = read_plan(tmp_path / "mine.yaml", {"steps": 7})
+    made = make_plan(read_content(tmp_path / "mine.yaml"), over={"steps": 7})
     config = made.runs(registry())[0].config
     assert (made.name, config.preprocess.size, config.train.lr, config.train.steps) == ("mine", 48, 0.5, 7)
 

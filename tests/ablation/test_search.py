@@ -113,7 +113,7 @@ def test_trials_that_fail_are_counted_with_what_they_said(tmp_path: Path) -> Non
 
 
 def test_without_any_trial_that_ended_it_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="None of 2 trials was completed"):
+    with pytest.raises(TrainingError, match="None of the 2 trials was completed"):
         run(space(), 2, tmp_path, FakeLauncher(lambda job: 1))
 
 
@@ -180,12 +180,12 @@ def test_a_trial_whose_settings_were_half_drawn_when_the_search_was_killed_fails
     study.ask(first)  # as if the process had died before the others
     found = run(where, 3, tmp_path, FakeLauncher(judged(lambda lr: lr)))
     assert (found.complete, found.failed) == (2, 1)
-    assert "killed while its settings were drawn" in found.table.read_text()
+    assert "killed while the settings were being drawn" in found.table.read_text()
 
 
 @pytest.mark.parametrize("seeds", [2, [3, 4]])
 def test_several_seeds_are_refused(tmp_path: Path, seeds: Any) -> None:
-    with pytest.raises(ConfigError, match="each trial has one seed, and there are 2"):
+    with pytest.raises(ConfigError, match="each trial has one seed, but 2 were given"):
         check_search(space(seeds=seeds), tmp_path, registry())
 
 

@@ -73,7 +73,7 @@ def test_without_a_terminal_a_line_tells_what_begins(capsys: pytest.CaptureFixtu
         listener = ablation_progress(observer, tmp_path)
         assert listener is not None
         listener.update(under_way(runs))
-    assert "unet, seed 0 begins (0 of 2 done, about 1 h 0 min left)" in capsys.readouterr().err
+    assert "unet, seed 0: started (0 of 2 done, about 1 h 0 min left)" in capsys.readouterr().err
 
 
 def test_the_quiet_hear_nothing_of_runs(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_resuming_refuses_what_would_change_the_plan(cxrkit, ablation: Path, fla
     assert outcome.code == 2
     named = "a plan's file" if flags[0] == "plan.yaml" else "--set model.depth" if flags[0] == "--set" else flags[0]
     assert f"which {named} can't change" in said(outcome.err)
-    assert "(--seeds may add seeds), or begin another ablation" in said(outcome.err)
+    assert "(--seeds may add seeds), or start another ablation" in said(outcome.err)
 
 
 @pytest.mark.parametrize("narrower", [("--loss", "dice,bce"), ("--loss", "dice", "--seeds", "2")])
@@ -155,7 +155,7 @@ def test_a_search_is_resumed_by_its_own_record(cxrkit, searched: Path) -> None:
     outcome = cxrkit("ablate", "--resume", searched, "--seeds", "3")
     assert outcome.code == 2
     assert "which --seeds can't change" in said(outcome.err)
-    assert "(--search may add trials), or begin another search" in said(outcome.err)
+    assert "(--search may add trials), or start another search" in said(outcome.err)
 
 
 def test_a_report_of_a_search_says_where_its_results_are(cxrkit, searched: Path) -> None:

@@ -90,7 +90,11 @@ seeds: 3
         (["--model", "unet", "--rounds", "0"], 2, "--rounds"),
         (["--model", "unet", "--set", "train.devices=2"], 2, "Several devices"),
         (["--model", "unet", "--vary", "train.precision=32,bf16"], 2, "precision is set for all runs"),
-        (["--model", "unet", "--vary", "train.epochs=1,2"], 2, "train.epochs: no cost that is measured depends on it"),
+        (
+            ["--model", "unet", "--vary", "train.epochs=1,2"],
+            2,
+            "train.epochs: none of the measured costs depends on it",
+        ),
         (["--model", "unet", "--set", "data.root=/nowhere"], 3, "--set 'structures="),
         (["--model", "unet", "--out", "."], 2, "neither .csv nor .md"),
         (["--model", "unet", "--config", "nowhere.yaml"], 2, "no such configuration file"),
@@ -124,8 +128,8 @@ def test_factors_that_cost_nothing_are_refused_with_flags_that_take_them_out(cxr
     for factor, remedy in zip(("train_size", "labels"), remedies, strict=True):
         outcome = cxrkit(*line)
         assert outcome.code == 2
-        assert f"{factor}: no cost that is measured depends on it" in said(outcome.err)
-        assert said(outcome.err).endswith(f"if a plan has it: {remedy}")
+        assert f"{factor}: none of the measured costs depends on it" in said(outcome.err)
+        assert said(outcome.err).endswith(f"if it is in a plan, add: {remedy}")
         line += shlex.split(remedy)
     outcome = cxrkit(*line)
     assert outcome.code == 0, outcome.err
@@ -145,7 +149,7 @@ def test_what_the_machine_cannot_do_is_refused_before_anything_is_built(cxrkit, 
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "file").touch()
     for flags, code, message in (
-        (["--threads", 3], 2, "--threads 3: this machine has 2"),
+        (["--threads", 3], 2, "--threads 3: this machine has only 2 cores"),
         (["--out", tmp_path / "folder.csv"], 2, "is a folder"),
         (["--out", tmp_path / "file" / "costs.csv"], 6, "a file"),
     ):

@@ -57,6 +57,7 @@ def test_a_dry_run_leaves_nothing_behind(cxrkit, tmp_path, monkeypatch) -> None:
         (["--loss", "dice +"], 2, "not a sum of losses"),
         (["--loss", "focal-tverski"], 4, "Did you mean 'focal-tversky'"),
         (["--augment", "mixupp"], 4, "Did you mean 'mixup'"),
+        (["--logger", "tensorbord"], 4, "Did you mean 'tensorboard'"),
         (["--set", "model.depht=3"], 2, "Did you mean 'depth'"),
         (["--set", "model.depth"], 2, "not an assignment"),
         (["--set", "trian.steps=3"], 2, "Did you mean 'train'"),
@@ -65,7 +66,7 @@ def test_a_dry_run_leaves_nothing_behind(cxrkit, tmp_path, monkeypatch) -> None:
         (["--data", "nowhere"], 2, "no such file or folder"),
         (["--config", "nowhere.yaml"], 2, "no such configuration file"),
         (["--resume", "nowhere"], 3, "there is no run in that place"),
-        (["--resume", "nowhere", "--lr", "0.1", "--set", "seed=1"], 2, "--lr, --set would change it"),
+        (["--resume", "nowhere", "--lr", "0.1", "--set", "seed=1"], 2, "--lr, --set would change"),
     ],
 )
 def test_mistakes_are_told_with_their_remedy(cxrkit, tmp_path, monkeypatch, arguments, code, message) -> None:
@@ -194,7 +195,7 @@ def test_predict_writes_exactly_what_is_named(cxrkit, film, tmp_path) -> None:
     assert row["files"] == ["overlay.png"]
     outcome = cxrkit("predict", film, *options, "--set", "writer.masks.legend=false")
     assert outcome.code == 2
-    assert "only parameters of what is written can be set here (overlay)" in outcome.err
+    assert "only parameters of the chosen writers can be set here (overlay)" in outcome.err
 
 
 def test_predict_with_unknown_weights_names_those_there_are(cxrkit, film) -> None:

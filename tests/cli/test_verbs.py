@@ -128,7 +128,7 @@ def test_a_broken_package_harms_only_its_own_verb(cxrkit, install: Install, sour
 
 def test_built_in_verbs_win(cxrkit, install: Install) -> None:
     install("doctor")
-    assert "Examine the installation" in cxrkit("doctor", "--help").out
+    assert "Check the installation" in cxrkit("doctor", "--help").out
     reported = cxrkit("plugins", "list").out
     assert "The verb 'doctor' of cxrkit-clinic can't be used: cxrkit has one of that name." in reported
 

@@ -150,9 +150,8 @@ def test_an_optimizer_goes_on_as_if_it_had_never_stopped() -> None:
     straight, broken, resumed = make(), make(), make()
     steps(*straight, range(6))
     steps(*broken, range(3))
-    tensors = ckpt.module_tensors("m", broken[0]) | ckpt.optimizer_tensors("o", broken[1])
-    ckpt.restore_module("m", resumed[0], tensors)
-    ckpt.restore_optimizer("o", resumed[1], tensors)
+    tensors = ckpt.collect_tensors(dict(zip("mo", broken, strict=True)))
+    ckpt.restore_tensors(dict(zip("mo", resumed, strict=True)), tensors)
     steps(*resumed, range(3, 6))
     for one, other in zip(straight[0].parameters(), resumed[0].parameters(), strict=True):
         assert torch.equal(one, other)

@@ -34,7 +34,7 @@ def test_images_are_padded_to_the_multiple_and_cut_back(size: tuple[int, int]) -
 
 
 def test_a_wrong_output_says_what_was_expected() -> None:
-    with pytest.raises(ContractError, match=r"Pointwise: expected logits of shape \(1, 2, 8, 8\), came shape \(1, 3"):
+    with pytest.raises(ContractError, match=r"Pointwise: expected logits of shape \(1, 2, 8, 8\), got shape \(1, 3"):
         apply_model(Pointwise(("a", "b"), out=3), torch.zeros(1, 1, 8, 8), size_multiple=8, channels=2)
 
 

@@ -21,7 +21,7 @@ from cxrkit.engine.observer import Silent
 from cxrkit.engine.predictions import Predictions, find_films, predict_films
 from cxrkit.engine.weights import WeightsSource
 from cxrkit.engine.writing import build_writers
-from cxrkit.errors import ConfigError, PluginError
+from cxrkit.errors import ConfigError, PluginError, StorageError
 from cxrkit.plugins import registry
 
 STRUCTURES = ("left_lung", "right_lung", "heart")
@@ -191,7 +191,7 @@ def test_a_writer_cannot_write_elsewhere_or_over_another(tmp_path: Path) -> None
     path = film(tmp_path / "a.png")
     for writers in ((Outside(),), (Note(), Note())):
         [failure] = predict([path], tmp_path / "out", *writers).failures
-        assert "expected (name, bytes) with plain names, each once" in failure.what
+        assert "expected pairs of a plain file name that no other file has and bytes" in failure.what
     assert not (tmp_path / "victim.png").exists()
 
 
@@ -259,3 +259,40 @@ def test_ctrl_c_while_a_film_is_written_leaves_no_half_of_it(tmp_path: Path, mon
         predict(films, tmp_path / "out")
     assert [row["film"] for row in table(tmp_path / "out")] == [str(films[0])]
     assert not (tmp_path / "out" / "b").exists()
+
+
+def test_what_a_killed_call_wrote_is_known_to_the_next(tmp_path: Path) -> None:
+    paths = [film(tmp_path / "films" / f"{name}.png") for name in ("a", "b")]
+    out = tmp_path / "films" / "found"
+    found, _ = find_films(paths, out)
+    killed = writing.ResultsFolder(out)
+    for name, _ in found:
+        killed.write(name, {"left_lung.png": b"old", "old.png": b"old"})
+    (out / writing.UNFINISHED_LIST).open("a").write('["a", "cut')  # the last line, by the kill
+    assert find_films([tmp_path / "films"], tmp_path / "elsewhere")[0] == found, "masks are no films"
+    paths[1].write_bytes(b"no film")
+    predict([*paths], out, chosen=("overlay",))
+    assert sorted(path.name for path in (out / "a").iterdir()) == ["overlay.png"]
+    assert not (out / "b").exists(), "old masks would pass for new ones"
+    assert not (out / writing.UNFINISHED_LIST).exists()
+
+
+def test_results_are_not_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StorageError, match="link to another place"):
+        predict([film(tmp_path / "a.png")], tmp_path / "out")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize("made", [["a.txt"], {"a.txt": b"x"}, [(5, b"x")], [("a" * 300, b"x")], [("../a", b"x")]])
+def test_files_that_are_none_fail_their_film_alone(tmp_path: Path, made: Any) -> None:
+    class Odd(Writer):
+        def files(self, result: Segmentation) -> Any:
+            return made
+
+    done = predict([film(tmp_path / "a.png")], tmp_path / "out", Odd())
+    assert [failure.what.partition(" got ")[0] for failure in done.failures] == [
+        f"{tmp_path / 'a.png'}: Odd: expected pairs of a plain file name that no other file has and bytes;"
+    ]

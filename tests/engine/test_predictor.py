@@ -25,8 +25,8 @@ class Drawn:
     weights = None
 
     def __init__(self, store: Store) -> None:
-        images, masks = store.input_tensors(range(len(store)), background=False, standardise=True)
-        self.known = [(image.numpy(), mask.numpy()) for image, mask in zip(images, masks, strict=True)]
+        films = store.batch(range(len(store)), background=False, standardise=True)
+        self.known = list(zip(films.images.numpy(), films.targets.numpy(), strict=True))
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         return np.stack([next(mask for image, mask in self.known if np.array_equal(image, one)) for one in images])

@@ -9,6 +9,11 @@ import pytest
 from cxrkit.config import RunConfig
 from cxrkit.engine.run import RunDirectory
 from cxrkit.errors import ConfigError, DataError, StorageError
+from cxrkit.readings import TrainingReading, ValidationReading
+
+
+def reading(step: int) -> TrainingReading:
+    return TrainingReading(step, loss=1.0, train_dsc=0.5, lr=1e-3, seconds=2.0)
 
 
 def test_the_configuration_comes_back(tmp_path: Path, tiny: Callable[..., RunConfig]) -> None:
@@ -51,7 +56,7 @@ def test_what_a_killed_start_left_behind_does_not_occupy_the_place(
 def test_a_run_that_came_to_nothing_can_be_taken_back(tmp_path: Path, tiny: Callable[..., RunConfig]) -> None:
     begun = RunDirectory.create(tmp_path / "run", tiny())
     (begun.path / "split.json").write_text("{}")
-    begun.log({"step": 10})
+    begun.log(reading(10))
     begun.discard()
     assert not begun.path.exists()
     kept = RunDirectory.create(tmp_path / "run", tiny())
@@ -85,22 +90,33 @@ def test_what_is_not_a_run_is_told(tmp_path: Path) -> None:
 def test_a_line_cut_by_a_kill_is_left_out(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     for step in (10, 20, 30):
-        run.log({"step": step, "loss": 1.0})
+        run.log(reading(step))
     with (tmp_path / "metrics.jsonl").open("a") as stream:
         stream.write('{"step": 40, "lo')
-    assert [record["step"] for record in run.metrics()] == [10, 20, 30]
+    assert [each.step for each in run.metrics()] == [10, 20, 30]
     run.forget_metrics_after(20)
-    assert [record["step"] for record in run.metrics()] == [10, 20]
+    assert [each.step for each in run.metrics()] == [10, 20]
     assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 2
 
 
-@pytest.mark.parametrize("damage", [b"\xff\xfe\x00", b"{}\n", b"[1]\n", b'{"step": "x"}\n', b"null\n"])
-def test_damaged_readings_and_records_are_no_defect(tmp_path: Path, damage: bytes) -> None:
+def test_readings_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text(
+        '{"step": 10, "loss": 0.5, "train_dsc": 0.25, "lr": 0.001, "seconds": 1.5}\n'
+        '{"step": 10, "validation": {"dsc": 0.5, "iou": 0.25, "dice": 0.75}, "on": "test"}\n'
+    )
+    assert list(RunDirectory(tmp_path).metrics()) == [
+        TrainingReading(step=10, loss=0.5, train_dsc=0.25, lr=0.001, seconds=1.5),
+        ValidationReading(step=10, validation={"dsc": 0.5, "iou": 0.25, "dice": 0.75}, on="test"),
+    ]
+
+
+@pytest.mark.parametrize("damage", [b"\xff\xfe\x00", b"[1]\n", b'{"step": "x"}\n', b'{"step": 20}\n'])
+def test_damaged_readings_and_records_are_reported(tmp_path: Path, damage: bytes) -> None:
     run = RunDirectory(tmp_path)
-    run.log({"step": 10})
+    run.log(reading(10))
     with (tmp_path / "metrics.jsonl").open("ab") as stream:
         stream.write(damage)
-    assert [record["step"] for record in run.metrics()] == [10]
+    assert [each.step for each in run.metrics()] == [10]
     (tmp_path / "provenance.json").write_bytes(damage)
     with pytest.raises(DataError, match="not a readable record"):
         run.provenance()

@@ -92,7 +92,7 @@ def test_scores_and_report_leave_out_what_is_unknown(
     run = new_run("run", **lacking, split__test_size=5)
     films = train(run, components)
     labelled = {entry.id: entry.known(ALL) for entry in films.store.entries}
-    evaluation, _ = evaluate_run(run, components)
+    evaluation, *_ = evaluate_run(run, components)
     lacking_heart = 0
     for film in evaluation.films:
         known = labelled[film.id]

@@ -26,6 +26,7 @@ from cxrkit.engine.train import train
 from cxrkit.engine.unlabelled import PseudoLabels, find_unlabelled, pseudo_labels
 from cxrkit.errors import DataError, TrainingInterruptedError
 from cxrkit.interfaces import Batch, Model
+from cxrkit.readings import ValidationReading
 from cxrkit.registry import Registry
 from tests.engine.breaking import StopAt, same_result
 
@@ -60,7 +61,7 @@ def test_what_neither_trains_nor_tests_joins_but_its_masks_are_not_read(
     found = find_unlabelled(config, films, Silent())
     assert found is not None
     assert {films.store.ids[index] for index in found.indices} == set(films.split.validation)
-    assert not found.own
+    assert found.fingerprint is None
 
     def unread(self: Store, *_: object, **__: object) -> None:
         raise AssertionError("the masks were read")
@@ -121,7 +122,7 @@ def test_nothing_changes_before_they_join(new_run: NewRun, components: Registry)
     train(without, components)
     plain = new_run("plain", **{key: value for key, value in REST.items() if not key.startswith("unlabelled")})
     train(plain, components)
-    losses = [[r["validation"] for r in run.metrics() if "validation" in r] for run in (without, plain)]
+    losses = [[r.validation for r in run.metrics() if isinstance(r, ValidationReading)] for run in (without, plain)]
     assert losses[0][0] == losses[1][0]  # step 2 of 6
     assert losses[0][-1] != losses[1][-1]
 

@@ -13,8 +13,6 @@ from scipy import ndimage
 
 from cxrkit.errors import DataError
 from cxrkit.metrics.surface import (
-    average_symmetric_surface_distance,
-    hausdorff_distance_95,
     outline,
     surface_distances,
 )
@@ -50,8 +48,8 @@ def test_masks_at_the_border_equal_monai(rows: slice) -> None:
     pair = [torch.from_numpy(mask[None, None]) for mask in (a, b)]
     hausdorff = compute_hausdorff_distance(*pair, include_background=True, percentile=95)
     average = compute_average_surface_distance(*pair, include_background=True, symmetric=True)
-    assert hausdorff_distance_95(a, b) == pytest.approx(float(hausdorff))
-    assert average_symmetric_surface_distance(a, b) == pytest.approx(float(average))
+    assert surface_distances(a, b).hausdorff_95 == pytest.approx(float(hausdorff))
+    assert surface_distances(a, b).average == pytest.approx(float(average))
 
 
 @property_test
@@ -86,8 +84,8 @@ def test_they_do_not_depend_on_the_place(seed: int, down: int, right: int) -> No
 def test_a_shift_is_measured_along_its_axis() -> None:
     a, b = np.zeros((60, 60), bool), np.zeros((60, 60), bool)
     a[10:50, 20:21], b[10:50, 25:26] = True, True
-    assert hausdorff_distance_95(a, b, spacing=(9.0, 0.2)) == pytest.approx(1.0)
-    assert average_symmetric_surface_distance(a, b, spacing=(9.0, 0.2)) == pytest.approx(1.0)
+    distances = surface_distances(a, b, spacing=(9.0, 0.2))
+    assert (distances.hausdorff_95, distances.average) == pytest.approx((1.0, 1.0))
 
 
 def test_empty_masks_follow_the_stated_rule() -> None:
@@ -95,8 +93,8 @@ def test_empty_masks_follow_the_stated_rule() -> None:
     some[3:9, 4:9] = True
     assert surface_distances(empty, empty).hausdorff_95 == surface_distances(empty, empty).average == 0
     for pair in ((empty, some), (some, empty)):
-        assert hausdorff_distance_95(*pair) == average_symmetric_surface_distance(*pair) == 50
-        assert hausdorff_distance_95(*pair, spacing=(0.1, 0.2)) == pytest.approx(np.hypot(3, 8))
+        assert surface_distances(*pair).hausdorff_95 == surface_distances(*pair).average == 50
+        assert surface_distances(*pair, spacing=(0.1, 0.2)).hausdorff_95 == pytest.approx(np.hypot(3, 8))
 
 
 def test_the_outline_is_one_pixel_wide_and_includes_the_border() -> None:

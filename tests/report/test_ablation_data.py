@@ -45,7 +45,7 @@ def test_films_that_share_only_a_name_are_not_paired(tmp_path: Path, prints: dic
     assert all(c.test is None and not c.by_seed for c in found.comparisons)
     assert pairs_table(found, found.comparisons).rows[0][3] == "not comparable"
     assert found.rankings["lungs_dice"].best == ()
-    assert headline(found)[0] == f"lungs Dice %: the arms can't be compared, they were {DIFFERENT}."
+    assert headline(found)[0] == f"lungs Dice %: the arms can't be compared: they were {DIFFERENT}."
     assert effects_table(found) is None
     assert any(f"its levels were {DIFFERENT}" in warning for warning in all_caveats(found))
     assert any(f"{DIFFERENT} with seed 0" in warning and "neither ranked" in warning for warning in all_caveats(found))

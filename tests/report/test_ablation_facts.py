@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from cxrkit.report.ablation import all_caveats, summarise_ablation
+from cxrkit.errors import DataError
+from cxrkit.report.ablation import all_caveats, summarise_ablation, write_ablation_report
 from cxrkit.report.ablation.facts import all_facts
 from tests.ablation.faking import Fake, with_provenance
 
@@ -71,5 +72,22 @@ def test_an_error_after_the_scores_is_reported(fake: Fake) -> None:
     fake.score("bce", DICES)
     assert not warned(fake, "ended with an error")
     ended(fake, "bce", status=1, error="the disk is full")
-    assert warned(fake, "Complete scores, but the last attempt ended with an error: bce, seed 0 (the disk is full).")
+    assert warned(
+        fake, "Scores are complete, but the last attempt ended with an error: bce, seed 0 (the disk is full)."
+    )
     assert not warned(fake, "failed")
+
+
+def test_energy_says_of_how_many_runs_it_is_known(fake: Fake) -> None:
+    for slug in ("dice", "bce"):
+        fake.score(slug, DICES)
+    assert all_facts(fake.results())["energy"].startswith("unknown")
+    ended(fake, "dice", machine_joules=3.6e6, counters=["package-0"])
+    energy = all_facts(fake.results())["energy"]
+    assert energy.startswith("1 kWh of the coordinating machine (package-0)")
+    assert energy.endswith("in 1 of 2 runs")
+
+
+def test_an_ablation_without_a_finished_run_has_no_report(fake: Fake) -> None:
+    with pytest.raises(DataError, match="none of its 2 runs is finished"):
+        write_ablation_report(fake.results())

@@ -84,3 +84,23 @@ def test_too_few_patients_are_called_that(tmp_path: Path) -> None:
     fake.write("dice", evaluation(of_patients(base + 0.02, 1)))
     fake.write("bce", evaluation(of_patients(base, 1)))
     assert "1 patient is too few for any difference" in said(fake)[0]
+
+
+def test_each_kind_of_outcome_against_a_rival_is_reported(tmp_path: Path) -> None:
+    fake = Fake(tmp_path / "four", {"loss": ["dice", "bce", "tversky", "focal-tversky"]})
+    noise = np.random.default_rng(0).normal(0, 0.01, COUNT)
+    fake.score("dice", 0.8 + noise)
+    fake.score("bce", 0.75 + noise)
+    fake.score("tversky", 0.799 + np.roll(noise, 5))
+    fake.score("focal-tversky", 0.74 + noise)
+    first = said(fake)[0]
+    assert "better than 2 of the 3 other arms (p < 0.05, Holm-corrected)" in first
+    assert first.endswith("; no significant difference from the other one.")
+
+
+def test_a_best_arm_with_no_significant_lead_is_reported(three: Fake) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.01, COUNT)
+    three.score("dice", 0.8 + noise)
+    three.score("bce", 0.799 + np.roll(noise, 5))
+    three.score("tversky", 0.799 + np.roll(noise, 5) - 0.0005)
+    assert "none of its differences from the others is significant" in said(three)[0]

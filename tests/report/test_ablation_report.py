@@ -80,7 +80,8 @@ def test_readings_of_a_validation_without_its_score_are_left_out(tmp_path: Path)
     add_curve(fake.score("dice", [0.9, 0.8]))
     arm = summarise_ablation(fake.results()).arms[0]
     with (arm.runs[0].run.path / "metrics.jsonl").open("a") as stream:
-        stream.write('{"step": 4, "validation": {"loss": 1.0}}\n{"step": 5, "validation": {"dsc": 1}}\n')
+        stream.write('{"step": 4, "validation": {"loss": 1.0}, "on": "validation"}\n')
+        stream.write('{"step": 5, "validation": {"dsc": 1}, "on": "validation"}\n')
     assert sorted(read_curves(arm).valid) == [1, 2, 3, 5]
 
 

@@ -14,16 +14,16 @@ from cxrkit.config import make_config
 from cxrkit.engine.run import RunDirectory
 from cxrkit.errors import StorageError
 from cxrkit.files import write_bytes
+from cxrkit.readings import Reading, TrainingReading, ValidationReading
 from cxrkit.report import Panel, write_report
 from cxrkit.report.figures import caption, draw_curves, draw_panels, smooth
 
 
-def readings(steps: int) -> list[dict[str, object]]:
+def readings(steps: int) -> list[Reading]:
     training = [
-        {"step": s, "loss": 2 / s, "train_dsc": 1 - 1 / (s + 1), "lr": 1e-3, "seconds": s} for s in steps_of(steps)
+        TrainingReading(step=s, loss=2 / s, train_dsc=1 - 1 / (s + 1), lr=1e-3, seconds=s) for s in steps_of(steps)
     ]
-    scores = {"dsc": 0.9, "iou": 0.8, "dice": 0.85}
-    return [*training, {"step": steps, "validation": scores, "on": "validation"}]
+    return [*training, ValidationReading(steps, {"dsc": 0.9, "iou": 0.8, "dice": 0.85}, on="validation")]
 
 
 def steps_of(steps: int) -> range:
@@ -76,7 +76,7 @@ def test_curves_show_what_was_read() -> None:
 
 
 def test_scores_on_test_films_are_labelled_so() -> None:
-    records = [{"step": 5, "validation": {"dsc": 0.9, "iou": 0.8, "dice": 0.7}, "on": "test"}]
+    records = [ValidationReading(5, {"dsc": 0.9, "iou": 0.8, "dice": 0.7}, on="test")]
     labels = [line.get_label() for line in draw_curves(records).axes[1].get_lines()]
     assert labels == ["test DSC", "test Dice"]
 

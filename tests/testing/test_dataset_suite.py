@@ -114,10 +114,10 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
     "a list of structures": ({"structures": ["heart"]}, "structures have names", "a tuple"),
     "the background as structure": ({"structures": ("heart", "background")}, "structures have names", "background"),
     "structures with blanks": ({"structures": ("left lung",)}, "structures have names", "left lung"),
-    "one id twice": ({"names": ("a", "b", "a")}, "entries are distinct", "several films called a"),
-    "a slash in an id": ({"names": ("a/1", "b")}, "entries are distinct", "file names"),
+    "one id twice": ({"names": ("a", "b", "a")}, "entries are distinct", "'a' occurs twice"),
+    "a slash in an id": ({"names": ("a/1", "b")}, "entries are distinct", "file name"),
     "an id that hides": ({"names": (".a", "b")}, "entries are distinct", "file names"),
-    "no films": ({"names": ()}, "entries are distinct", "none"),
+    "no films": ({"names": ()}, "entries are distinct", "no films"),
     "no patient": ({"entries": entries(Entry("a", ""))}, "entries are distinct", "id as its group"),
     "a number as fold": ({"entries": entries(Entry("a", "a", fold=1))}, "entries are distinct", "fold"),  # type: ignore[arg-type]
     "another label": ({"entries": entries(Entry("a", "a", labelled=("rib",)))}, "entries are distinct", "rib"),
@@ -133,7 +133,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
         "entries keep their order",
         "Sort",
     ),
-    "no sample": ({"read": lambda self, entry: None}, "films fit their masks", "a NoneType"),
+    "no sample": ({"read": lambda self, entry: None}, "films fit their masks", "NoneType"),
     "another id": ({"read": sample(id=lambda good: "other")}, "films fit their masks", "'other'"),
     "a colour film": (
         {"read": sample(image=lambda good: np.zeros((32, 48, 3), np.uint8))},
@@ -150,7 +150,11 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
         "films fit their masks",
         "finite",
     ),
-    "a mask that is missing": ({"read": sample(masks=lambda good: {})}, "films fit their masks", "left_lung, heart"),
+    "a mask that is missing": (
+        {"read": sample(masks=lambda good: {})},
+        "films fit their masks",
+        "no mask of 'left_lung'",
+    ),
     "masks of numbers": (
         {"read": sample(masks=lambda good: {name: mask.astype(np.uint8) for name, mask in good.masks.items()})},
         "films fit their masks",
@@ -159,7 +163,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
     "masks of another size": (
         {"read": sample(masks=lambda good: {name: mask[::2] for name, mask in good.masks.items()})},
         "films fit their masks",
-        "(16, 48)",
+        "48 × 16",
     ),
     "a spacing of zero": ({"read": sample(spacing=lambda good: (0.0, 0.2))}, "films fit their masks", "millimetres"),
     "one number as spacing": ({"read": sample(spacing=lambda good: 0.2)}, "films fit their masks", "(row, column)"),

@@ -85,7 +85,7 @@ class Scribbles(Writer):
     ("writer", "check", "message"),
     [
         (Elsewhere, "files have plain names", "'../heart.txt'"),
-        (Text, "files have plain names", "str"),
+        (Text, "files have plain names", "and bytes"),
         (Nothing, "files have plain names", "Write something"),
         (NeedsRatio, "every film is written", "AssertionError"),
         (Stamped, "a film gives the same files every time", "time.txt"),

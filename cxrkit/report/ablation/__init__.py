@@ -4,13 +4,12 @@ from cxrkit.report.ablation.caveats import all_caveats
 from cxrkit.report.ablation.headline import headline
 from cxrkit.report.ablation.numbers import Numbers, summarise_ablation
 from cxrkit.report.ablation.tables import seeds_table
-from cxrkit.report.ablation.write import report_files, write_ablation_report
+from cxrkit.report.ablation.write import write_ablation_report
 
 __all__ = [
     "Numbers",
     "all_caveats",
     "headline",
-    "report_files",
     "seeds_table",
     "summarise_ablation",
     "write_ablation_report",

@@ -17,7 +17,7 @@ def all_caveats(numbers: Numbers) -> tuple[str, ...]:
     results = numbers.results
     return (
         *_missing(numbers),
-        *_failed_after_all(results),
+        *_failed_later(results),
         *_other_films(numbers),
         *_lost(numbers),
         *_incomparable(numbers),
@@ -45,7 +45,7 @@ def _missing(numbers: Numbers) -> Iterator[str]:
         if state != "finished" and (count := results.count(state)):
             be = "" if state == "failed" else "is " if count == 1 else "are "
             them = "it" if count == 1 else "them"
-            yield f"{count} of {len(results.runs)} runs {be}{words}; the tables are without {them}."
+            yield f"{count} of {len(results.runs)} runs {be}{words}; the tables leave {them} out."
     complete = any(not arm.unfinished for arm in numbers.arms)
     for arm in numbers.arms:
         if arm.unfinished and arm.finished:
@@ -56,15 +56,15 @@ def _missing(numbers: Numbers) -> Iterator[str]:
     shared = [numbers.rankings[column.key].seeds for column in numbers.primary]
     if not complete and any(shared):
         yield (
-            "No arm has every seed: arms are ranked, and the best is bold, by those that all have: seed "
+            "No arm has every seed, so arms are ranked, and the best is bold, by the seeds that all have: "
             f"{', '.join(map(str, shared[0]))}."
         )
 
 
-def _failed_after_all(results: Results) -> Iterator[str]:
+def _failed_later(results: Results) -> Iterator[str]:
     """Runs that have scores though their last attempt ended with an error."""
     if failed := [f"{run.name} ({run.error})" for run in results.finished if run.error is not None]:
-        yield f"Complete scores, but the last attempt ended with an error: {listed(failed, '; ')}."
+        yield f"Scores are complete, but the last attempt ended with an error: {listed(failed, '; ')}."
 
 
 def _other_films(numbers: Numbers) -> Iterator[str]:
@@ -79,9 +79,9 @@ def _other_films(numbers: Numbers) -> Iterator[str]:
             fewer.append(f"{seed} ({len(frozenset.intersection(*tested))} films are common to all)")
     if different:
         yield (
-            f"The arms were tested on different data with seed {', '.join(different)}: films of one name aren't the "
-            "same films. Arms of different data are neither ranked together nor compared film by film; their runs "
-            "aren't paired in main effects."
+            f"The arms were tested on different data with seed {', '.join(different)}: films with the same name "
+            "aren't the same films. Arms of different data are neither ranked together nor compared film by film, and "
+            "their runs aren't paired in main effects."
         )
     if fewer:
         yield (
@@ -197,4 +197,4 @@ def _effects(numbers: Numbers) -> Iterator[str]:
     for (factor, problem), columns in problems.items():
         yield f"The main effect of {factor} on {', '.join(columns)} is left out: {problem}."
     for factor, levels in absent:
-        yield f"The main effect of {factor} is without {levels}: no scores."
+        yield f"The main effect of {factor} leaves out {levels}, which have no scores."

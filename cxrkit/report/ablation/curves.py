@@ -61,7 +61,7 @@ def read_curves(arm: ArmNumbers) -> Curves:
         for reading in run.run.metrics():
             if isinstance(reading, TrainingReading):
                 train[reading.step].append(reading.train_dsc)
-            else:
+            elif "dsc" in reading.validation:
                 valid[reading.step].append(reading.validation["dsc"])
                 on = reading.on
     return Curves(arm, dict(train), dict(valid), on)

@@ -17,9 +17,9 @@ def all_facts(results: Results) -> dict[str, str]:
         "input": _distinct(f"{config.preprocess.size} × {config.preprocess.size}" for config in configs),
         "updates": _distinct(config.train.steps for config in configs),
         "protocol": _distinct(config.train.protocol for config in configs),
-        "test films a seed": _distinct(len(run.honest.films) for run in finished if run.honest is not None),
+        "test films per seed": _distinct(len(run.honest.films) for run in finished if run.honest is not None),
         "device": _distinct(f"{r.hardware.get('name')} ({r.hardware.get('device')})" for r in records),
-        "threads a run": _distinct(r.hardware.get("threads", "unknown") for r in records),
+        "threads per run": _distinct(r.hardware.get("threads", "unknown") for r in records),
         "precision": _distinct(r.precision for r in records),
         "versions": _distinct(
             f"cxrkit {r.cxrkit}, torch {r.packages.get('torch')}, Python {r.python}" for r in records
@@ -33,7 +33,7 @@ def setting(results: Results) -> str:
     """The setting of all tables, in a sentence."""
     facts, seeds = all_facts(results), ", ".join(map(str, results.plan.seeds))
     return (
-        f"Data: {facts['data']}; {facts['test films a seed']} test films; {facts['updates']} updates; input "
+        f"Data: {facts['data']}; {facts['test films per seed']} test films; {facts['updates']} updates; input "
         f"{facts['input']}; protocol {facts['protocol']}; seeds {seeds}."
     )
 

@@ -48,7 +48,7 @@ def _sentence(numbers: Numbers, column: Column) -> str | None:
     if sum(bool(arm.cells[column.key].values) for arm in numbers.arms) < 2:
         return None
     if ranking.best_mean is None:
-        return f"{column.label}: the arms can't be compared, {ranking.problem}."
+        return f"{column.label}: the arms can't be compared: {ranking.problem}."
     best = ranking.best
     names = " and ".join(arm.label for arm in best)
     text = f"{'Highest' if higher else 'Lowest'} {column.label}: {names} ({column.measure.text(ranking.best_mean)}"

@@ -89,7 +89,7 @@ class Numbers:
 
 
 def summarise_ablation(results: Results) -> Numbers:
-    """The numbers of an ablation as it stands, finished or not."""
+    """The numbers of an ablation, finished or not."""
     columns, groups = columns_of(results), data_groups(results)
     arms = tuple(arm_numbers(arm, results.of(arm), columns, groups) for arm in results.arms)
     return Numbers(results, columns, arms)

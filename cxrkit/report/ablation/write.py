@@ -126,14 +126,3 @@ def _page(sections: Sequence[Section]) -> str:
     environment.filters["code"] = lambda text: Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
     written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return environment.get_template("page.html.jinja").render(sections=sections, written=written)
-
-
-def report_files(path: Path) -> dict[str, Path]:
-    """The main files of a report, by what they are."""
-    folder = path / "report"
-    return {
-        "page": folder / "report.html",
-        "Markdown": folder / "report.md",
-        "LaTeX": folder / "table.tex",
-        "scores": folder / "scores.csv",
-    }

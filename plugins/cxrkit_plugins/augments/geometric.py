@@ -102,13 +102,7 @@ class Geometric(Augment):
         return torch.linalg.inv(matrix)[:, :2]
 
     def _draw_bend(
-        self,
-        count: int,
-        height: int,
-        width: int,
-        deformed: Tensor,
-        generator: torch.Generator,
-        device: torch.device,
+        self, count: int, height: int, width: int, deformed: Tensor, generator: torch.Generator, device: torch.device
     ) -> Tensor:
         """A smooth random displacement in pixels, `(count, height, width, 2)`.
 

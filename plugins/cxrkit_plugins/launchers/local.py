@@ -22,8 +22,7 @@ class LocalLauncher(Launcher):
         self,
         *,
         workers: Annotated[
-            int | None,
-            Field(ge=1, description="parallel runs (null: per_gpu per GPU, or one per CPU core, at most 4)"),
+            int | None, Field(ge=1, description="parallel runs (null: per_gpu per GPU, or one per CPU core, at most 4)")
         ] = None,
         threads: Annotated[
             int | None,
@@ -53,23 +52,16 @@ class LocalLauncher(Launcher):
         environment = os.environ | thread_environment(self.threads)
         if self.places[place]:
             environment["CUDA_VISIBLE_DEVICES"] = self.places[place]
-        started = _LocalJob(job, environment)
+        try:
+            started = _LocalJob(job.command, job.log, environment, stop_with_parent=True)
+        except OSError as error:
+            raise StorageError(f"{job.name}: can't be started: {error}.", "Check the disk and the memory.") from error
         self.running[place] = started
         return started
 
 
-class _LocalJob(RunningJob):
-    def __init__(self, job: Job, environment: dict[str, str]) -> None:
-        try:
-            self.process = Process(job.command, job.log, environment, stop_with_parent=True)
-        except OSError as error:
-            raise StorageError(f"{job.name}: can't be started: {error}.", "Check the disk and the memory.") from error
-
-    def poll(self) -> int | None:
-        return self.process.poll()
-
-    def stop(self) -> None:
-        self.process.stop()
+class _LocalJob(Process, RunningJob):
+    """A process of this machine."""
 
 
 def _asked_threads() -> int | None:

@@ -32,8 +32,7 @@ class RayLauncher(Launcher):
             str | None, Field(description="cluster to join, `auto` or host:port (null: start one on this machine)")
         ] = None,
         workers: Annotated[
-            int | None,
-            Field(ge=1, description="most parallel runs (null: as many as the cluster has room for)"),
+            int | None, Field(ge=1, description="most parallel runs (null: as many as the cluster has room for)")
         ] = None,
         cpus: Annotated[float, Field(gt=0, description="CPU cores of a run")] = 1,
         gpus: Annotated[float, Field(ge=0, description="GPUs of a run; 0.25 puts four on one")] = 0,

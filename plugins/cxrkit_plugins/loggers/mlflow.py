@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ from cxrkit import ConfigError, Logger, Reading, TrainingReading
 
 
 class MLflow(Logger):
-    """Writes settings and readings to an MLflow server or folder; a run that continues continues its MLflow run."""
+    """Writes settings and readings to an MLflow server or database; a run that continues continues its MLflow run."""
 
     def __init__(
         self,
@@ -23,12 +24,22 @@ class MLflow(Logger):
         experiment: Annotated[str, Field(min_length=1, description="the MLflow experiment of the run")] = "cxrkit",
     ) -> None:
         try:
+            from mlflow.exceptions import MlflowException
             from mlflow.tracking import MlflowClient
         except ImportError as error:
             raise ConfigError(
                 "--logger mlflow: MLflow isn't installed.", "Run: pip install 'cxrkit[mlflow]'"
             ) from error
-        self._client = MlflowClient(tracking_uri)
+        # A training shouldn't wait for minutes, as MLflow does by default, for a server that doesn't answer.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        try:
+            self._client = MlflowClient(tracking_uri)
+        except MlflowException as error:
+            raise ConfigError(
+                f"--logger mlflow: MLflow can't use {tracking_uri or 'its default place'}: {error}",
+                "Name a server: --set logger.mlflow.tracking_uri=http://HOST:5000. Local files need mlflow itself.",
+            ) from error
         self._experiment = experiment
 
     def begin(self, run: Path, settings: Mapping[str, Any], step: int) -> None:
@@ -45,7 +56,7 @@ class MLflow(Logger):
     def log(self, reading: Reading) -> None:
         """A value of each metric."""
         if isinstance(reading, TrainingReading):
-            values = {"training_loss": reading.loss, "training_dsc": reading.train_dsc, "lr": reading.lr}
+            values = {"training_loss": reading.loss, "training_dsc": reading.train_dsc, "training_lr": reading.lr}
         else:
             values = {f"{reading.on}_{name}": value for name, value in reading.validation.items()}
         for name, value in values.items():

@@ -21,6 +21,7 @@ class BinaryCrossEntropyLoss(Loss):
     """
 
     reduction = "pooled"
+    capturable = True
 
     def __init__(
         self,

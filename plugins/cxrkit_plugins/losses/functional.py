@@ -78,52 +78,6 @@ def tversky_distance(
     return errors / (true_positives + errors + epsilon)
 
 
-def tversky_index(
-    probabilities: Tensor,
-    targets: Tensor,
-    *,
-    false_negative_weight: float,
-    false_positive_weight: float,
-    epsilon: float,
-    reduction: Reduction,
-) -> Tensor:
-    """The Tversky index in (0, 1] (Maga 2021, §2.3); arguments and shapes are those of `tversky_distance`.
-
-    >>> index = tversky_index(
-    ...     torch.tensor([[[[1.0, 1.0, 0.0, 0.0]]]]), torch.tensor([[[[1.0, 0.0, 1.0, 1.0]]]]),
-    ...     false_negative_weight=0.6, false_positive_weight=0.4, epsilon=1e-9, reduction="pooled")
-    >>> round(float(index), 4)  # 1 / (1 + 0.6 · 2 + 0.4 · 1)
-    0.3846
-    """
-    return 1 - tversky_distance(
-        probabilities,
-        targets,
-        false_negative_weight=false_negative_weight,
-        false_positive_weight=false_positive_weight,
-        epsilon=epsilon,
-        reduction=reduction,
-    )
-
-
-def dice_coefficient(probabilities: Tensor, targets: Tensor, *, epsilon: float, reduction: Reduction) -> Tensor:
-    """The soft Dice coefficient (2Σpg + 2ε) / (Σp + Σg + 2ε) in (0, 1]; shapes as in `tversky_distance`.
-
-    >>> dice = dice_coefficient(
-    ...     torch.tensor([[[[1.0, 1.0, 0.0, 0.0]]]]), torch.tensor([[[[1.0, 0.0, 1.0, 1.0]]]]),
-    ...     epsilon=1e-9, reduction="pooled")
-    >>> round(float(dice), 4)  # 2 · 1 / (2 + 3)
-    0.4
-    """
-    return tversky_index(
-        probabilities,
-        targets,
-        false_negative_weight=0.5,
-        false_positive_weight=0.5,
-        epsilon=epsilon,
-        reduction=reduction,
-    )
-
-
 def focal_power(distance: Tensor, inverse_gamma: float) -> Tensor:
     """`distance ** inverse_gamma`, with a finite slope at zero.
 

@@ -11,8 +11,7 @@ from cxrkit import Loss
 from cxrkit_plugins.losses.functional import Reduction, focal_tversky_loss
 
 ReductionChoice = Annotated[
-    Reduction,
-    Field(description="per-class: sum of the classes' losses; pooled: one index over all classes together"),
+    Reduction, Field(description="per-class: sum of the classes' losses; pooled: one index over all classes together")
 ]
 Epsilon = Annotated[float, Field(gt=0, description="pixels added above and below: decides where nothing is to be seen")]
 FalseNegativeWeight = Annotated[float, Field(gt=0, description="α: weight of missed pixels")]
@@ -23,6 +22,7 @@ class _TverskyFamily(Loss):
     """Σ_c (1 − TI_c)^(1/γ); the three losses differ only in what they leave to the user."""
 
     reduction: Reduction
+    capturable = True
 
     def __init__(
         self,

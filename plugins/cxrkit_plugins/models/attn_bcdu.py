@@ -32,6 +32,8 @@ class AttentionBCDUNet(Model):
     deepest pair has one level. The decoder has no convolutions after its concatenations unless asked for.
     """
 
+    capturable = True
+
     def __init__(
         self,
         channels: Sequence[str],
@@ -57,8 +59,7 @@ class AttentionBCDUNet(Model):
         ] = False,
         norm: Annotated[Norm, Field(description="normalisation after each convolution")] = "batch",
         norm_momentum: Annotated[
-            float,
-            Field(gt=0, le=1, description="share of the newest batch in moving statistics (released code: 0.01)"),
+            float, Field(gt=0, le=1, description="share of the newest batch in moving statistics (released code: 0.01)")
         ] = 0.1,
     ) -> None:
         super().__init__(channels)
@@ -147,12 +148,7 @@ class DecoderStep(nn.Module):
         self.out_channels = width if convolve else 2 * width
         self.gating_signal = nn.Sequential(*_conv_norm_relu(pair_input, pair_input, 1, normalise))
         self.gate = AttentionGate(
-            width,
-            pair_input,
-            halvings=1 if enters_pair else 2,
-            lstm=lstm,
-            resampling=resampling,
-            norm=normalise(width),
+            width, pair_input, halvings=1 if enters_pair else 2, lstm=lstm, resampling=resampling, norm=normalise(width)
         )
         self.up = SameConvTranspose2d(running, width, stride=2)
         self.convolve = _double_conv(2 * width, width, normalise) if convolve else nn.Identity()

@@ -26,6 +26,8 @@ class AttentionUNet(Model):
     level, coarsest first.
     """
 
+    capturable = True
+
     def __init__(
         self,
         channels: Sequence[str],

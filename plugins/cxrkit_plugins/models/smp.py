@@ -30,6 +30,8 @@ class SegmentationModelsPytorch(Model):
 
     when_loading: ClassVar[Mapping[str, Any]] = {"pretrained": False}
 
+    capturable = True
+
     def __init__(
         self,
         channels: Sequence[str],

@@ -23,6 +23,8 @@ class UNet(Model):
     is batch normalisation, without which the network learns much more slowly; `norm="none"` is the paper's.
     """
 
+    capturable = True
+
     def __init__(
         self,
         channels: Sequence[str],

@@ -45,7 +45,7 @@ def films(seed: int, soft: bool = False) -> tuple[Tensor, Tensor]:
 
 def test_doctests_hold() -> None:
     result = doctest.testmod(functional)
-    assert result.attempted >= 3
+    assert result.attempted >= 2
     assert result.failed == 0
 
 
@@ -118,7 +118,7 @@ def test_focal_tversky_is_the_papers_formula(seed: int) -> None:
 
 @property_test
 @given(seeds, weights, weights, reductions)
-def test_index_and_distance_are_one_together_and_bounded(
+def test_the_distance_is_bounded(
     seed: int, false_negative_weight: float, false_positive_weight: float, reduction: Any
 ) -> None:
     logits, targets = films(seed, soft=True)
@@ -128,11 +128,9 @@ def test_index_and_distance_are_one_together_and_bounded(
         "epsilon": 0.1,
         "reduction": reduction,
     }
-    index = functional.tversky_index(logits.sigmoid(), targets, **settings_)
     distance = functional.tversky_distance(logits.sigmoid(), targets, **settings_)
-    assert index.shape == ((4,) if reduction == "per-class" else ())
-    assert bool(((index > 0) & (index <= 1) & (distance >= 0) & (distance < 1)).all())
-    torch.testing.assert_close(index + distance, torch.ones_like(index))
+    assert distance.shape == ((4,) if reduction == "per-class" else ())
+    assert bool(((distance >= 0) & (distance < 1)).all())
 
 
 @pytest.mark.parametrize("name", ["tversky", "focal-tversky"])
