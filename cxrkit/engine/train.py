@@ -92,7 +92,7 @@ def _train(
             "Start a new run with a smaller --batch-size or --size.",
         ) from error
     except Exception as error:
-        if not is_compiler_error(error):
+        if config.train.compile != "on" or not is_compiler_error(error):
             raise
         reason = str(error).strip().partition("\n")[0]
         raise ConfigError(
