@@ -16,10 +16,8 @@ if TYPE_CHECKING:
     from cxrkit.api import train as train
     from cxrkit.comparisons import ablate as ablate
     from cxrkit.config import RunConfig as RunConfig
-    from cxrkit.data.film import Film as Film
     from cxrkit.data.images import read_film as read_film
     from cxrkit.data.images import read_mask as read_mask
-    from cxrkit.engine.predict import Segmentation as Segmentation
     from cxrkit.engine.predict import Segmenter as Segmenter
     from cxrkit.engine.predictor import Predictor as Predictor
     from cxrkit.errors import ConfigError as ConfigError
@@ -45,6 +43,8 @@ if TYPE_CHECKING:
     from cxrkit.readings import TrainingReading as TrainingReading
     from cxrkit.readings import ValidationReading as ValidationReading
     from cxrkit.report.overlay import draw_overlay as draw_overlay
+    from cxrkit.segmentation import Film as Film
+    from cxrkit.segmentation import Segmentation as Segmentation
     from cxrkit.version import __version__ as __version__
 
 _HOMES = {
@@ -55,7 +55,7 @@ _HOMES = {
     "DataError": "errors",
     "Dataset": "interfaces",
     "Entry": "interfaces",
-    "Film": "data.film",
+    "Film": "segmentation",
     "Job": "interfaces",
     "Launcher": "interfaces",
     "Logger": "interfaces",
@@ -68,7 +68,7 @@ _HOMES = {
     "RunConfig": "config",
     "RunningJob": "interfaces",
     "Sample": "interfaces",
-    "Segmentation": "engine.predict",
+    "Segmentation": "segmentation",
     "Segmenter": "engine.predict",
     "SideOutputs": "interfaces",
     "TrainedRun": "api",

@@ -19,7 +19,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -27,9 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cxrkit.readings import Reading
-
-if TYPE_CHECKING:
-    from cxrkit.engine.predict import Segmentation
+from cxrkit.segmentation import Segmentation
 
 BACKGROUND = "background"
 

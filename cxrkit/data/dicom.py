@@ -6,19 +6,30 @@ pydicom is an optional dependency: `pip install 'cxrkit[dicom]'`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cxrkit.data.dicom_header import remarks
-from cxrkit.data.film import Film, refuse_huge
+from cxrkit.data.limits import refuse_huge
 from cxrkit.errors import DataError
+from cxrkit.segmentation import Film, FilmSource
 
 _DECODERS = (
     "Install a decoder (pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg), or decompress the file, with "
     "dcmdjpeg or gdcmconv --raw for example."
 )
+
+
+class DicomSource(FilmSource):
+    """A DICOM file, whose header is read when it is first used."""
+
+    @cached_property
+    def header(self) -> Any:
+        """The header without pixels, a `pydicom.Dataset`."""
+        return read_header(self.path, pixels=False)
 
 
 def read_dicom(path: Path) -> Film:
@@ -43,7 +54,7 @@ def read_dicom(path: Path) -> Film:
     if raw.ndim != 2:
         raise DataError(f"{path}: decodes to the shape {raw.shape}; a film is (rows, columns).", "Save one frame.")
     pixels = _as_shown(path, dataset, raw)
-    return Film(_narrow(pixels), _spacing(dataset), remarks(dataset))
+    return Film(_narrow(pixels), _spacing(dataset), remarks(dataset), DicomSource(path))
 
 
 def read_header(path: Path, *, pixels: bool = True) -> Any:

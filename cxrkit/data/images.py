@@ -20,9 +20,9 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from cxrkit.data.film import Film as Film
-from cxrkit.data.film import FilmSource, refuse_huge
+from cxrkit.data.limits import refuse_huge
 from cxrkit.errors import CxrkitError, DataError
+from cxrkit.segmentation import Film, FilmSource
 
 #: Suffixes that are recognised as films, lower case.
 FILM_SUFFIXES: tuple[str, ...] = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif", ".dcm", ".dicom", ".img")
@@ -46,7 +46,7 @@ def read_film(path: Path) -> Film:
     """
     path = Path(path)
     _must_be_file(path)
-    if dicom := is_dicom(path):
+    if is_dicom(path):
         from cxrkit.data.dicom import read_dicom
 
         film = read_dicom(path)
@@ -58,7 +58,7 @@ def read_film(path: Path) -> Film:
         film = Film(_as_grey(_decode(path), path, "film"), None)
     pixels = _film_type(film.pixels, path)
     check_shows_something(pixels, str(path))
-    return replace(film, pixels=pixels, source=FilmSource(path, dicom))
+    return replace(film, pixels=pixels, source=film.source or FilmSource(path))
 
 
 def check_shows_something(pixels: np.ndarray, name: str) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cxrkit.data.film import Film
 from cxrkit.errors import DataError
+from cxrkit.segmentation import Film
 
 #: Side of a film as it was scanned, pixels, and millimetres of one of them.
 SIDE, SPACING = 2048, 0.175

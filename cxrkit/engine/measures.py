@@ -14,9 +14,10 @@ from typing import Any, Generic, Literal, TypeVar
 import numpy as np
 
 from cxrkit.interfaces import BACKGROUND
-from cxrkit.metrics.cardiothoracic import CardiothoracicRatio, cardiothoracic_ratio
+from cxrkit.metrics.cardiothoracic import cardiothoracic_ratio
 from cxrkit.metrics.overlap import dice, intersection_over_union, soft_dice_pooled, soft_iou_per_channel
 from cxrkit.metrics.surface import SurfaceDistances, surface_distances
+from cxrkit.segmentation import CardiothoracicRatio
 
 Protocol = Literal["honest", "paper"]
 LUNGS = "lungs"

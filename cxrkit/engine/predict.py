@@ -2,45 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from cxrkit.data.images import Film, check_shows_something, read_film
+from cxrkit.data.images import check_shows_something, read_film
 from cxrkit.data.preprocess import Placement, preprocess_film, to_input
 from cxrkit.engine.measures import ratio_of
 from cxrkit.engine.predictor import Predictor
-from cxrkit.engine.weights import WeightsSource
 from cxrkit.errors import DataError
 from cxrkit.interfaces import BACKGROUND
-from cxrkit.metrics.cardiothoracic import CardiothoracicRatio
 from cxrkit.metrics.masks import one_piece, without_spots
 from cxrkit.metrics.plausibility import ONE_PIECE, Findings, warnings_of
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """What was found on one film.
-
-    Attributes:
-        film: the film as it was read; `film.source` is its file.
-        masks: structure to bool `(H, W)`, at the film's own size; without the parts that lie apart from the structure
-            and without holes, unless the segmenter keeps them.
-        probabilities: structure to float32 `(H, W)` in [0, 1]; 0 in a border around the film.
-        cardiothoracic_ratio: with the extents it was measured between; None where the network doesn't know
-            heart and lungs, or found one of them nowhere.
-        warnings: signs that the masks can't be trusted, a short sentence each: the film's remarks, and what
-            `cxrkit.metrics.plausibility` finds.
-        weights: which weights found it, where known.
-    """
-
-    film: Film
-    masks: dict[str, np.ndarray]
-    probabilities: dict[str, np.ndarray]
-    cardiothoracic_ratio: CardiothoracicRatio | None
-    warnings: tuple[str, ...] = ()
-    weights: WeightsSource | None = None
+from cxrkit.segmentation import Film, Segmentation, WeightsSource
 
 
 class Segmenter:

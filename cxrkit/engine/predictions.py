@@ -10,13 +10,12 @@ from typing import Any
 from cxrkit.data.film_files import films_below
 from cxrkit.data.images import FILM_SUFFIXES
 from cxrkit.engine.observer import Observer
-from cxrkit.engine.predict import Segmentation, Segmenter
-from cxrkit.engine.weights import WeightsSource
+from cxrkit.engine.predict import Segmenter
 from cxrkit.engine.writing import ResultsFolder, make_files
 from cxrkit.errors import ConfigError, CxrkitError, DataError
 from cxrkit.files import csv_text, write_text
 from cxrkit.interfaces import Writer
-from cxrkit.metrics.cardiothoracic import CardiothoracicRatio
+from cxrkit.segmentation import CardiothoracicRatio, Segmentation, WeightsSource
 
 
 @dataclass(frozen=True)

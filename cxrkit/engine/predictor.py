@@ -17,9 +17,10 @@ from cxrkit.config import PreprocessConfig
 from cxrkit.engine.checkpoint import NetworkCard, load_network
 from cxrkit.engine.forward import probabilities
 from cxrkit.engine.hardware import autocast, choose_device, choose_precision
-from cxrkit.engine.weights import WeightsSource, weights_source
+from cxrkit.engine.weights import weights_source
 from cxrkit.interfaces import Model
 from cxrkit.registry import Registry
+from cxrkit.segmentation import WeightsSource
 
 
 class Predictor(Protocol):

@@ -3,33 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 
 from cxrkit.errors import ConfigError, nearest
 from cxrkit.registry import Registry
+from cxrkit.segmentation import WeightsSource
 from cxrkit.version import __version__
-
-
-@dataclass(frozen=True)
-class WeightsSource:
-    """Which weights made a prediction, so that it can be reproduced.
-
-    Attributes:
-        name: of weights that a package provides, or None.
-        package: that package and its version, or None.
-        file: the weights file.
-        sha256: its checksum.
-        step: updates that the network was trained for.
-        cxrkit: version of the cxrkit that applied it.
-    """
-
-    name: str | None
-    package: str | None
-    file: str
-    sha256: str
-    step: int
-    cxrkit: str
 
 
 def weights_source(file: Path, step: int, registry: Registry, name: str | None) -> WeightsSource:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from cxrkit.data.film_files import PREDICTIONS_LIST, UNFINISHED_LIST
-from cxrkit.engine.predict import Segmentation
 from cxrkit.errors import ContractError, CxrkitError, PluginError, StorageError
 from cxrkit.files import append_line, write_bytes, write_text
 from cxrkit.interfaces import Writer
 from cxrkit.registry import Registry
+from cxrkit.segmentation import Segmentation
 
 #: What writers may call their files: the names are joined to a folder, and what they name is later removed.
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,149}")

@@ -2,50 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from cxrkit.metrics.masks import Mask, as_masks, without_spots
-
-
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """From the leftmost to the rightmost column of a mask, as seen on the film.
-
-    Attributes:
-        left: first column, `right`: last column; both belong to the mask.
-        left_row: a row in which the mask reaches `left`, `right_row`: one in which it reaches `right`.
-    """
-
-    left: int
-    right: int
-    left_row: int
-    right_row: int
-
-    @property
-    def width(self) -> int:
-        """Columns from left to right, both counted."""
-        return self.right - self.left + 1
-
-
-@dataclass(frozen=True, slots=True)
-class CardiothoracicRatio:
-    """The ratio, and the lines that it was measured along.
-
-    Attributes:
-        heart: the heart's widest extent.
-        thorax: from the outer border of one lung to that of the other.
-    """
-
-    heart: Extent
-    thorax: Extent
-
-    @property
-    def value(self) -> float:
-        """Width of the heart over width of the thorax; above 0.5 in a PA film the heart counts as enlarged."""
-        return self.heart.width / self.thorax.width
+from cxrkit.segmentation import CardiothoracicRatio, Extent
 
 
 def cardiothoracic_ratio(

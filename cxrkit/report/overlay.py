@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from cxrkit.errors import DataError
-from cxrkit.metrics.cardiothoracic import CardiothoracicRatio, Extent
 from cxrkit.report.colours import RGB, structure_colours, structure_label
+from cxrkit.segmentation import CardiothoracicRatio, Extent
 
 #: Share of the structure's colour in its interior.
 VEIL = 0.18

@@ -8,12 +8,11 @@ from unittest import SkipTest
 
 import numpy as np
 
-from cxrkit.data.film import Film
-from cxrkit.engine.predict import Segmentation
 from cxrkit.engine.writing import make_files
 from cxrkit.errors import CxrkitError, PluginError
 from cxrkit.interfaces import Writer
 from cxrkit.metrics.cardiothoracic import cardiothoracic_ratio
+from cxrkit.segmentation import Film, Segmentation
 from cxrkit.testing.expectations import Check, ConformanceError, Subject, expect
 
 

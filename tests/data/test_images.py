@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
-from cxrkit.data.film import SIDE_LIMIT
 from cxrkit.data.images import FILM_SUFFIXES, Film, read_film, read_mask
+from cxrkit.data.limits import SIDE_LIMIT
 from cxrkit.errors import DataError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Corrupt EXIF data", "ignore:Truncated File Read")

@@ -19,10 +19,10 @@ from cxrkit.config import PreprocessConfig
 from cxrkit.engine import writing
 from cxrkit.engine.observer import Silent
 from cxrkit.engine.predictions import Predictions, find_films, predict_films
-from cxrkit.engine.weights import WeightsSource
 from cxrkit.engine.writing import build_writers
 from cxrkit.errors import ConfigError, PluginError, StorageError
 from cxrkit.plugins import registry
+from cxrkit.segmentation import WeightsSource
 
 STRUCTURES = ("left_lung", "right_lung", "heart")
 SOURCE = WeightsSource("stub", "tests 0", "stub.safetensors", hashlib.sha256(b"").hexdigest(), 7, "0.1")

@@ -1,0 +1,131 @@
+"""What was found on a film: the small types that predictors make and writers receive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class FilmSource:
+    """The file that a film was read from.
+
+    Attributes:
+        path: the file.
+    """
+
+    path: Path
+
+    @property
+    def header(self) -> Any:
+        """The DICOM header, a `pydicom.Dataset` without pixels, read when it is first used; None for other files.
+
+        It holds patient data: what is written of it is the writer's responsibility.
+
+        Raises:
+            DataError: the file can no longer be read.
+        """
+        return None
+
+
+@dataclass(frozen=True)
+class Film:
+    """A film as it was read.
+
+    Attributes:
+        pixels: `(H, W)` uint8, uint16 or finite float32, bright where the film shows bone.
+        spacing: (row, column) millimetres per pixel, or None where the file doesn't say.
+        remarks: what the file says that an upright frontal chest film's wouldn't, one short sentence each.
+        source: the file, or None for an array.
+    """
+
+    pixels: np.ndarray
+    spacing: tuple[float, float] | None
+    remarks: tuple[str, ...] = ()
+    source: FilmSource | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """From the leftmost to the rightmost column of a mask, as seen on the film.
+
+    Attributes:
+        left: first column, `right`: last column; both belong to the mask.
+        left_row: a row in which the mask reaches `left`, `right_row`: one in which it reaches `right`.
+    """
+
+    left: int
+    right: int
+    left_row: int
+    right_row: int
+
+    @property
+    def width(self) -> int:
+        """Columns from left to right, both counted."""
+        return self.right - self.left + 1
+
+
+@dataclass(frozen=True, slots=True)
+class CardiothoracicRatio:
+    """The ratio, and the lines that it was measured along.
+
+    Attributes:
+        heart: the heart's widest extent.
+        thorax: from the outer border of one lung to that of the other.
+    """
+
+    heart: Extent
+    thorax: Extent
+
+    @property
+    def value(self) -> float:
+        """Width of the heart over width of the thorax; above 0.5 in a PA film the heart counts as enlarged."""
+        return self.heart.width / self.thorax.width
+
+
+@dataclass(frozen=True)
+class WeightsSource:
+    """Which weights made a prediction, so that it can be reproduced.
+
+    Attributes:
+        name: of weights that a package provides, or None.
+        package: that package and its version, or None.
+        file: the weights file.
+        sha256: its checksum.
+        step: updates that the network was trained for.
+        cxrkit: version of the cxrkit that applied it.
+    """
+
+    name: str | None
+    package: str | None
+    file: str
+    sha256: str
+    step: int
+    cxrkit: str
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What was found on one film.
+
+    Attributes:
+        film: the film as it was read; `film.source` is its file.
+        masks: structure to bool `(H, W)`, at the film's own size; without the parts that lie apart from the structure
+            and without holes, unless the segmenter keeps them.
+        probabilities: structure to float32 `(H, W)` in [0, 1]; 0 in a border around the film.
+        cardiothoracic_ratio: with the extents it was measured between; None where the network doesn't know
+            heart and lungs, or found one of them nowhere.
+        warnings: signs that the masks can't be trusted, a short sentence each: the film's remarks, and what
+            `cxrkit.metrics.plausibility` finds.
+        weights: which weights found it, where known.
+    """
+
+    film: Film
+    masks: dict[str, np.ndarray]
+    probabilities: dict[str, np.ndarray]
+    cardiothoracic_ratio: CardiothoracicRatio | None
+    warnings: tuple[str, ...] = ()
+    weights: WeightsSource | None = None
