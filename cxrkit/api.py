@@ -286,8 +286,8 @@ def export(
 
 
 def prepare(config: RunConfig, observer: Observer | None = None) -> Store:
-    """The preprocessed films that a configuration describes, made now or found in the cache."""
-    return prepare_store(resolve(config, registry()), registry(), observer or Silent())
+    """The preprocessed films that a configuration describes, made now or found in the cache and verified."""
+    return prepare_store(resolve(config, registry()), registry(), observer or Silent(), verify=True)
 
 
 def check(config: RunConfig, observer: Observer | None = None) -> list[Finding]:

@@ -57,7 +57,10 @@ def prepare(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Preprocess all films into the cache now, so that training begins at once."""
+    """Preprocess all films into the cache now, so that training begins at once.
+
+    Films that are there already are read and verified; a damaged store is rebuilt.
+    """
     from cxrkit import api
     from cxrkit.cli.console import show, show_json
     from cxrkit.cli.progress import progress

@@ -7,7 +7,8 @@ Layout of the HDF5 file, N films, K structures, side S:
 * `known` bool `(N, K)`, only where a film lacks a mask: whether it has it; planes of those that it lacks are empty;
 * `inside` int64 `(N, 4)` where borders may have been left out;
 * `remarks`, where a film has any: JSON, the id of a film to its remarks;
-* attributes `format`, `key`, `recipe` (JSON), `content_hash`.
+* `recipe`: JSON;
+* attributes `format`, `key`, `content_hash`, and `index_hash`, of all but `images` and `masks`.
 """
 
 from __future__ import annotations
@@ -162,6 +163,7 @@ def write_store(path: Path, dataset: Dataset, recipe: Recipe, progress: Progress
             file.attrs.update({"format": FORMAT, "key": key_of(text)})
             # A dataset, because attributes are limited to 64 KiB.
             file.create_dataset("recipe", data=text)
+            file.attrs["index_hash"] = index_hash(file)
         finally:
             file.close()
         disk.check()
@@ -207,6 +209,15 @@ def _fill(
     if remarks:
         file.create_dataset("remarks", data=json.dumps(remarks))
     file.attrs["content_hash"] = digest.hexdigest()
+
+
+def index_hash(file: h5py.File) -> str:
+    """SHA-256 of all of a store but its films and masks: what tells damage to it without reading those."""
+    digest = hashlib.sha256(repr([str(file.attrs.get(name)) for name in ("format", "key", "content_hash")]).encode())
+    for name in sorted(set(file) - {"images", "masks"}):
+        value = file[name][()]
+        digest.update(name.encode() + (value if isinstance(value, bytes) else value.tobytes()))
+    return digest.hexdigest()
 
 
 class _Disk(io.FileIO):

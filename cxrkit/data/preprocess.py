@@ -191,10 +191,20 @@ def to_input(pixels: np.ndarray, placement: Placement | None = None, *, standard
     where no placement is given); the padding stays black, that is at the value that 0 goes to. A constant film
     becomes all 0.
     """
-    scaled = pixels.astype(np.float32) / FULL_SCALE
-    if standardise:
-        content = scaled if placement is None else scaled[placement.region]
-        mean, deviation = content.mean(dtype=np.float64), content.std(dtype=np.float64)
-        # Below a grey step's worth of deviation there is nothing to scale up but rounding.
-        scaled = (scaled - np.float32(mean)) / np.float32(deviation) if deviation * FULL_SCALE > 0.5 else 0 * scaled
-    return np.asarray(scaled[None], dtype=np.float32)
+    offset, scale = input_levels(pixels, placement, standardise=standardise)
+    return np.asarray((pixels.astype(np.float32) / FULL_SCALE - offset) / scale)[None]
+
+
+def input_levels(
+    pixels: np.ndarray, placement: Placement | None = None, *, standardise: bool
+) -> tuple[np.float32, np.float32]:
+    """What `to_input` subtracts from a film's values in [0, 1], and what it then divides them by."""
+    if not standardise:
+        return np.float32(0), np.float32(1)
+    content = pixels.astype(np.float32) / FULL_SCALE
+    content = content if placement is None else content[placement.region]
+    mean, deviation = content.mean(dtype=np.float64), content.std(dtype=np.float64)
+    # Below a grey step's worth of deviation there is nothing to scale up but rounding.
+    if deviation * FULL_SCALE <= 0.5:
+        return np.float32(0), np.float32(np.inf)
+    return np.float32(mean), np.float32(deviation)

@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,9 +20,20 @@ import torch
 from torch import Tensor
 
 from cxrkit.config import PreprocessConfig
-from cxrkit.data.making import FORMAT, ContentHash, Prepared, Progress, Recipe, key_of, reader_of, write_store
-from cxrkit.data.preprocess import Placement, to_input
+from cxrkit.data.making import (
+    FORMAT,
+    ContentHash,
+    Prepared,
+    Progress,
+    Recipe,
+    index_hash,
+    key_of,
+    reader_of,
+    write_store,
+)
+from cxrkit.data.preprocess import Placement, input_levels
 from cxrkit.data.samples import choose_structures, keep_labelled, known_masks, list_entries
+from cxrkit.data.stored_films import StoredFilms, known_channels
 from cxrkit.errors import StorageError
 from cxrkit.files import home_path
 from cxrkit.interfaces import BACKGROUND, Batch, Dataset, Entry
@@ -52,12 +64,12 @@ class Store:
     def __len__(self) -> int:
         return len(self.entries)
 
-    @property
+    @cached_property
     def ids(self) -> tuple[str, ...]:
         """The films' ids."""
         return tuple(entry.id for entry in self.entries)
 
-    @property
+    @cached_property
     def groups(self) -> tuple[str, ...]:
         """The films' patients."""
         return tuple(entry.group for entry in self.entries)
@@ -81,14 +93,19 @@ class Store:
     def _planes(self, name: Literal["images", "masks"], indices: Sequence[int]) -> np.ndarray:
         shape = (self.size, self.size) if name == "images" else (len(self.structures), self.size, self.size)
         planes = np.empty((len(indices), *shape), dtype=np.uint16 if name == "images" else np.bool_)
+        place = ""
         try:
             with _open(self.path) as file:
                 stored = file[name]
                 for position, index in enumerate(indices):
+                    place = f" at the film '{self.entries[index].id}'"
                     planes[position] = stored[int(index)]
         except (OSError, RuntimeError, KeyError) as error:
+            with suppress(OSError):
+                self.path.unlink()
             raise StorageError(
-                f"{self.path}: the store can no longer be read: {error}.", "Run the same command again: it is rebuilt."
+                f"{self.path}: the store of preprocessed films can no longer be read{place}: {error}.",
+                "Run the same command again, or continue with --resume: the store is rebuilt.",
             ) from error
         return planes
 
@@ -109,17 +126,6 @@ class Store:
         taken = set(other.image_hashes(indices))
         return tuple(i for i, found in enumerate(self.image_hashes(range(len(self)))) if found not in taken)
 
-    def input_images(self, indices: Sequence[int], *, standardise: bool) -> Tensor:
-        """What the network sees: float32 `(n, 1, S, S)`.
-
-        Raises:
-            StorageError: see `load`.
-        """
-        inputs = np.empty((len(indices), 1, self.size, self.size), dtype=np.float32)
-        for position, (index, image) in enumerate(zip(indices, self._planes("images", indices), strict=True)):
-            inputs[position] = to_input(image, self.placements[index], standardise=standardise)
-        return torch.from_numpy(inputs)
-
     @cached_property
     def known(self) -> np.ndarray | None:
         """Which masks the films have, bool `(N, K)`; None where all have all."""
@@ -129,27 +135,33 @@ class Store:
         """`Batch.known` of some films; the background is known where all structures are."""
         if self.known is None:
             return None
-        known = torch.from_numpy(self.known[list(indices)])
-        return torch.cat([known, known.all(1, keepdim=True)], dim=1) if background else known
+        return known_channels(torch.from_numpy(self.known[list(indices)]), background=background)
 
-    def batch(self, indices: Sequence[int], *, background: bool, standardise: bool) -> Batch:
-        """What the network sees and should say: images `(n, 1, S, S)`, targets `(n, C, S, S)` of 0 and 1, and `known`.
-
-        With `background` the last channel is what belongs to no structure, padding included.
+    def films(self, indices: Sequence[int], *, standardise: bool, masks: bool = True) -> StoredFilms:
+        """Films as they are stored, of which batches are made; without their masks if those aren't wanted.
 
         Raises:
             StorageError: see `load`.
         """
-        masks = self._planes("masks", indices)
-        targets = np.empty((len(masks), len(self.channels(background=background)), self.size, self.size), np.float32)
-        targets[:, : len(self.structures)] = masks
-        if background:
-            targets[:, -1] = ~masks.any(axis=1)
-        return Batch(
-            self.input_images(indices, standardise=standardise),
-            torch.from_numpy(targets),
-            known=self.known_channels(indices, background=background),
+        images = self._planes("images", indices)
+        levels = [
+            input_levels(image, self.placements[index], standardise=standardise)
+            for index, image in zip(indices, images, strict=True)
+        ]
+        return StoredFilms(
+            torch.from_numpy(images.view(np.int16)),
+            torch.from_numpy(np.array(levels, dtype=np.float32).reshape(-1, 2)),
+            torch.from_numpy(self._planes("masks", indices)) if masks else torch.empty(len(images), 0),
+            self.known_channels(indices, background=False),
         )
+
+    def batch(self, indices: Sequence[int], *, background: bool, standardise: bool) -> Batch:
+        """What the network sees and should say, see `StoredFilms.batch`.
+
+        Raises:
+            StorageError: see `load`.
+        """
+        return self.films(indices, standardise=standardise).batch(background=background)
 
 
 def open_store(
@@ -161,13 +173,15 @@ def open_store(
     structures: Sequence[str] | None,
     progress: Progress | None = None,
     workers: int | None = None,
+    verify: bool = False,
 ) -> Store:
     """Find the store of a dataset in the cache folder, or make it.
 
     A store is used again if nothing that it depends on has changed: the dataset's name, root and parameters, its
     films with the sizes and times of their files and the masks that they have, the structures, and the preprocessing.
-    A damaged one is rebuilt. Stores of former settings are kept. Processes that make the same store at once don't
-    disturb each other: each writes its own file, and the last one done stays.
+    A damaged one is rebuilt: now if its index is, else once a film of it that can't be read has removed it. Stores of
+    former settings are kept. Processes that make the same store at once don't disturb each other: each writes its own
+    file, and the last one done stays.
 
     Args:
         dataset: `dataset.read` is called from several threads at once.
@@ -177,6 +191,7 @@ def open_store(
         structures: which, in channel order; None for all of the dataset's.
         progress: called with (films done, films in all) while a store is made, never when one is found.
         workers: threads that read ahead; by default at most 4, and one a core.
+        verify: read all of a store that is found, and rebuild it unless it has the content that it had when made.
 
     Raises:
         DataError: a film, a mask or a structure is missing or can't be used.
@@ -188,8 +203,9 @@ def open_store(
     chosen = choose_structures(dataset, structures)
     entries = keep_labelled(entries, chosen)
     recipe = Recipe(name, root, dict(parameters), entries, chosen, preprocess, reader_of(dataset))
-    path = store_path(recipe)
-    store = _found(path, recipe)
+    key = key_of(recipe.to_json())
+    path = store_path(recipe, key)
+    store = _found(path, recipe, key, progress if verify else None, verify=verify)
     if store is None:
         _make_folder(path.parent)
         try:
@@ -198,7 +214,7 @@ def open_store(
             raise StorageError(
                 error.what, f"{error.remedy} The environment variable CXRKIT_CACHE chooses the place."
             ) from error
-        store = _found(path, recipe)
+        store = _found(path, recipe, key)
     if store is None:
         raise StorageError(
             f"{path}: what was just written can't be read back.",
@@ -213,10 +229,10 @@ def cache_folder() -> Path:
     return home_path(chosen) if chosen else Path(platformdirs.user_cache_dir("cxrkit"))
 
 
-def store_path(recipe: Recipe) -> Path:
+def store_path(recipe: Recipe, key: str) -> Path:
     """The file of a recipe's store, whether it is there or not."""
     readable = re.sub(r"[^A-Za-z0-9._-]", "_", recipe.name)
-    return cache_folder() / f"{readable}-{recipe.preprocess.size}-{key_of(recipe.to_json())[:16]}.h5"
+    return cache_folder() / f"{readable}-{recipe.preprocess.size}-{key[:16]}.h5"
 
 
 def _make_folder(folder: Path) -> None:
@@ -234,17 +250,25 @@ def _open(path: Path) -> h5py.File:
     return h5py.File(path, "r", locking=False)
 
 
-def _found(path: Path, recipe: Recipe) -> Store | None:
-    """The store at `path` if it is there, whole and of this recipe."""
+def _found(
+    path: Path, recipe: Recipe, key: str, progress: Progress | None = None, *, verify: bool = False
+) -> Store | None:
+    """The store at `path` if it is there, whole and of this recipe.
+
+    Its films have checksums, which are looked at where they are read; its index has one of its own, which stores of
+    before don't have: those are read whole.
+    """
     if not path.is_file():
         return None
     try:
         with _open(path) as file:
-            if file.attrs["format"] != FORMAT or file.attrs["key"] != key_of(recipe.to_json()):
+            if file.attrs["format"] != FORMAT or file.attrs["key"] != key:
                 return None
             placements = _placements(file, recipe.preprocess.size)
-            content_hash = _rehash(file, recipe, placements)
-            if content_hash != file.attrs["content_hash"]:
+            content_hash = file.attrs["content_hash"]
+            if file.attrs.get("index_hash", "") != index_hash(file):
+                verify = True
+            if verify and content_hash != _rehash(file, recipe, placements, progress):
                 return None
             remarks = json.loads(file["remarks"][()]) if "remarks" in file else {}
     # Whatever a damaged file makes HDF5 raise: it is rebuilt.
@@ -269,10 +293,12 @@ def _placements(file: h5py.File, size: int) -> tuple[Placement, ...]:
     )
 
 
-def _rehash(file: h5py.File, recipe: Recipe, placements: Sequence[Placement]) -> str:
-    """The hash of what is really there, film by film; it costs one reading, which training does anyway."""
+def _rehash(file: h5py.File, recipe: Recipe, placements: Sequence[Placement], progress: Progress | None = None) -> str:
+    """The hash of what is really there, film by film."""
     digest = ContentHash(recipe.structures, None if recipe.known is None else file["known"][:])
     images, masks = file["images"], file["masks"]
     for index, (entry, placement) in enumerate(zip(recipe.entries, placements, strict=True)):
         digest.add(entry.id, Prepared(images[index], masks[index], placement))
+        if progress is not None:
+            progress(index + 1, len(recipe.entries))
     return digest.hexdigest()

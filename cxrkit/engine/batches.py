@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from cxrkit.config import ComponentConfig, RunConfig
+from cxrkit.data.stored_films import StoredFilms
 from cxrkit.engine.films import Films
 from cxrkit.engine.hardware import to_device
 from cxrkit.errors import ConfigError, ContractError
@@ -19,24 +22,43 @@ _CHECK = "Fix the augment; `cxrkit plugins check` says more."
 
 
 class FilmBatches:
-    """Films and targets on the device where all of them fit, else read from the store a batch at a time."""
+    """A run's films on the device, as they are stored, where all of them fit; else read from the store by batches.
+
+    Attributes:
+        waited: seconds that `take` has waited for the disk.
+    """
 
     def __init__(self, films: Films, indices: list[int], device: torch.device, config: RunConfig) -> None:
         self.films, self.positions, self.device = films, indices, device
         self.standardise = config.preprocess.standardise
-        self.held: dict[tuple[int, ...], Batch] = {}
-        self.bytes_a_film = 4 * config.preprocess.size**2 * (1 + len(films.channels))
+        self.bytes_a_film = config.preprocess.size**2 * (2 + len(films.store.structures))
+        self.held: dict[tuple[int, ...], StoredFilms] = {}
         self.resident = self._load(indices) if fits(self.bytes_a_film * len(indices), device) else None
+        self.reader = ThreadPoolExecutor(1, "cxrkit-batches")
+        self.ahead: dict[tuple[int, ...], Future[StoredFilms]] = {}
+        self.waited = 0.0
 
-    def _load(self, indices: list[int]) -> Batch:
-        batch = self.films.store.batch(indices, background=self.films.background, standardise=self.standardise)
-        return batch.map(lambda values: to_device(values, self.device))
+    def _read(self, indices: list[int]) -> StoredFilms:
+        return self.films.store.films(indices, standardise=self.standardise)
 
-    def take(self, chosen: Tensor) -> Batch:
-        """The films at these places of the training part."""
+    def _load(self, indices: list[int]) -> StoredFilms:
+        return self._read(indices).map(lambda values: to_device(values, self.device))
+
+    def take(self, chosen: Tensor, following: Tensor | None = None) -> Batch:
+        """The films at these places of the training part; a thread reads `following` meanwhile, if it must be read."""
         if self.resident is not None:
-            return self.resident.pick(chosen)
-        return self._load([self.positions[int(index)] for index in chosen])
+            return self.resident.pick(chosen).batch(background=self.films.background)
+        began = time.monotonic()
+        reading = self.ahead.pop(tuple(chosen.tolist()), None) or self._begin(chosen)
+        films = reading.result()
+        self.waited += time.monotonic() - began
+        self.ahead.clear()
+        if following is not None:
+            self.ahead[tuple(following.tolist())] = self._begin(following)
+        return films.map(lambda values: to_device(values, self.device)).batch(background=self.films.background)
+
+    def _begin(self, chosen: Tensor) -> Future[StoredFilms]:
+        return self.reader.submit(self._read, [self.positions[index] for index in chosen.tolist()])
 
     def each(self, indices: list[int], batch_size: int) -> Iterator[Batch]:
         """Some films of the store, a batch at a time; they stay on the device for the next time where they fit."""
@@ -45,7 +67,8 @@ class FilmBatches:
             self.held[key] = self._load(indices)
         for start in range(0, len(indices), batch_size):
             some = slice(start, start + batch_size)
-            yield self.held[key].pick(some) if key in self.held else self._load(indices[some])
+            films = self.held[key].pick(some) if key in self.held else self._load(indices[some])
+            yield films.batch(background=self.films.background)
 
 
 def build_augments(items: Sequence[ComponentConfig], registry: Registry) -> list[Augment]:

@@ -49,8 +49,8 @@ def build_dataset(config: RunConfig, registry: Registry) -> Dataset:
     return dataset
 
 
-def prepare_store(config: RunConfig, registry: Registry, observer: Observer) -> Store:
-    """The preprocessed films, made now or found in the cache."""
+def prepare_store(config: RunConfig, registry: Registry, observer: Observer, *, verify: bool = False) -> Store:
+    """The preprocessed films, made now or found in the cache, and then read through with `verify`."""
     component = registry.get("dataset", config.data.name)
     dataset = build_dataset(config, registry)
     parameters = component.validate(config.data.params) | {"version": component.version}
@@ -61,6 +61,7 @@ def prepare_store(config: RunConfig, registry: Registry, observer: Observer) -> 
         preprocess=config.preprocess,
         structures=config.structures,
         progress=progress_of("Preparing films", observer),
+        verify=verify,
     )
     report_remarks(store, "films", observer)
     return store

@@ -123,7 +123,7 @@ class TrainingLoop:
             reading = None
             if logs or validates or saves or (alone and stop.is_set()) or self.fabric.device.type == "cpu":
                 reading = self.look(stop)
-            self.observer.advance(self.step, f"loss {reading.loss:.3f}" if reading else "")
+            self.observer.advance(self.step, self._note(reading))
             if reading and logs:
                 self._log(reading)
             if self.watched_films and validates:
@@ -144,7 +144,7 @@ class TrainingLoop:
         """One step of the network, its average, and the loss; what it reads stays on the device until `look`."""
         seed, rank = self.config.seed, self.fabric.global_rank
         torch.manual_seed(derive_seed(seed, "step", self.step, rank))  # dropout and the like
-        batch = self.batches.take(self.sampler.indices(self.step, rank))
+        batch = self.batches.take(self.sampler.indices(self.step, rank), self.sampler.indices(self.step + 1, rank))
         if self.pseudo_labels is not None and self.step >= self.pseudo_labels.start:
             random = generator(seed, "unlabelled", self.step, rank)
             with self.fabric.autocast():
@@ -283,6 +283,12 @@ class TrainingLoop:
         ckpt.restore_tensors(self.parts, state.tensors)
         self.step, self.best = state.step, state.best
         self.observer.say(f"Continuing after step {self.step} of {self.steps}.")
+
+    def _note(self, reading: TrainingReading | None) -> str:
+        """What the progress bar says."""
+        waiting = self.batches.waited / (time.monotonic() - self.started)
+        share = f", {waiting:.0%} of the time waiting for the disk" if waiting >= 0.005 else ""
+        return f"loss {reading.loss:.3f}{share}" if reading else ""
 
     def _log(self, reading: Reading) -> None:
         if self.fabric.is_global_zero:

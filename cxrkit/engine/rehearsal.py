@@ -21,6 +21,7 @@ from cxrkit.config import RunConfig
 from cxrkit.data.samples import choose_structures
 from cxrkit.data.splits import Split
 from cxrkit.data.store import Store
+from cxrkit.data.stored_films import StoredFilms
 from cxrkit.engine.batches import build_augments
 from cxrkit.engine.capture import CapturedPass
 from cxrkit.engine.films import Films, build_dataset
@@ -31,7 +32,7 @@ from cxrkit.engine.observer import Silent
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.sampling import generator
 from cxrkit.errors import ConfigError, CxrkitError, DataError, TrainingError
-from cxrkit.interfaces import Batch, Entry
+from cxrkit.interfaces import Entry
 from cxrkit.registry import Registry
 
 #: Of the learning rate's schedule: far more than are ever rehearsed.
@@ -42,19 +43,18 @@ _NORMALISING_ONE_VALUE = "Expected more than 1 value per channel"  # as torch sa
 class RandomFilms(Store):
     """A store of made-up films: noise, on which each structure is an ellipse somewhere in the middle."""
 
-    def batch(self, indices: Sequence[int], *, background: bool, standardise: bool) -> Batch:
-        """Float32 `(n, 1, S, S)`, of mean 0 and variance 1 or in [0, 1), and float32 `(n, C, S, S)` of 0 and 1."""
+    def films(self, indices: Sequence[int], *, standardise: bool, masks: bool = True) -> StoredFilms:
+        """Films whose images are in [0, 1] or of mean 0 and variance 1, with their masks."""
         random = generator(0, "rehearsal")
-        shape = (len(indices), 1, self.size, self.size)
-        images = torch.randn(shape, generator=random) if standardise else torch.rand(shape, generator=random)
+        shape = (len(indices), self.size, self.size)
+        grey = torch.randint(-(2**15), 2**15, shape, dtype=torch.int16, generator=random)
+        levels = torch.tensor([0.5, 12**-0.5] if standardise else [0.0, 1.0]).expand(len(indices), 2)
         ellipses = torch.rand((4, len(indices), len(self.structures), 1, 1), generator=random)
         centre_y, centre_x = 0.3 + 0.4 * ellipses[:2]
         radius_y, radius_x = 0.1 + 0.2 * ellipses[2:]
         side = torch.linspace(0, 1, self.size)
-        masks = ((side[:, None] - centre_y) / radius_y) ** 2 + ((side - centre_x) / radius_x) ** 2 <= 1
-        if background:
-            masks = torch.cat([masks, ~masks.any(dim=1, keepdim=True)], dim=1)
-        return Batch(images, masks.float())
+        inside = ((side[:, None] - centre_y) / radius_y) ** 2 + ((side - centre_x) / radius_x) ** 2 <= 1
+        return StoredFilms(grey, levels, inside)
 
 
 class Rehearsal:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 
@@ -77,10 +78,15 @@ class Sampler:
         The first half of them pairs with the second half, and so on for more draws.
         """
         epoch, within = divmod(step, self.steps_per_epoch)
-        permutation = torch.randperm(self.films, generator=generator(self.seed, "permutation", epoch))
+        permutation = _permutation(self.films, self.seed, epoch)
         drawn = self.draws * self.batch_size
         batch = permutation[torch.arange(within * drawn, (within + 1) * drawn) % self.films]
         return batch.view(self.draws, self.world_size, -1)[:, rank].reshape(-1)
+
+
+@lru_cache(maxsize=2)  # each step of an epoch asks for it
+def _permutation(films: int, seed: int, epoch: int) -> torch.Tensor:
+    return torch.randperm(films, generator=generator(seed, "permutation", epoch))
 
 
 def _enough(films: int, batch_size: int, draws: int) -> bool:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from cxrkit.config import RunConfig, UnlabelledConfig
 from cxrkit.data.store import Store, open_store
+from cxrkit.data.stored_films import StoredFilms
 from cxrkit.data.unlabelled_folder import UnlabelledFolder
 from cxrkit.engine.batches import fits
 from cxrkit.engine.films import Films, progress_of, report_remarks
@@ -106,11 +107,12 @@ class PseudoLabels:
         self.standardise = config.preprocess.standardise
         self.start = math.ceil(unlabelled.settings.start * steps)
         indices = unlabelled.indices
-        resident = fits(4 * config.preprocess.size**2 * len(indices), device)
-        self.images = self._load(indices) if resident else None
+        resident = fits(2 * config.preprocess.size**2 * len(indices), device)
+        self.films = self._load(indices) if resident else None
 
-    def _load(self, indices: tuple[int, ...]) -> Tensor:
-        return to_device(self.unlabelled.store.input_images(indices, standardise=self.standardise), self.device)
+    def _load(self, indices: tuple[int, ...]) -> StoredFilms:
+        films = self.unlabelled.store.films(indices, standardise=self.standardise, masks=False)
+        return films.map(lambda values: to_device(values, self.device))
 
     def join(self, batch: Batch, teacher: Model, random: torch.Generator) -> Batch:
         """A batch, not yet augmented, with some of its films replaced by films without masks and their pseudo-labels.
@@ -125,10 +127,10 @@ class PseudoLabels:
         places = to_device(replaced, self.device)
         indices = self.unlabelled.indices
         chosen = torch.randperm(len(indices), generator=random).repeat(math.ceil(count / len(indices)))[:count]
-        if self.images is not None:
-            drawn = self.images[to_device(chosen, self.device)]
+        if self.films is not None:
+            drawn = self.films.pick(chosen).images()
         else:
-            drawn = self._load(tuple(indices[int(place)] for place in chosen))
+            drawn = self._load(tuple(indices[int(place)] for place in chosen)).images()
         images, targets = batch.images.clone(), batch.targets.clone()
         images[places], targets[places] = drawn, pseudo_labels(teacher.eval(), drawn)
         # The teacher draws every mask.

@@ -252,7 +252,9 @@ def test_the_content_hash_tells_data_apart(chests: Callable[..., Any]) -> None:
     assert make(chests(), name="same").content_hash == hashes[0]
 
 
-@pytest.mark.parametrize("damage", ["truncated", "emptied", "junk", "a flipped pixel", "an older layout", "not HDF5"])
+@pytest.mark.parametrize(
+    "damage", ["truncated", "emptied", "junk", "another fingerprint", "an older layout", "not HDF5"]
+)
 def test_a_damaged_store_is_made_again(chests: Callable[..., Any], damage: str) -> None:
     store = make(chests())
     whole = store.path.read_bytes()
@@ -261,11 +263,10 @@ def test_a_damaged_store_is_made_again(chests: Callable[..., Any], damage: str) 
     elif damage == "emptied":
         store.path.write_bytes(b"")
     elif damage == "junk":
-        middle = len(whole) // 2
-        store.path.write_bytes(whole[:middle] + bytes(reversed(whole[middle : middle + 4000])) + whole[middle + 4000 :])
-    elif damage == "a flipped pixel":
+        store.path.write_bytes(whole[:-3000] + bytes(reversed(whole[-3000:])))
+    elif damage == "another fingerprint":
         with h5py.File(store.path, "r+") as file:
-            file["images"][3, 10, 10] ^= 1
+            file.attrs["content_hash"] = "0" * 64
     elif damage == "an older layout":
         with h5py.File(store.path, "r+") as file:
             del file["spacing"]
@@ -276,6 +277,47 @@ def test_a_damaged_store_is_made_again(chests: Callable[..., Any], damage: str) 
     assert sorted(dataset.reads) == list(again.ids)
     assert again.content_hash == store.content_hash
     np.testing.assert_array_equal(again.load([3])[0], again.load(range(6))[0][3:4])
+
+
+def test_a_store_of_before_is_found_by_reading_it_whole(chests: Callable[..., Any]) -> None:
+    store = make(chests())
+    with h5py.File(store.path, "r+") as file:
+        del file.attrs["index_hash"]
+    dataset = chests()
+    assert make(dataset).content_hash == store.content_hash
+    assert dataset.reads == []
+    with h5py.File(store.path, "r+") as file:
+        file["images"][3, 10, 10] ^= 1
+    make(dataset)
+    assert sorted(dataset.reads) == list(store.ids)
+
+
+def test_a_changed_pixel_is_found_where_a_store_is_verified(chests: Callable[..., Any]) -> None:
+    store = make(chests())
+    with h5py.File(store.path, "r+") as file:
+        file["images"][3, 10, 10] ^= 1
+    dataset, seen = chests(), []
+    make(dataset)
+    assert dataset.reads == [], "films have checksums of their own"
+    make(dataset, verify=True, progress=lambda done, total: seen.append((done, total)))
+    assert sorted(dataset.reads) == list(store.ids)
+    assert (6, 6) in seen
+
+
+def test_a_film_that_is_damaged_on_disk_is_named_and_the_store_rebuilt(chests: Callable[..., Any]) -> None:
+    store = make(chests())
+    with h5py.File(store.path) as file:
+        chunk = file["images"].id.get_chunk_info(3)
+    with store.path.open("r+b") as opened:
+        opened.seek(chunk.byte_offset + chunk.size // 2)
+        opened.write(b"\xff\x00\xff")
+    again = make(chests())
+    again.load([2])
+    with pytest.raises(StorageError, match="film_003"):
+        again.load([2, 3])
+    dataset = chests()
+    make(dataset).load([3])
+    assert sorted(dataset.reads) == list(store.ids)
 
 
 def test_a_store_that_vanishes_is_told(chests: Callable[..., Any]) -> None:

@@ -24,7 +24,7 @@ def test_saved_statistics_are_those_of_the_training_films(new_run: NewRun, compo
     model, _ = load_network(run.weights("last"), components)
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     saved = norms[0].running_mean.clone()
-    images = films.store.input_images(films.indices(films.split.train), standardise=True)
+    images = films.store.films(films.indices(films.split.train), standardise=True).images()
     assert len(images) == 11
     # The first norm's input depends on nothing but the first convolution, so that its statistics can be told.
     first = next(module for module in model.modules() if isinstance(module, nn.Conv2d))

@@ -64,8 +64,9 @@ class Recurrent(Model):
 @pytest.mark.parametrize("standardise", [True, False])
 def test_random_films_look_like_a_stores(tiny: Tiny, components: Registry, background: bool, standardise: bool) -> None:
     config = tiny(background=background, preprocess__standardise=standardise, augment=["mixup"])
-    batches = Rehearsal(config, components).loop.batches.resident
-    assert batches is not None
+    resident = Rehearsal(config, components).loop.batches.resident
+    assert resident is not None
+    batches = resident.batch(background=background)
     assert batches.images.shape == (4, 1, 32, 32), "two draws for each film of the batch"
     assert batches.targets.shape == (4, 4 if background else 3, 32, 32)
     assert batches.targets.unique().tolist() == [0, 1]

@@ -7,13 +7,18 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import pytest
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from cxrkit.data.preprocess import input_levels, to_input
+from cxrkit.data.store import Store
+from cxrkit.data.stored_films import StoredFilms
 from cxrkit.engine import batches
 from cxrkit.engine.batches import FilmBatches
 from cxrkit.engine.checkpoint import load_state
@@ -21,7 +26,7 @@ from cxrkit.engine.evaluate import evaluate_run
 from cxrkit.engine.interrupts import stop_requests
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.train import train
-from cxrkit.errors import ConfigError, DataError, PluginError, TrainingError, TrainingInterruptedError
+from cxrkit.errors import ConfigError, DataError, PluginError, StorageError, TrainingError, TrainingInterruptedError
 from cxrkit.interfaces import Batch, Loss
 from cxrkit.readings import TrainingReading, ValidationReading
 from cxrkit.registry import Registry
@@ -274,3 +279,40 @@ def test_batches_hold_what_the_sampler_chose(new_run: NewRun, components: Regist
     assert torch.equal(batch.images, stored.images)
     assert torch.equal(batch.targets, stored.targets)
     assert batch.known is None
+
+
+def test_a_film_that_cannot_be_read_ahead_is_named_and_the_run_can_be_resumed(
+    new_run: NewRun, components: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight, broken = new_run("straight"), new_run("broken")
+    train(straight, components)
+    monkeypatch.setattr(batches, "fits", lambda needed, device: False)
+    films = Store.films
+
+    def fail(store: Store, indices: list[int], **options: bool) -> StoredFilms:
+        if len(read) == 5:
+            store.path.write_bytes(b"")
+        read.append(indices)
+        return films(store, indices, **options)
+
+    read: list[list[int]] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "films", fail)
+        with pytest.raises(StorageError, match="can no longer be read") as caught:
+            train(broken, components)
+    assert "--resume" in caught.value.remedy
+    train(broken, components)
+    same_result(straight, broken)
+
+
+@pytest.mark.parametrize("standardise", [True, False])
+def test_a_stores_films_become_what_preprocessing_says(standardise: bool, cache: Path) -> None:
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 2**16, (3, 8, 8), dtype=np.uint16)
+    pixels[2] = 300
+    levels = np.array([input_levels(film, standardise=standardise) for film in pixels])
+    films = StoredFilms(
+        torch.from_numpy(pixels.view(np.int16)), torch.from_numpy(levels), torch.zeros(3, 0, 8, 8, dtype=torch.bool)
+    )
+    expected = np.stack([to_input(film, standardise=standardise) for film in pixels])
+    assert np.array_equal(films.images().numpy(), expected)
