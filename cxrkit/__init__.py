@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from cxrkit.report.overlay import draw_overlay as draw_overlay
     from cxrkit.segmentation import Film as Film
     from cxrkit.segmentation import Segmentation as Segmentation
+    from cxrkit.services import Deployable as Deployable
+    from cxrkit.services import Exporter as Exporter
+    from cxrkit.services import Runtime as Runtime
     from cxrkit.version import __version__ as __version__
 
 _HOMES = {
@@ -54,7 +57,9 @@ _HOMES = {
     "CxrkitError": "errors",
     "DataError": "errors",
     "Dataset": "interfaces",
+    "Deployable": "services",
     "Entry": "interfaces",
+    "Exporter": "services",
     "Film": "segmentation",
     "Job": "interfaces",
     "Launcher": "interfaces",
@@ -70,6 +75,7 @@ _HOMES = {
     "Sample": "interfaces",
     "Segmentation": "segmentation",
     "Segmenter": "engine.predict",
+    "Runtime": "services",
     "SideOutputs": "interfaces",
     "TrainedRun": "api",
     "TrainingReading": "readings",

@@ -15,6 +15,7 @@ from cxrkit.data.sources import parse_source
 from cxrkit.data.store import Store
 from cxrkit.engine import evaluate as judging
 from cxrkit.engine.checkpoint import export_network
+from cxrkit.engine.exporting import Exported, export_elsewhere
 from cxrkit.engine.films import build_dataset, prepare_store
 from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.predict import Segmenter
@@ -166,7 +167,7 @@ def evaluate(
         data: score this dataset instead, such as another hospital's, without films that trained or validated: a
             Path, or as text a folder, a dataset's name or `NAME:FOLDER`, as `--data` takes it; a `DataConfig` where it
             needs parameters.
-        device: as in training.
+        device, runtime: as in `load`.
         observer: is informed of the progress.
 
     Raises:
@@ -190,14 +191,20 @@ def evaluate(
 
 
 def load(
-    weights: Path | str | None = None, *, device: str = "auto", keep_spots: bool = False, keep_borders: bool = False
+    weights: Path | str | None = None,
+    *,
+    device: str = "auto",
+    runtime: str = "auto",
+    keep_spots: bool = False,
+    keep_borders: bool = False,
 ) -> Segmenter:
     """A network, ready to segment films.
 
     Args:
-        weights: a run's folder, a weights file, the name of weights that a package provides (`cxrkit list weights`),
-            or None for the default ones.
+        weights: a run's folder, a weights file or an exported network, the name of weights that a package provides
+            (`cxrkit list weights`), or None for the default ones.
         device: as in training.
+        runtime: what computes an exported network (`cxrkit list runtime`); `auto` is the fastest that is installed.
         keep_spots: whether masks keep parts that lie apart from the structure, and holes.
         keep_borders: whether the network is shown a black or white border around a film too.
 
@@ -207,7 +214,7 @@ def load(
     components = registry()
     file, name = find_weights(weights, components)
     file = RunDirectory.open(file).weights() if file.is_dir() else file
-    predictor = load_predictor(file, components, device=device, name=name)
+    predictor = load_predictor(file, components, device=device, name=name, runtime=runtime)
     return Segmenter(predictor, keep_spots=keep_spots, keep_borders=keep_borders)
 
 
@@ -221,6 +228,7 @@ def predict(
     keep_spots: bool = False,
     keep_borders: bool = False,
     device: str = "auto",
+    runtime: str = "auto",
     observer: Observer | None = None,
 ) -> Predictions:
     """Segment films and write masks at their own size, overlays, and a table.
@@ -249,26 +257,37 @@ def predict(
     chosen, missing = find_films(films, Path(out))
     named = registry().defaults("writer") if writers is None else writers
     built = build_writers([*named, *(["probabilities"] if probabilities else [])], registry())
-    segmenter = load(weights, device=device, keep_spots=keep_spots, keep_borders=keep_borders)
+    segmenter = load(weights, device=device, runtime=runtime, keep_spots=keep_spots, keep_borders=keep_borders)
     if segmenter.weights is not None and segmenter.weights.name is not None:
         listener.say(about_weights(segmenter.weights.name, registry()))
     return predict_films(chosen, segmenter, built, Path(out), missing=missing, observer=listener)
 
 
 def export(
-    run: Path | str, file: Path | str, *, checkpoint: Literal["auto", "best", "last"] = "auto", half: bool = True
-) -> Path:
-    """Write a run's network as one safetensors file to share, which `load` and `predict` take.
+    run: Path | str,
+    file: Path | str,
+    *,
+    checkpoint: Literal["auto", "best", "last"] = "auto",
+    half: bool = True,
+    int8: bool = False,
+    data: str | None = None,
+) -> Exported:
+    """Write a run's network as a file to share, which `load` and `predict` take.
+
+    The suffix chooses the format: `.safetensors`, cxrkit's own, or that of an exporter (`cxrkit list exporter`), whose
+    network is compared with the original over some films: how well they agree is returned.
 
     Args:
         run: the run's folder, a weights file, or the name of weights that a package provides.
         file: the new file.
         checkpoint: of a run: `best`, `last`, or `auto`: best where there is one.
-        half: store 16-bit floats: half the size; single pixels of masks can change.
+        half: of `.safetensors`: store 16-bit floats: half the size; single pixels of masks can change.
+        int8: make 8-bit integers, where the format has them; `data` calibrates them.
+        data: films to compare and calibrate on, as `--data` names them; by default the default dataset's.
 
     Raises:
-        CxrkitError: no such weights, a checkpoint of what isn't a run, 32-bit floats of 16-bit ones, or an unwritable
-            place.
+        CxrkitError: no such weights, a checkpoint of what isn't a run, 32-bit floats of 16-bit ones, no exporter of the
+            suffix, an exported network that gives other masks, or an unwritable place.
     """
     (source, _), target = find_weights(run, registry()), Path(file)
     if source.is_dir():
@@ -277,12 +296,18 @@ def export(
         raise ConfigError(
             f"--checkpoint {checkpoint}: {run} isn't the folder of a run, and only a run has several.", "Leave it out."
         )
-    if target.suffix != ".safetensors":
-        raise ConfigError(f"{target} doesn't end in .safetensors.", "Give the file that suffix.")
     if target.exists():
         raise ConfigError(f"{target} already exists.", "Choose another name.")
-    export_network(source, target, half=half)
-    return target
+    if target.suffix == ".safetensors":
+        if int8 or data:
+            raise ConfigError(f"{target}: --int8 and --data are for other formats.", "Leave them out.")
+        export_network(source, target, half=half)
+        return Exported((target,))
+    if int8 and data is None:
+        raise ConfigError("--int8 needs films to calibrate with.", "Give some like yours: --data PLACE.")
+    chosen = make_config({} if data is None else {"data": parse_source(data, registry().components("dataset"))})
+    dataset = build_dataset(resolve(chosen, registry()), registry())
+    return export_elsewhere(source, target, registry(), dataset, int8=int8)
 
 
 def prepare(config: RunConfig, observer: Observer | None = None) -> Store:

@@ -1,7 +1,7 @@
 """The kinds of components: one table, from which the hooks, the registry, `cxrkit list` and the test suites are made.
 
-A new kind is an entry here, a class in `cxrkit.interfaces`, and a file of checks in `cxrkit.testing` that is named by
-the plural.
+A new kind is an entry here, a class in `cxrkit.interfaces` or `cxrkit.services`, and a file of checks in
+`cxrkit.testing` that is named by the plural.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Kind:
     Attributes:
         name: its name on the command line, such as `loss`.
         plural: `losses`; the hook `register_losses` and the checks in `cxrkit.testing.losses` are named after it.
-        interface: the class in `cxrkit.interfaces` that its components derive from.
+        interface: the public class of cxrkit that its components derive from.
         purpose: what its components are, in a few words.
         section: the section of a run's settings that chooses its component; "" if none does.
         many: whether that section is a list of components.
@@ -53,7 +53,7 @@ class Kind:
 
     def load_interface(self) -> type[Any]:
         """The class that its components derive from; imports torch."""
-        found: type[Any] = getattr(importlib.import_module("cxrkit.interfaces"), self.interface)
+        found: type[Any] = getattr(importlib.import_module("cxrkit"), self.interface)
         return found
 
 
@@ -76,6 +76,22 @@ _TABLE = (
         "Writer",
         "what is written for a segmented film",
         use="cxrkit predict FILM.png --write NAME --set writer.NAME.KEY=VALUE",
+    ),
+    Kind(
+        "exporter",
+        "exporters",
+        "Exporter",
+        "formats in which networks leave cxrkit",
+        factory="factory()",
+        use="cxrkit export RUN FILE.SUFFIX",
+    ),
+    Kind(
+        "runtime",
+        "runtimes",
+        "Runtime",
+        "what computes exported networks",
+        factory="factory()",
+        use="cxrkit predict FILM.png --weights FILE.SUFFIX --runtime NAME",
     ),
     Kind(
         "weights",

@@ -12,20 +12,40 @@ from cxrkit.cli.flags import ANY_WEIGHTS
 
 def export(
     run: Annotated[str, typer.Argument(metavar="RUN|FILE|NAME", help=ANY_WEIGHTS, show_default=False)],
-    file: Annotated[Path, typer.Argument(metavar="FILE.safetensors", help="The new file.", show_default=False)],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="The new file: .safetensors, .onnx, .xml (OpenVINO) or .pt2.", show_default=False
+        ),
+    ],
     checkpoint: Annotated[
         Literal["auto", "best", "last"],
         typer.Option(help="Weights of a run: best, last, or auto: best if there are any."),
     ] = "auto",
     full: Annotated[
-        bool, typer.Option("--full", help="Keep 32-bit floats: twice the size, and the same masks to the pixel.")
+        bool,
+        typer.Option(
+            "--full", help="Of .safetensors: keep 32-bit floats: twice the size, and the same masks to the pixel."
+        ),
     ] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Of .xml: 8-bit integers, calibrated on films of --data: faster and smaller.")
+    ] = False,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data", metavar="NAME|PLACE", help="Films to compare the exported network with the original on."
+        ),
+    ] = None,
 ) -> None:
-    """Write a run's network as one small file to share.
+    """Write a run's network as a file to share, or for another program to run.
 
-    The file holds its network, channels and preprocessing: cxrkit predict FILM.png --weights FILE.safetensors
+    The suffix chooses the format (cxrkit list exporter). Each file holds the network, its channels and its
+    preprocessing, and each can be used as it is: cxrkit predict FILM.png --weights FILE
 
-    Its numbers are rounded to 16 bits, which can change single pixels at a mask's border; --full keeps them.
+    The numbers of a .safetensors file are rounded to 16 bits, which can change single pixels at a mask's border; --full
+    keeps them. A network in another format is compared with the original over 16 films, and isn't written if its masks
+    differ.
     """
     from cxrkit.cli.console import say
     from cxrkit.cli.loading import load_plugins
@@ -33,8 +53,14 @@ def export(
     load_plugins()
     from cxrkit import api
 
-    written = api.export(run, file, checkpoint=checkpoint, half=not full)
-    say(f"{written}: {_size(written.stat().st_size)}")
+    written = api.export(run, file, checkpoint=checkpoint, half=not full, int8=int8, data=data)
+    say(f"{' and '.join(map(str, written.files))}: {_size(sum(path.stat().st_size for path in written.files))}")
+    if (agreement := written.agreement) is not None:
+        found = ", ".join(f"{name} {value:.4f}" for name, value in agreement.dice.items())
+        say(
+            f"Compared with the original over {agreement.films} films: Dice of the masks {found}; "
+            f"largest difference of a probability {agreement.largest_difference:.4f}."
+        )
 
 
 def _size(count: int) -> str:

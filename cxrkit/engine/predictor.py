@@ -17,7 +17,9 @@ from cxrkit.config import PreprocessConfig
 from cxrkit.engine.checkpoint import NetworkCard, load_network
 from cxrkit.engine.forward import probabilities
 from cxrkit.engine.hardware import autocast, choose_device, choose_precision
+from cxrkit.engine.runtimes import open_exported
 from cxrkit.engine.weights import weights_source
+from cxrkit.errors import ConfigError
 from cxrkit.interfaces import Model
 from cxrkit.registry import Registry
 from cxrkit.segmentation import WeightsSource
@@ -69,11 +71,28 @@ class TorchPredictor:
         return np.asarray(found.numpy())
 
 
-def load_predictor(file: Path, registry: Registry, *, device: str = "auto", name: str | None = None) -> TorchPredictor:
-    """The network of a weights file; `name` is that of weights that a package provides.
+def load_predictor(
+    file: Path, registry: Registry, *, device: str = "auto", name: str | None = None, runtime: str = "auto"
+) -> Predictor:
+    """The network of a weights file, cxrkit's own or an exported one.
+
+    Args:
+        file: the weights.
+        registry: where the network's model or its runtime comes from.
+        device: of cxrkit's own networks; others choose theirs.
+        name: that of weights that a package provides.
+        runtime: what computes an exported network; `auto` is the fastest that is installed.
 
     Raises:
-        DataError: the file isn't usable. PluginError: the network's package isn't installed.
+        ConfigError: no installed runtime computes the file. DataError: the file isn't usable.
+        PluginError: the network's package isn't installed.
     """
+    if file.suffix != ".safetensors" and file.suffix:
+        return open_exported(file, registry, runtime)
+    if runtime != "auto":
+        raise ConfigError(
+            f"--runtime {runtime}: {file} is computed by cxrkit's own network.",
+            "Leave it out, or export the network first: cxrkit export WEIGHTS FILE.onnx (or .xml, .pt2).",
+        )
     model, card = load_network(file, registry)
     return TorchPredictor(model, card, device=device, weights=weights_source(file, card.step, registry, name))

@@ -100,6 +100,28 @@ def register_writers(register: Register) -> None:
 
 
 @hookimpl
+def register_exporters(register: Register) -> None:
+    """Formats in which networks leave cxrkit."""
+    exporters = "cxrkit_plugins.exporters"
+    register("onnx", f"{exporters}.onnx:OnnxExporter", summary=".onnx, for most runtimes (pip install 'cxrkit[onnx]')")
+    register(
+        "openvino",
+        f"{exporters}.openvino:OpenVinoExporter",
+        summary=".xml with .bin, fastest on CPUs (pip install 'cxrkit[openvino]')",
+    )
+    register("torch", f"{exporters}.torch_export:TorchExporter", summary=".pt2, a torch.export program")
+
+
+@hookimpl
+def register_runtimes(register: Register) -> None:
+    """What computes exported networks."""
+    runtimes = "cxrkit_plugins.runtimes"
+    register("openvino", f"{runtimes}.openvino:OpenVinoRuntime", summary="OpenVINO: .xml and .onnx")
+    register("onnxruntime", f"{runtimes}.onnxruntime:OnnxRuntime", summary="ONNX Runtime: .onnx")
+    register("torch", f"{runtimes}.torch_export:TorchRuntime", summary="PyTorch: .pt2")
+
+
+@hookimpl
 def register_weights(register: Register) -> None:
     """Trained networks, ready to use."""
     weights = "cxrkit_plugins.weights"

@@ -1,0 +1,75 @@
+"""The contracts of what carries a trained network elsewhere: exporters and runtimes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Deployable:
+    """A trained network, ready to leave cxrkit.
+
+    Attributes:
+        network: in evaluation mode on the CPU: images, float32 `(B, 1, S, S)` as preprocessing makes them, to
+            probabilities, float32 `(B, C, S, S)` in [0, 1], for any B.
+        images: preprocessed films, float32 `(N, 1, S, S)`, N ≥ 2, to trace and to calibrate with.
+        description: JSON: channels, preprocessing and the network's card. It must travel inside the file.
+        int8: whether weights and activations shall be 8-bit integers.
+    """
+
+    network: nn.Module
+    images: np.ndarray
+    description: str
+    int8: bool = False
+
+
+class Exporter(ABC):
+    """Turns a network into the files of a format that other programs run.
+
+    One whose package is missing raises a `cxrkit.ConfigError` from its constructor.
+
+    Attributes:
+        suffix: of the format, such as `.onnx`: `cxrkit export RUN FILE.onnx` chooses the exporter by it.
+        can_int8: whether it can make 8-bit integers.
+    """
+
+    suffix: ClassVar[str]
+    can_int8: ClassVar[bool] = False
+
+    @abstractmethod
+    def files(self, network: Deployable) -> Mapping[str, bytes]:
+        """Suffix to content of each file; that of `suffix` is the one that users name.
+
+        Whatever it raises counts as "cannot be exported", with its message as the reason.
+        """
+
+
+class Runtime(ABC):
+    """Computes exported networks: `cxrkit predict FILM --weights FILE.onnx --runtime NAME`.
+
+    One whose package is missing raises a `cxrkit.ConfigError` from its constructor.
+
+    Attributes:
+        suffixes: of the formats that it reads.
+        rank: of several that read a file and are installed, `--runtime auto` takes the one with the highest.
+    """
+
+    suffixes: ClassVar[tuple[str, ...]]
+    rank: ClassVar[int] = 0
+
+    @abstractmethod
+    def load(self, file: Path) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
+        """The description inside a file ("" if there is none), and the network: images to probabilities as above.
+
+        Nothing in the file may be unpickled or executed as code.
+
+        Raises:
+            cxrkit.DataError: the file can't be read; names the file.
+        """
