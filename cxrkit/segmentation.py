@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,9 +15,11 @@ class FilmSource:
 
     Attributes:
         path: the file.
+        dicom: whether it is DICOM.
     """
 
     path: Path
+    dicom: ClassVar[bool] = False
 
     @property
     def header(self) -> Any:

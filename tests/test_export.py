@@ -17,7 +17,7 @@ def test_half_the_size_and_the_same_masks(tmp_path: Path) -> None:
     noisy = {k: v * (1 + 1e-5) if v.is_floating_point() else v for k, v in model.state_dict().items()}
     full = tmp_path / "full.safetensors"
     save_network(full, noisy, card)
-    half = api.export(full, tmp_path / "half.safetensors")
+    (half,) = api.export(full, tmp_path / "half.safetensors").files
     assert half.stat().st_size < 0.52 * full.stat().st_size
     film = np.random.default_rng(0).integers(0, 255, (96, 96), dtype=np.uint8)
     one, two = (api.load(path, device="cpu")(film).probabilities["heart"] for path in (full, half))
@@ -34,7 +34,7 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
 
 
 def test_weights_of_a_package_are_exported_by_their_name(tmp_path: Path) -> None:
-    written = api.export("lungs-heart", tmp_path / "x.safetensors")
+    (written,) = api.export("lungs-heart", tmp_path / "x.safetensors").files
     assert load_network(written, registry())[1].channels[:3] == ("left_lung", "right_lung", "heart")
 
 

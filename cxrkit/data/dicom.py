@@ -26,6 +26,8 @@ _DECODERS = (
 class DicomSource(FilmSource):
     """A DICOM file, whose header is read when it is first used."""
 
+    dicom = True
+
     @cached_property
     def header(self) -> Any:
         """The header without pixels, a `pydicom.Dataset`."""

@@ -1,0 +1,152 @@
+"""A shipped network leaves cxrkit and comes back."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cxrkit import ConfigError, DataError, api
+from cxrkit.config import ComponentConfig, PreprocessConfig
+from cxrkit.engine.checkpoint import NetworkCard, save_network
+from cxrkit.engine.exporting import compare
+from cxrkit.plugins import registry
+
+CHANNELS = ("left_lung", "heart", "background")
+FORMATS = (".onnx", ".xml", ".pt2")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network that is sure of itself: brighter than average is lung."""
+    parameters = {"base_channels": 4, "depth": 1}
+    torch.manual_seed(0)
+    network = registry().get("model", "unet").build(CHANNELS, **parameters).eval()
+    state = {name: value * 20 if "head" in name else value for name, value in network.state_dict().items()}
+    card = NetworkCard(
+        cxrkit="0",
+        model=ComponentConfig(name="unet", **parameters),
+        channels=CHANNELS,
+        preprocess=PreprocessConfig(size=32),
+        package=("cxrkit", "0"),
+        step=1,
+    )
+    file = tmp_path_factory.mktemp("weights") / "network.safetensors"
+    save_network(file, state, card)
+    return file
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> dict[str, Path]:
+    """A small network in every format."""
+    folder = tmp_path_factory.mktemp("exported")
+    files = {suffix: folder / f"network{suffix}" for suffix in FORMATS}
+    for file in files.values():
+        agreement = api.export(weights, file).agreement
+        assert agreement is not None
+        assert min(agreement.dice.values()) > 0.995
+        assert agreement.films == 16
+    return files
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_an_exported_network_gives_the_same_masks(exported: dict[str, Path], weights: Path, suffix: str) -> None:
+    film = np.random.default_rng(0).integers(0, 4000, (90, 70), dtype=np.uint16)
+    original, other = api.load(weights)(film), api.load(exported[suffix])(film)
+    assert other.weights is not None
+    assert other.weights.file == str(exported[suffix])
+    for name, probability in original.probabilities.items():
+        np.testing.assert_allclose(other.probabilities[name], probability, atol=0.02)
+
+
+def test_a_runtime_is_chosen_by_its_name(exported: dict[str, Path]) -> None:
+    assert api.load(exported[".onnx"], runtime="onnxruntime").structures
+    assert api.load(exported[".onnx"], runtime="openvino").structures
+    with pytest.raises(ConfigError, match=r"torch: doesn't compute \.onnx files, only \.pt2"):
+        api.load(exported[".onnx"], runtime="torch")
+    with pytest.raises(ConfigError, match="export the network first"):
+        api.load("lungs-heart", runtime="openvino")
+
+
+def test_bad_requests_are_refused(exported: dict[str, Path], weights: Path, tmp_path: Path) -> None:
+    for file, options, message in (
+        ("x.tflite", {}, "No exporter writes '.tflite'"),
+        ("x.onnx", {"int8": True, "data": "phantom"}, "no 8-bit integers"),
+        ("x.xml", {"int8": True}, "needs films to calibrate with"),
+        ("x.safetensors", {"int8": True}, "are for other formats"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            api.export(weights, tmp_path / file, **options)
+    (tmp_path / "y.bin").write_bytes(b"of another network")
+    with pytest.raises(ConfigError, match="y.bin already exists"):
+        api.export(weights, tmp_path / "y.xml")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["y.bin"]
+
+
+def test_a_network_that_differs_is_refused(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cxrkit_plugins.runtimes.torch_export import TorchRuntime
+
+    load = TorchRuntime.load
+
+    def inverted(self: TorchRuntime, file: Path) -> object:
+        description, compute = load(self, file)
+        return description, lambda images: 1 - compute(images)
+
+    monkeypatch.setattr(TorchRuntime, "load", inverted)
+    with pytest.raises(DataError, match="gives other masks than the original"):
+        api.export(weights, tmp_path / "x.pt2")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_another_program_is_named(exported: dict[str, Path], tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(exported[".onnx"])
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "foreign.onnx")
+    with pytest.raises(DataError, match="was not exported by cxrkit"):
+        api.load(tmp_path / "foreign.onnx")
+    entry = model.metadata_props.add()
+    entry.key, entry.value = "cxrkit", json.dumps({"format": 99})
+    onnx.save(model, tmp_path / "newer.onnx")
+    for runtime in ("onnxruntime", "openvino"):
+        with pytest.raises(DataError, match="not written by this version"):
+            api.load(tmp_path / "newer.onnx", runtime=runtime)
+
+
+@pytest.mark.parametrize("attack", ["pickle", "formula", "operation", "part"])
+def test_a_torch_program_that_could_run_code_is_refused(exported: dict[str, Path], tmp_path: Path, attack: str) -> None:
+    class Attack:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (tmp_path / "harmed",)  # type: ignore[return-value]
+
+    bad = tmp_path / "bad.pt2"
+    with zipfile.ZipFile(exported[".pt2"]) as source, zipfile.ZipFile(bad, "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if attack == "pickle" and name.endswith("sample_inputs/model.pt"):
+                content = pickle.dumps(Attack())
+            if attack == "formula":
+                content = content.replace(b"Symbol('", b"__import__('os').system('true') + Symbol('")
+            if attack == "operation":
+                content = content.replace(b"torch.ops.aten.sigmoid.default", b"torch.hub.load")
+            target.writestr(name, content)
+        if attack == "part":
+            target.writestr(name.partition("/")[0] + "/data/constants/opaque_obj_0", pickle.dumps(Attack()))
+    with pytest.raises(DataError, match=f"{bad}: holds .* could run code"):
+        api.load(bad)
+    assert not (tmp_path / "harmed").exists()
+
+
+def test_agreement_is_the_mean_over_films_of_each_structure() -> None:
+    original = np.zeros((2, 2, 2, 2))
+    original[:, 0] = 0.9
+    found = original.copy()
+    found[1, 0, 0] = 0.1
+    agreement = compare(found, original, ("heart", "background"))
+    assert agreement.dice == {"heart": pytest.approx((1 + 2 / 3) / 2)}
+    assert agreement.largest_difference == pytest.approx(0.8)
