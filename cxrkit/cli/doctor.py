@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import typer
@@ -174,6 +175,21 @@ def _verbs() -> Iterator[Examination]:
             yield Examination(f"verb {verb.name}", "ok", f"{verb.distribution} {verb.version}")
 
 
+def _runtimes() -> Iterator[Examination]:
+    """What would compute exported networks of each format."""
+    from cxrkit.engine.runtimes import declared, find_runtime
+    from cxrkit.plugins import installed
+
+    registry = installed().registry
+    for suffix in sorted({suffix for _, found in declared(registry, "runtime", "suffixes") for suffix in found}):
+        try:
+            name, _ = find_runtime(Path(f"network{suffix}"), "auto", registry)
+        except CxrkitError as error:
+            yield Examination(f"{suffix} networks", "note", error.what.partition(": ")[2], error.remedy)
+        else:
+            yield Examination(f"{suffix} networks", "ok", f"computed by {name}")
+
+
 def _cache() -> Iterator[Examination]:
     import shutil
     import tempfile
@@ -202,6 +218,7 @@ _EXAMINATIONS: tuple[Callable[[], Iterator[Examination]], ...] = (
     _libraries,
     _plugins,
     _verbs,
+    _runtimes,
     _cache,
 )
 

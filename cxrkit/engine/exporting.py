@@ -108,7 +108,7 @@ def export_elsewhere(source: Path, target: Path, registry: Registry, dataset: Da
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / f"network{target.suffix}"
         _write(trial, files)
-        compute = load_exported(trial, find_runtime(trial, "auto", registry))
+        compute = load_exported(trial, find_runtime(trial, "auto", registry)[1])
         agreement = compare(compute(judged), original, card.channels)
     lowest = LOWEST_DICE_INT8 if int8 else LOWEST_DICE
     if min(agreement.dice.values()) < lowest:

@@ -62,8 +62,8 @@ class ExportedPredictor:
         return np.asarray(self.compute(np.ascontiguousarray(images, dtype=np.float32)), dtype=np.float32)
 
 
-def find_runtime(file: Path, name: str, registry: Registry) -> Runtime:
-    """The runtime for a file of its suffix: the one called `name`, or with `auto` the fastest that is installed.
+def find_runtime(file: Path, name: str, registry: Registry) -> tuple[str, Runtime]:
+    """The runtime for a file, by its suffix, and its name: the one asked for, or with `auto` the fastest installed one.
 
     Raises:
         ConfigError: no such runtime, one that doesn't read the format, or whose package is missing.
@@ -75,7 +75,7 @@ def find_runtime(file: Path, name: str, registry: Registry) -> Runtime:
                 f"--runtime {name}: doesn't compute {file.suffix} files, only {', '.join(chosen.suffixes)}.",
                 f"Leave it out, or export the network: cxrkit export RUN FILE{chosen.suffixes[0]}.",
             )
-        return chosen
+        return name, chosen
     runtimes = declared(registry, "runtime", "suffixes")
     able = [component for component, suffixes in runtimes if file.suffix in suffixes]
     if not able:
@@ -88,7 +88,7 @@ def find_runtime(file: Path, name: str, registry: Registry) -> Runtime:
     for component in sorted(able, key=lambda component: -getattr(component.target, "rank", 0)):
         try:
             runtime: Runtime = component.build()
-            return runtime
+            return component.name, runtime
         except ConfigError as error:  # its package isn't installed
             missing.append(error)
     raise ConfigError(f"{file}: {missing[0].what}", missing[0].remedy)
@@ -134,6 +134,6 @@ def open_exported(file: Path, registry: Registry, runtime: str) -> ExportedPredi
     """
     if not file.is_file():
         raise DataError(f"{file}: there is no such file.", "Check the path.")
-    predictor = load_exported(file, find_runtime(file, runtime, registry))
+    predictor = load_exported(file, find_runtime(file, runtime, registry)[1])
     predictor.weights = weights_source(file, predictor.card.step, registry, None)
     return predictor

@@ -37,7 +37,7 @@ def it_computes_what_the_network_does(subject: Subject) -> None:
             (Path(folder) / f"network{name}").write_bytes(content)
         file = Path(folder) / f"network{suffix}"
         try:
-            runtime = find_runtime(file, "auto", installed().registry)
+            _, runtime = find_runtime(file, "auto", installed().registry)
         except ConfigError as error:
             raise SkipTest(str(error)) from error
         description, compute = runtime.load(file)
