@@ -13,6 +13,7 @@ import torch
 
 from cxrkit import ConfigError, DataError, api
 from cxrkit.config import ComponentConfig, PreprocessConfig
+from cxrkit.engine import exporting
 from cxrkit.engine.checkpoint import NetworkCard, save_network
 from cxrkit.engine.exporting import compare
 from cxrkit.plugins import registry
@@ -150,3 +151,16 @@ def test_agreement_is_the_mean_over_films_of_each_structure() -> None:
     agreement = compare(found, original, ("heart", "background"))
     assert agreement.dice == {"heart": pytest.approx((1 + 2 / 3) / 2)}
     assert agreement.largest_difference == pytest.approx(0.8)
+
+
+@pytest.mark.slow
+def test_8_bit_integers_say_what_they_cost(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "LOWEST_DICE_INT8", 0.0)
+    exported = api.export(weights, tmp_path / "x.xml", int8=True, data="phantom")
+    assert exported.agreement is not None
+    assert 0.9 < min(exported.agreement.dice.values()) <= 1
+    plain = api.export(weights, tmp_path / "y.xml")
+    assert plain.agreement is not None
+    assert exported.agreement.largest_difference > plain.agreement.largest_difference
+    assert b'element_type="i8"' in (tmp_path / "x.xml").read_bytes()
+    assert b'element_type="i8"' not in (tmp_path / "y.xml").read_bytes()
