@@ -230,6 +230,7 @@ class Sample:
         masks: structure name to bool `(H, W)`, of all structures that the entry is labelled with.
         spacing: (row, column) millimetres per pixel, or None where unknown.
         remarks: `Film.remarks`: signs that it isn't an upright frontal chest film, one short sentence each.
+        aspect: `Film.aspect`: height of a pixel over its width, where that is known and the spacing isn't.
     """
 
     id: str
@@ -237,6 +238,7 @@ class Sample:
     masks: Mapping[str, np.ndarray]
     spacing: tuple[float, float] | None = None
     remarks: tuple[str, ...] = ()
+    aspect: float | None = None
 
 
 class Dataset(ABC):

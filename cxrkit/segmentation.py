@@ -42,12 +42,14 @@ class Film:
         spacing: (row, column) millimetres per pixel, or None where the file doesn't say.
         remarks: what the file says that an upright frontal chest film's wouldn't, one short sentence each.
         source: the file, or None for an array.
+        aspect: height of a pixel over its width, where that is known and the spacing isn't.
     """
 
     pixels: np.ndarray
     spacing: tuple[float, float] | None
     remarks: tuple[str, ...] = ()
     source: FilmSource | None = None
+    aspect: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,15 +20,18 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from cxrkit.data.limits import refuse_huge
+from cxrkit.data.dicom_file import is_dicom
+from cxrkit.data.limits import reading, refuse_huge
 from cxrkit.errors import CxrkitError, DataError
 from cxrkit.segmentation import Film, FilmSource
 
 #: Suffixes that are recognised as films, lower case.
-FILM_SUFFIXES: tuple[str, ...] = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif", ".dcm", ".dicom", ".img")
+FILM_SUFFIXES: tuple[str, ...] = (
+    *(".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".gif", ".img"),
+    *(".dcm", ".dicom", ".ima", ".dic", ".acr"),
+)
 
 _FORMATS = ("PNG", "TIFF", "JPEG", "BMP", "GIF")
-_DICOM_SUFFIXES = (".dcm", ".dicom")
 _JSRT_SUFFIX = ".img"
 _COLOUR_SPACES = {"CMYK": "CMYK", "YCbCr": "YCbCr", "LAB": "Lab", "HSV": "HSV"}
 _PLAIN_MODES = {"1": "L", "P": "RGB", "PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
@@ -37,8 +40,12 @@ _MIN_IS_WHITE = 0
 _ORIENTATION = 274
 
 
-def read_film(path: Path) -> Film:
+def read_film(path: Path, *, window: int | None = 1) -> Film:
     """Read a film; 16-bit films stay 16-bit, wider integers become uint16 where they fit.
+
+    Args:
+        path: the file.
+        window: the n-th of a DICOM file's VOI look-up tables and windows, in this order, from 1; None for none of them.
 
     Raises:
         DataError: the file is missing, empty, truncated, not a picture, coloured, translucent, of several pages,
@@ -46,10 +53,15 @@ def read_film(path: Path) -> Film:
     """
     path = Path(path)
     _must_be_file(path)
+    with reading(path):
+        return _read(path, window)
+
+
+def _read(path: Path, window: int | None) -> Film:
     if is_dicom(path):
         from cxrkit.data.dicom import read_dicom
 
-        film = read_dicom(path)
+        film = read_dicom(path, window)
     elif path.suffix.lower() == _JSRT_SUFFIX:
         from cxrkit.data.jsrt_img import read_img
 
@@ -112,14 +124,6 @@ def read_mask(path: Path, *, threshold: int | None = None) -> np.ndarray:
 def _two_valued(pixels: np.ndarray) -> bool:
     # Far cheaper than np.unique, which sorts.
     return bool(((pixels == pixels.min()) | (pixels == pixels.max())).all())
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether the suffix or the `DICM` after the 128-byte preamble says that it is a DICOM file."""
-    if path.suffix.lower() in _DICOM_SUFFIXES:
-        return True
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
 
 
 def _must_be_file(path: Path) -> None:

@@ -137,7 +137,7 @@ class Prepared:
 def prepare(dataset: Dataset, entry: Entry, structures: Sequence[str], config: PreprocessConfig) -> Prepared:
     """Read and preprocess one film and the masks that it has; those of other structures stay empty."""
     sample = read_sample(dataset, entry, structures)
-    image, placement = preprocess_film(sample.image, config, spacing=sample.spacing)
+    image, placement = preprocess_film(sample.image, config, spacing=sample.spacing, aspect=sample.aspect)
     masks = np.zeros((len(structures), config.size, config.size), dtype=bool)
     for name in entry.known(structures):
         masks[structures.index(name)] = preprocess_mask(sample.masks[name], placement)

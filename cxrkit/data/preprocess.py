@@ -17,6 +17,8 @@ from cxrkit.config import ClaheConfig, PreprocessConfig
 from cxrkit.data.borders import Region, film_region
 
 FULL_SCALE = 65535
+#: Pixels whose height and width differ by less than this share count as square.
+NEARLY_SQUARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -82,23 +84,40 @@ def _slices(box: tuple[int, int, int, int]) -> Region:
     return slice(top, top + height), slice(left, left + width)
 
 
-def place(shape: tuple[int, int], spacing: tuple[float, float] | None, size: int, fit: str = "pad") -> Placement:
-    """Where a film of `shape` goes: centred with its aspect ratio kept (`pad`), or all over the square (`stretch`)."""
+def place(
+    shape: tuple[int, int],
+    spacing: tuple[float, float] | None,
+    size: int,
+    fit: str = "pad",
+    aspect: float | None = None,
+) -> Placement:
+    """Where a film of `shape` goes: centred with its aspect ratio kept (`pad`), or all over the square (`stretch`).
+
+    Pixels that aren't square, as the spacing or else `aspect` (height over width) says, become so.
+    """
     height, width = shape
     if fit == "stretch":
         return Placement((height, width), (0, 0, size, size), size, spacing)
-    scale = size / max(height, width)
-    rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
+    if spacing is not None:
+        aspect = spacing[0] / spacing[1]
+    # Spacings are rounded, so that square pixels may seem not to be quite so.
+    tall = height if aspect is None or abs(aspect - 1) < NEARLY_SQUARE else height * aspect
+    scale = size / max(tall, width)
+    rows, columns = max(1, round(tall * scale)), max(1, round(width * scale))
     return Placement((height, width), ((size - rows) // 2, (size - columns) // 2, rows, columns), size, spacing)
 
 
 def preprocess_film(
-    pixels: np.ndarray, config: PreprocessConfig, *, spacing: tuple[float, float] | None = None
+    pixels: np.ndarray,
+    config: PreprocessConfig,
+    *,
+    spacing: tuple[float, float] | None = None,
+    aspect: float | None = None,
 ) -> tuple[np.ndarray, Placement]:
     """A film `(H, W)` uint8, uint16 or finite float32 to uint16 `(size, size)`, and its placement."""
     inside = _within_borders(pixels) if config.remove_borders else None
     shape = pixels.shape[:2] if inside is None else inside[2:]
-    placement = replace(place(shape, spacing, config.size, config.fit), original_shape=pixels.shape[:2], inside=inside)
+    placement = replace(place(shape, spacing, config.size, config.fit, aspect), original_shape=pixels.shape[:2], inside=inside)
     resized = resize_film(pixels[placement.inner], placement.content[2:], config.resize)
     content = full_range(resized, config.clip_greys)
     if config.clahe is not None:

@@ -45,4 +45,4 @@ class UnlabelledFolder(Dataset):
     def read(self, entry: Entry) -> Sample:
         """One film; see `read_film` for what is refused."""
         film = read_film(entry.files[0])
-        return Sample(entry.id, film.pixels, {}, film.spacing, film.remarks)
+        return Sample(entry.id, film.pixels, {}, film.spacing, film.remarks, film.aspect)

@@ -78,7 +78,7 @@ class Segmenter:
         """Structure to probabilities, float32 `(H, W)` of the film's own size, and where the network saw the film."""
         predictor = self.predictor
         config = predictor.preprocess.model_copy(update={"remove_borders": not self.keep_borders})
-        stored, placement = preprocess_film(film.pixels, config, spacing=film.spacing)
+        stored, placement = preprocess_film(film.pixels, config, spacing=film.spacing, aspect=film.aspect)
         (predicted,) = predictor(to_input(stored, placement, standardise=config.standardise)[None])
         if not np.isfinite(predicted).all():
             raise DataError(

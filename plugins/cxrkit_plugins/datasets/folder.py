@@ -126,7 +126,8 @@ class FolderDataset(Dataset):
                     "Export the mask at the film's size.",
                 )
         own = (self.spacing, self.spacing) if self.spacing is not None else None
-        return Sample(entry.id, film.pixels, masks, own or record.spacing or film.spacing, film.remarks)
+        spacing = own or record.spacing or film.spacing
+        return Sample(entry.id, film.pixels, masks, spacing, film.remarks, film.aspect)
 
     def _records_of_folders(self) -> list[Record]:
         films = _films(inside(self.root, self.images, "data.images"))
