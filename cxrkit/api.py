@@ -197,6 +197,7 @@ def load(
     runtime: str = "auto",
     keep_spots: bool = False,
     keep_borders: bool = False,
+    window: int | None = 1,
 ) -> Segmenter:
     """A network, ready to segment films.
 
@@ -207,6 +208,7 @@ def load(
         runtime: what computes an exported network (`cxrkit list runtime`); `auto` is the fastest that is installed.
         keep_spots: whether masks keep parts that lie apart from the structure, and holes.
         keep_borders: whether the network is shown a black or white border around a film too.
+        window: the n-th of a DICOM file's VOI look-up tables and windows, in this order, from 1; None for none of them.
 
     Raises:
         CxrkitError: there are no usable weights, or their plugin isn't installed.
@@ -215,7 +217,7 @@ def load(
     file, name = find_weights(weights, components)
     file = RunDirectory.open(file).weights() if file.is_dir() else file
     predictor = load_predictor(file, components, device=device, name=name, runtime=runtime)
-    return Segmenter(predictor, keep_spots=keep_spots, keep_borders=keep_borders)
+    return Segmenter(predictor, keep_spots=keep_spots, keep_borders=keep_borders, window=window)
 
 
 def predict(
@@ -227,6 +229,7 @@ def predict(
     probabilities: bool = False,
     keep_spots: bool = False,
     keep_borders: bool = False,
+    window: int | None = 1,
     device: str = "auto",
     runtime: str = "auto",
     observer: Observer | None = None,
@@ -245,7 +248,7 @@ def predict(
         writers: what to write for each film: names (`cxrkit list writer`), mappings of a `name` and parameters, or
             writers. By default masks and overlay.
         probabilities: also write what the writer `probabilities` does.
-        keep_spots, keep_borders: as in `load`.
+        keep_spots, keep_borders, window: as in `load`.
         device: as in training.
         observer: is informed of the progress, and of the weights that are used.
 
@@ -257,7 +260,7 @@ def predict(
     chosen, missing = find_films(films, Path(out))
     named = registry().defaults("writer") if writers is None else writers
     built = build_writers([*named, *(["probabilities"] if probabilities else [])], registry())
-    segmenter = load(weights, device=device, runtime=runtime, keep_spots=keep_spots, keep_borders=keep_borders)
+    segmenter = load(weights, device=device, runtime=runtime, keep_spots=keep_spots, keep_borders=keep_borders, window=window)
     if segmenter.weights is not None and segmenter.weights.name is not None:
         listener.say(about_weights(segmenter.weights.name, registry()))
     return predict_films(chosen, segmenter, built, Path(out), missing=missing, observer=listener)

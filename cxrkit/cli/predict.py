@@ -63,6 +63,10 @@ def predict(
         bool,
         typer.Option("--keep-borders", help="Show the network a black or white border around the film too."),
     ] = False,
+    window: Annotated[
+        str,
+        typer.Option(metavar="N|none", help="Which of a DICOM file's look-up tables and windows to use, from 1."),
+    ] = "1",
     device: DeviceFlag = "auto",
     as_json: Annotated[bool, json_flag("the table")] = False,
     quiet: Quiet = False,
@@ -87,12 +91,22 @@ def predict(
             probabilities=probabilities,
             keep_spots=keep_spots,
             keep_borders=keep_borders,
+            window=_window(window),
             device=device,
             observer=observer,
         )
     _report(predictions, out, as_json=as_json, quiet=quiet)
     if predictions.failures:
         raise typer.Exit(_SOME_FAILED)
+
+
+def _window(text: str) -> int | None:
+    """`--window` as a number; None for "none"."""
+    if text == "none":
+        return None
+    if not (text.isdecimal() and text.isascii() and 1 <= len(text) <= 3 and int(text)):
+        raise typer.BadParameter("write a number from 1, or none", param_hint="--window")
+    return int(text)
 
 
 def _writers(names: Sequence[str], assignments: Sequence[str]) -> list[dict[str, Any]]:

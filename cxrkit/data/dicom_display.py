@@ -36,8 +36,7 @@ def shown_values(
         return values
     if not 1 <= window <= len(views):
         raise DataError(
-            f"{header.path}: has {len(views)} look-up table{'' if len(views) == 1 else 's'} and windows, "
-            f"not {window}.",
+            f"{header.path}: has {len(views)} look-up table{'' if len(views) == 1 else 's'} and windows, not {window}.",
             "Choose another --window, or --window none.",
         )
     name, view = views[window - 1]
@@ -110,9 +109,7 @@ def _ends(layout: Layout, scale: tuple[float, float]) -> tuple[float, float]:
     return low * slope + intercept, high * slope + intercept
 
 
-def _window(
-    values: np.ndarray, centre: float, width: float, function: str, ends: tuple[float, float]
-) -> np.ndarray:
+def _window(values: np.ndarray, centre: float, width: float, function: str, ends: tuple[float, float]) -> np.ndarray:
     """The functions of PS3.3 C.11.2.1.2 and C.11.2.1.3."""
     low, span = ends[0], ends[1] - ends[0]
     if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):

@@ -115,5 +115,6 @@ def _must_inflate(path: Path, start: bytes) -> None:
 
 def _too_large(path: Path, what: str) -> DataError:
     return DataError(
-        f"{path}: {what} more than {BYTE_LIMIT >> 20:,} MiB; a film isn't that large.", "Check that it is the right file."
+        f"{path}: {what} more than {BYTE_LIMIT >> 20:,} MiB; a film isn't that large.",
+        "Check that it is the right file.",
     )

@@ -52,7 +52,7 @@ def layout_of(header: Header) -> Layout:
         DataError: the file is no grey film of one frame and of a possible size, or what is needed makes no sense.
     """
     path = header.path
-    if not header.dataset.get("Rows") and "PhotometricInterpretation" not in header.dataset:
+    if "Rows" not in header.dataset and "PhotometricInterpretation" not in header.dataset:
         raise DataError(f"{path}: the DICOM file holds no pixels.", "Name a file that holds an image.")
     rows, columns = header.whole("Rows", least=1), header.whole("Columns", least=1)
     # Some files say 0 where there is one.
@@ -85,28 +85,42 @@ def stored_values(header: Header, layout: Layout) -> Stored:
     path, dataset = header.path, header.dataset
     element = next((name for name in _PIXELS if name in dataset), None)
     if element is None:
-        raise DataError(f"{path}: the DICOM file holds no pixels.", "Name a file that holds an image.")
+        raise DataError(
+            f"{path}: the DICOM file holds no pixels, although its header describes them: it may be cut off.",
+            "Copy the file again.",
+        )
     if (kind := _PIXELS[element]) is not None:
         values = _plain(header, layout, element, np.dtype(kind))
         padding = header.numbers(element.replace("PixelData", "PixelPaddingValue"))
         return Stored(values, values == padding[0] if padding else None)
     if layout.allocated == 64:
         raise DataError(f"{path}: has 64 bits for each pixel; 8, 16 and 32 are read.", "Export the film again.")
-    syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
-    if syntax is not None and syntax.is_transfer_syntax and syntax.is_compressed and not syntax.is_deflated:
+    syntax = _syntax(header)
+    if syntax is not None and syntax.is_compressed and not syntax.is_deflated:
         size = layout.allocated // 8
         container, depth = decode(path, dataset, syntax, layout.rows, layout.columns, size)
-    elif dataset["PixelData"].is_undefined_length or (syntax is not None and not syntax.is_transfer_syntax):
-        raise DataError(
-            f"{path}: doesn't say how its pixels are compressed"
-            + ("." if syntax is None else f" (the transfer syntax {str(syntax)[:64]!r} isn't one of the standard)."),
-            "Export the film again.",
-        )
+    elif dataset["PixelData"].is_undefined_length:
+        raise DataError(f"{path}: doesn't say how its pixels are compressed.", "Export the film again.")
     else:
         container = _plain(header, layout, "PixelData", np.dtype(f"u{layout.allocated // 8}"))
         depth = layout.allocated
     values = _values(header, container, layout, depth)
     return Stored(values, _padding(header, container, values, layout, depth))
+
+
+def _syntax(header: Header) -> Any:
+    """The transfer syntax, a `pydicom.uid.UID`; None where the file says none."""
+    from pydicom.uid import UID
+
+    found = header.dataset.file_meta.get("TransferSyntaxUID") if hasattr(header.dataset, "file_meta") else None
+    if not found:
+        return None
+    if not isinstance(found, UID) or not found.is_transfer_syntax:
+        raise DataError(
+            f"{header.path}: is encoded as {str(found)[:64]!r}, which is no transfer syntax of the standard.",
+            "Export the film again.",
+        )
+    return found
 
 
 def _plain(header: Header, layout: Layout, element: str, kind: np.dtype) -> np.ndarray:
@@ -143,7 +157,8 @@ def _values(header: Header, container: np.ndarray, layout: Layout, depth: int) -
     if layout.signed:
         shifted -= (shifted >> (bits - 1)) << bits
     # Negative samples of a signed stream have their sign in the bits above.
-    if not (shift or layout.signed or container.dtype.kind == "i") and (wide >> bits).any():
+    overlays = any(0x6000 <= tag.group <= 0x60FF for tag in header.dataset.keys())
+    if not (shift or overlays or layout.signed or container.dtype.kind == "i") and (wide >> bits).any():
         header.remarks.append(f"pixels have bits above the {bits} that the DICOM header says: they are left out")
     return shifted
 
@@ -160,7 +175,9 @@ def _padding(
         header.leave_out("PixelPaddingValue", " and ".join(f"{value:g}" for value in (*found, *limit)))
         return None
     first, last = int(found[0]), int(limit[0])
-    lowest, highest = (-(1 << layout.bits - 1), (1 << layout.bits - 1) - 1) if layout.signed else (0, (1 << layout.bits) - 1)
+    lowest, highest = (
+        (-(1 << layout.bits - 1), (1 << layout.bits - 1) - 1) if layout.signed else (0, (1 << layout.bits) - 1)
+    )
     inside = all(lowest <= value <= highest for value in (first, last))
     if not inside:
         # The sign isn't the pixels': it is written as unsigned where they are signed, or the other way round.

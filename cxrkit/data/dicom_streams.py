@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,12 @@ class Stream:
     marker: int = 0
 
 
-class _Fault(Exception):
+class _FaultError(Exception):
     """Why a stream can't be decoded; the caller knows the file."""
+
+
+class _CutOffError(_FaultError):
+    """What is missing at its end."""
 
 
 def decode(path: Path, dataset: Any, syntax: Any, rows: int, columns: int, bytes_each: int) -> tuple[np.ndarray, int]:
@@ -94,12 +99,13 @@ def decode(path: Path, dataset: Any, syntax: Any, rows: int, columns: int, bytes
     try:
         samples, bits = decoders[syntax](stream)
         if samples.size != rows * columns:
-            raise _Fault(f"they decode to {samples.size:,} samples instead of {rows * columns:,}")
+            raise _FaultError(f"they decode to {samples.size:,} samples instead of {rows * columns:,}")
     except ImportError:
         return _by_pydicom(path, dataset, syntax, 8 * bytes_each)
-    except (_Fault, OSError, RuntimeError, ValueError, struct.error, IndexError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(f"{path}: the pixels, compressed as {syntax.name}, are damaged: {reason}.", _COPY) from error
+    except (_FaultError, OSError, RuntimeError, ValueError, struct.error, IndexError) as error:
+        state = "cut off" if isinstance(error, _CutOffError) else "damaged, or cut off"
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        raise DataError(f"{path}: the pixels, compressed as {syntax.name}, are {state}: {reason}.", _COPY) from error
     return samples.reshape(rows, columns), bits
 
 
@@ -126,11 +132,11 @@ def _by_pydicom(path: Path, dataset: Any, syntax: Any, bits: int) -> tuple[np.nd
 
 def _must_fit(stream: Stream, rows: int, columns: int) -> Stream:
     if (stream.rows, stream.columns) != (rows, columns):
-        raise _Fault(f"they are {stream.columns} × {stream.rows}, but the header says {columns} × {rows}")
+        raise _FaultError(f"they are {stream.columns} × {stream.rows}, but the header says {columns} × {rows}")
     if stream.components != 1:
-        raise _Fault(f"they have {stream.components} components, but the header says one")
+        raise _FaultError(f"they have {stream.components} components, but the header says one")
     if not 2 <= stream.bits <= 16:
-        raise _Fault(f"samples of {stream.bits} bits aren't read")
+        raise _FaultError(f"samples of {stream.bits} bits aren't read")
     return stream
 
 
@@ -138,7 +144,7 @@ def _jpeg(stream: bytes, rows: int, columns: int) -> tuple[np.ndarray, int]:
     found = _must_fit(_jpeg_frame(stream, (*_DCT, _LOSSLESS)), rows, columns)
     dct = found.marker != _LOSSLESS
     if dct and found.bits not in (8, 12, 16):
-        raise _Fault(f"JPEG of {found.bits} bits doesn't exist")
+        raise _FaultError(f"JPEG of {found.bits} bits doesn't exist")
     samples = _by_gdcm(stream, rows, columns, found.bits)
     if dct and found.bits == 16:
         # Not in the standard: GDCM writes extended JPEG of 12 bits so, with samples that lie around 2^15.
@@ -157,11 +163,11 @@ def _by_gdcm(stream: bytes, rows: int, columns: int, bits: int) -> np.ndarray:
     try:
         done = subprocess.run(command, input=stream, capture_output=True, timeout=_PATIENCE, check=False)
     except subprocess.TimeoutExpired as error:
-        raise _Fault(f"GDCM took more than {_PATIENCE} s") from error
+        raise _FaultError(f"GDCM took more than {_PATIENCE} s") from error
     said = done.stderr.decode(errors="replace").strip().splitlines()
     corrupt = [line for line in said if "Corrupt JPEG data" in line and "before marker 0xd9" not in line]
     if done.returncode != 0 or corrupt:
-        raise _Fault(f"GDCM says: {(corrupt or said or ['nothing, and crashed'])[-1]}")
+        raise _FaultError(f"GDCM says: {(corrupt or said or ['nothing, and crashed'])[-1]}")
     return np.frombuffer(done.stdout, dtype=np.uint8 if bits <= 8 else np.uint16)
 
 
@@ -176,26 +182,26 @@ def _jpeg_ls(stream: bytes, rows: int, columns: int) -> tuple[np.ndarray, int]:
 def _jpeg_frame(stream: bytes, wanted: tuple[int, ...]) -> Stream:
     """The frame of a JPEG or JPEG-LS stream that has its end marker after a scan."""
     if stream[:2] != b"\xff\xd8":
-        raise _Fault("they don't begin as JPEG does")
+        raise _FaultError("they don't begin as JPEG does")
     at, frame = 2, None
     while True:
         while stream[at : at + 2] == b"\xff\xff":
             at += 1
         lead, marker, length = struct.unpack_from(">BBH", stream, at)
         if lead != 0xFF or length < 2:
-            raise _Fault("a marker is missing")
+            raise _FaultError("a marker is missing")
         if marker in (*_DCT, _LOSSLESS, *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0), _LS):
             if marker not in wanted:
-                raise _Fault(f"a frame of kind {marker:02X} isn't of this compression")
+                raise _FaultError(f"a frame of kind {marker:02X} isn't of this compression")
             frame = Stream(*_turned(struct.unpack_from(">BHHB", stream, at + 4)), marker)
         at += 2 + length
         if marker == 0xDA:
             break
     if frame is None:
-        raise _Fault("no frame comes before the first scan")
+        raise _FaultError("no frame comes before the first scan")
     # Within a scan these two bytes never follow each other.
     if stream.find(_END, at) < 0:
-        raise _Fault("they are cut off: the end marker is missing")
+        raise _CutOffError("the end marker is missing")
     return frame
 
 
@@ -207,14 +213,14 @@ def _turned(frame: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
 def _jpeg_2000(stream: bytes, rows: int, columns: int) -> tuple[np.ndarray, int]:
     at = stream.find(b"\xff\x4f\xff\x51", 0, 4096)  # some files wrap the codestream as a JP2 file does
     if at < 0:
-        raise _Fault("they don't begin as JPEG 2000 does")
+        raise _FaultError("they don't begin as JPEG 2000 does")
     width, height, left, top, tile_width, tile_height, _, _ = struct.unpack_from(">8I", stream, at + 8)
     components, depth = struct.unpack_from(">HB", stream, at + 40)
     if not tile_width or not tile_height or -(-width // tile_width) * -(-height // tile_height) > _MOST_TILES:
-        raise _Fault("they have no or too many tiles")
+        raise _FaultError("they have no or too many tiles")
     found = _must_fit(Stream(height - top, width - left, components, (depth & 127) + 1), rows, columns)
     if stream.rfind(_END, at) < 0:
-        raise _Fault("they are cut off: the end marker is missing")
+        raise _CutOffError("the end marker is missing")
     import openjpeg
 
     # As a list of bytes: signed samples come as two's complement of 8 or 16 bits, whatever their depth.
@@ -226,9 +232,9 @@ def _rle(stream: bytes, rows: int, columns: int, bytes_each: int) -> np.ndarray:
     """Byte planes, the highest first, each packed by runs (PS3.5, annex G)."""
     count, *offsets = struct.unpack_from("<16I", stream)
     if count != bytes_each:
-        raise _Fault(f"they have {count} planes instead of {bytes_each}")
+        raise _FaultError(f"they have {count} planes instead of {bytes_each}")
     bounds = [*offsets[:count], len(stream)]
-    planes = [_unpack_runs(stream[start:end], rows * columns) for start, end in zip(bounds, bounds[1:], strict=False)]
+    planes = [_unpack_runs(stream[start:end], rows * columns) for start, end in pairwise(bounds)]
     return np.stack([np.frombuffer(plane, np.uint8) for plane in reversed(planes)], axis=-1).view(f"<u{count}")[..., 0]
 
 
@@ -237,7 +243,7 @@ def _unpack_runs(packed: bytes, size: int) -> bytearray:
     plane, at, end = bytearray(), 0, len(packed)
     while len(plane) < size:
         if at + 1 >= end:
-            raise _Fault("they are cut off: a plane ends too early")
+            raise _CutOffError("a plane ends too early")
         code = packed[at]
         if code < 128:
             plane += packed[at + 1 : at + 2 + code]
@@ -247,6 +253,7 @@ def _unpack_runs(packed: bytes, size: int) -> bytearray:
             at += 2
         else:
             at += 1
-    if len(plane) != size:
-        raise _Fault("a plane is longer than the film")
+    # What follows may pad it, with zeros or "no operation".
+    if len(plane) != size or packed[at:].strip(b"\0\x80"):
+        raise _FaultError("a plane is longer than the film")
     return plane

@@ -17,7 +17,7 @@ UNFINISHED_LIST = "predictions-unfinished.jsonl"
 
 
 def films_below(folder: Path) -> list[Path]:
-    """The films in a folder and its subfolders, sorted: files with a film's suffix, and DICOM files without a suffix.
+    """The films in a folder and its subfolders, sorted: files with a film's suffix, and DICOM files with any or none.
 
     Masks in a folder `masks` beside the films' `images` are left out, and so is what `cxrkit predict` has written.
     """
@@ -43,8 +43,8 @@ def films_below(folder: Path) -> list[Path]:
 
 
 def _is_nameless_dicom(path: Path) -> bool:
-    """Whether a file is DICOM by its content and its name has no suffix; the last number of a UID isn't one."""
-    if not (path.suffix == "" or path.suffix[1:].isdigit()) or path.name.upper() == _DICOM_INDEX:
+    """Whether a file is DICOM by its content, whatever its suffix says."""
+    if path.name.upper() == _DICOM_INDEX:
         return False
     try:
         return path.is_file() and is_dicom(path)

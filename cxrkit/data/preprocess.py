@@ -117,7 +117,9 @@ def preprocess_film(
     """A film `(H, W)` uint8, uint16 or finite float32 to uint16 `(size, size)`, and its placement."""
     inside = _within_borders(pixels) if config.remove_borders else None
     shape = pixels.shape[:2] if inside is None else inside[2:]
-    placement = replace(place(shape, spacing, config.size, config.fit, aspect), original_shape=pixels.shape[:2], inside=inside)
+    placement = replace(
+        place(shape, spacing, config.size, config.fit, aspect), original_shape=pixels.shape[:2], inside=inside
+    )
     resized = resize_film(pixels[placement.inner], placement.content[2:], config.resize)
     content = full_range(resized, config.clip_greys)
     if config.clahe is not None:

@@ -27,15 +27,23 @@ class Segmenter:
             part, without small holes, and other structures lose parts smaller than a tenth of their largest. Scores
             of `cxrkit evaluate` are always of whole masks.
         keep_borders: whether the network is shown a black or white border around the film too.
+        window: which window of DICOM files, see `cxrkit.read_film`.
     """
 
     def __init__(
-        self, predictor: Predictor, *, threshold: float = 0.5, keep_spots: bool = False, keep_borders: bool = False
+        self,
+        predictor: Predictor,
+        *,
+        threshold: float = 0.5,
+        keep_spots: bool = False,
+        keep_borders: bool = False,
+        window: int | None = 1,
     ) -> None:
         self.predictor = predictor
         self.threshold = threshold
         self.keep_spots = keep_spots
         self.keep_borders = keep_borders
+        self.window = window
 
     @property
     def structures(self) -> tuple[str, ...]:
@@ -57,7 +65,7 @@ class Segmenter:
         Raises:
             DataError: the file can't be read, or the array isn't a grey film.
         """
-        read = _as_film(film)
+        read = _as_film(film, self.window)
         found, placement = self._probabilities(read)
         masks = {name: probability > self.threshold for name, probability in found.items()}
         # A border isn't part of the film: what touches one is cut off.
@@ -90,11 +98,11 @@ class Segmenter:
         return maps, placement
 
 
-def _as_film(film: Path | str | np.ndarray | Film) -> Film:
+def _as_film(film: Path | str | np.ndarray | Film, window: int | None) -> Film:
     if isinstance(film, Film):
         return film
     if isinstance(film, str | Path):
-        return read_film(Path(film))
+        return read_film(Path(film), window=window)
     if not isinstance(film, np.ndarray):
         raise DataError(
             f"A film is a path or a NumPy array, not a {type(film).__name__}.", "Convert it: numpy.asarray(film)."
