@@ -21,8 +21,8 @@ def read_dicom(path: Path, window: int | None = 1) -> Film:
 
     The stored values go through the modality LUT (or rescale slope and intercept), then the VOI LUT or window that is
     chosen, if the file has one and it shows something, and are inverted for MONOCHROME1, so that bone is bright.
-    Padding becomes the darkest value. Values that are whole and fit become uint16, others float32. What isn't needed and
-    makes no sense is left out with a remark.
+    Padding becomes the darkest value. Values that are whole and fit become uint16, others float32. What isn't needed
+    and makes no sense is left out with a remark.
 
     The spacing is PixelSpacing, else ImagerPixelSpacing: (row, column) millimetres. Unless the file's maker has
     calibrated PixelSpacing, both are measured on the detector, where the chest appears magnified by some 5 to 20 %

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -84,9 +85,8 @@ def _views(
 ) -> list[tuple[str, Callable[[np.ndarray], np.ndarray]]]:
     """The names of the file's VOI look-up tables and windows, and what they make of values."""
     tables = _items(header, "VOILUTSequence")
-    views: list[tuple[str, Callable[[np.ndarray], np.ndarray]]] = [
-        ("VOI look-up table", lambda values, table=table: _look_up(values, table)) for table in tables
-    ]
+    views: list[tuple[str, Callable[[np.ndarray], np.ndarray]]]
+    views = [("VOI look-up table", partial(_look_up, item=table)) for table in tables]
     centres, widths = header.numbers("WindowCenter"), header.numbers("WindowWidth")
     function = " ".join(header.words("VOILUTFunction")) or "LINEAR"
     if len(centres) != len(widths):
@@ -94,11 +94,7 @@ def _views(
     ends = _ends(layout, scale)
     for centre, width in zip(centres, widths, strict=False):
         name = f"window (centre {centre:g}, width {width:g})"
-
-        def apply(values: np.ndarray, centre: float = centre, width: float = width) -> np.ndarray:
-            return _window(values, centre, width, function, ends)
-
-        views.append((name, apply))
+        views.append((name, partial(_window, centre=centre, width=width, function=function, ends=ends)))
     return views
 
 
@@ -131,10 +127,12 @@ def _items(header: Header, name: str) -> Sequence[Any]:
     """The items of a sequence; none, and a remark, where it isn't one."""
     try:
         found = header.dataset.get(name)
-        return [] if not found else [item for item in found if hasattr(item, "LUTDescriptor")]
+        if all(hasattr(item, "LUTDescriptor") for item in found or ()):
+            return found or []
+        header.leave_out(name, "without a table")
     except Exception as error:
         header.leave_out(name, type(error).__name__)
-        return []
+    return []
 
 
 def _look_up(values: np.ndarray, item: Any) -> np.ndarray:

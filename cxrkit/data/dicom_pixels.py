@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -136,7 +136,7 @@ def _plain(header: Header, layout: Layout, element: str, kind: np.dtype) -> np.n
         header.remarks.append(
             f"the DICOM file holds {len(data):,} bytes of pixels, but the header says {wanted:,}: the rest is left out"
         )
-    order = "<" if header.dataset.original_encoding[1] is not False else ">"
+    order: Literal["<", ">"] = "<" if header.dataset.original_encoding[1] is not False else ">"
     if order == ">" and kind.itemsize == 1 and header.dataset[element].VR == "OW":
         # Words of two pixels, the second one first.
         data = np.frombuffer(data[: wanted + wanted % 2], ">u2").astype("<u2").tobytes()
@@ -152,12 +152,14 @@ def _values(header: Header, container: np.ndarray, layout: Layout, depth: int) -
     bits, shift = layout.bits, layout.high + 1 - layout.bits
     if depth <= layout.high:
         bits, shift = min(layout.bits, depth), 0
-    wide = container.astype(np.int64 if layout.allocated == 32 else np.int32)
+    wide: np.ndarray[Any, np.dtype[np.signedinteger]] = container.astype(
+        np.int64 if layout.allocated == 32 else np.int32
+    )
     shifted = (wide >> shift) & ((1 << bits) - 1)
     if layout.signed:
         shifted -= (shifted >> (bits - 1)) << bits
     # Negative samples of a signed stream have their sign in the bits above.
-    overlays = any(0x6000 <= tag.group <= 0x60FF for tag in header.dataset.keys())
+    overlays = any(0x6000 <= tag.group <= 0x60FF for tag in header.dataset.keys())  # noqa: SIM118 (iterating over the dataset itself reads every element)
     if not (shift or overlays or layout.signed or container.dtype.kind == "i") and (wide >> bits).any():
         header.remarks.append(f"pixels have bits above the {bits} that the DICOM header says: they are left out")
     return shifted

@@ -1,8 +1,8 @@
 """Decoding the compressed pixels of DICOM films: JPEG, JPEG-LS, JPEG 2000, RLE.
 
-What a stream says of itself is checked here before and after a library decodes it, since libraries fill what is missing,
-allocate what a header claims, and disagree on signs and depths. What comes back are the stream's samples as they are:
-their meaning (sign, bits above BitsStored) is the header's matter.
+What a stream says of itself is checked here before and after a library decodes it, since libraries fill what is
+missing, allocate what a header claims, and disagree on signs and depths. What comes back are the stream's samples as
+they are: their meaning (sign, bits above BitsStored) is the header's matter.
 """
 
 from __future__ import annotations
@@ -105,13 +105,14 @@ def decode(path: Path, dataset: Any, syntax: Any, rows: int, columns: int, bytes
     except (_FaultError, OSError, RuntimeError, ValueError, struct.error, IndexError) as error:
         state = "cut off" if isinstance(error, _CutOffError) else "damaged, or cut off"
         reason = " ".join(str(error).split())[:200].rstrip(".")
+        reason = "a header ends too early" if isinstance(error, struct.error) else reason
         raise DataError(f"{path}: the pixels, compressed as {syntax.name}, are {state}: {reason}.", _COPY) from error
     return samples.reshape(rows, columns), bits
 
 
 def _by_pydicom(path: Path, dataset: Any, syntax: Any, bits: int) -> tuple[np.ndarray, int]:
     """By a decoder that the user has installed for pydicom, where cxrkit's own aren't; the stream has been checked."""
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
     decoder = get_decoder(syntax)
     if not decoder.is_available:
@@ -221,11 +222,11 @@ def _jpeg_2000(stream: bytes, rows: int, columns: int) -> tuple[np.ndarray, int]
     found = _must_fit(Stream(height - top, width - left, components, (depth & 127) + 1), rows, columns)
     if stream.rfind(_END, at) < 0:
         raise _CutOffError("the end marker is missing")
-    import openjpeg
+    from openjpeg.utils import decode_pixel_data
 
     # As a list of bytes: signed samples come as two's complement of 8 or 16 bits, whatever their depth.
     kind = np.dtype(f"<{'i' if depth & 128 else 'u'}{1 if found.bits <= 8 else 2}")
-    return np.frombuffer(openjpeg.decode_pixel_data(stream[at:], version=2), dtype=kind), found.bits
+    return np.frombuffer(decode_pixel_data(stream[at:], version=2), dtype=kind), found.bits
 
 
 def _rle(stream: bytes, rows: int, columns: int, bytes_each: int) -> np.ndarray:

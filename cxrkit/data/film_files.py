@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cxrkit.data.images import FILM_SUFFIXES, is_dicom
+from cxrkit.data.dicom_file import is_dicom
+from cxrkit.data.images import FILM_SUFFIXES
 
 #: The table of contents of a disk of DICOM files, which is one itself.
 _DICOM_INDEX = "DICOMDIR"

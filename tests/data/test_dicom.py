@@ -1,15 +1,23 @@
 from __future__ import annotations
 
+import struct
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from pydicom import dcmread
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.encaps import encapsulate
-from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.tag import Tag
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    generate_uid,
+)
 
 from cxrkit.data.images import read_film, read_mask
 from cxrkit.errors import DataError
@@ -33,6 +41,8 @@ def write(path: Path, pixels: np.ndarray = STORED, *, syntax: str = ExplicitVRLi
     for name, value in attributes.items():
         if value is None:
             delattr(film, name)
+        elif name == "OverlayBitPosition":
+            film.add_new(0x60000102, "US", value)
         else:
             setattr(film, name, value)
     film.save_as(path, enforce_file_format=True)
@@ -91,8 +101,6 @@ def test_window_clips_and_keeps_the_order(tmp_path: Path) -> None:
 
 
 def test_voi_lut(tmp_path: Path) -> None:
-    from pydicom.dataset import Dataset
-
     table = Dataset()
     table.LUTDescriptor = [4096, 0, 16]
     entries = (np.linspace(0, 1, 4096) ** 2 * 65535).astype(np.uint16)
@@ -180,7 +188,7 @@ def test_a_film_knows_its_header_without_pixels(tmp_path: Path) -> None:
     path = write(tmp_path / "a", PatientID="17", Modality="DX")
     source = read_film(path).source
     assert source is not None
-    assert (source.path, source.dicom) == (path, True)
+    assert source.path == path
     assert (source.header.PatientID, source.header.Rows) == ("17", 40)
     assert "PixelData" not in source.header
     gone = read_film(path).source
@@ -189,16 +197,71 @@ def test_a_film_knows_its_header_without_pixels(tmp_path: Path) -> None:
         _ = gone.header
 
 
-@pytest.mark.parametrize("kind", [b"US", b"AT", b"FD", b"ZZ"])
-@pytest.mark.parametrize("name", ["Modality", "BodyPartExamined", "ViewPosition", "PatientOrientation"])
-def test_a_header_that_breaks_the_standard_is_no_remark(tmp_path: Path, name: str, kind: bytes) -> None:
-    path = write(tmp_path / "a.dcm", **{name: ["P", "F"] if name == "PatientOrientation" else "LL"})
-    tag = dcmread(path)[name].tag
-    start = tag.group.to_bytes(2, "little") + tag.element.to_bytes(2, "little")
-    content = path.read_bytes()
-    assert content.count(start + b"CS") == 1
-    path.write_bytes(content.replace(start + b"CS", start + kind))
-    assert read_film(path).remarks == ()
+def put(path: Path, name: str, kind: bytes, value: bytes) -> Path:
+    """Write a film with an attribute of any value representation and value, before its pixels."""
+    content = write(path).read_bytes()
+    tag = Tag(name)
+    at = content.rindex(b"\xe0\x7f\x10\x00OW")
+    odd = struct.pack("<HH2sH", tag.group, tag.element, kind, len(value)) + value
+    path.write_bytes(content[:at] + odd + content[at:])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "value"),
+    [
+        ("PixelSpacing", b"DS", b"0,143\\0,143 "),
+        ("PixelSpacing", b"DS", b"0.143mm\\0.143mm "),
+        ("PixelSpacing", b"DS", b"0\\0 "),
+        ("PixelSpacing", b"DS", b"0.1\\0.1\\1"),
+        ("PixelSpacing", b"DS", b"1e-3\\1e3 "),
+        ("PixelAspectRatio", b"IS", b"1\\x "),
+        ("PixelPaddingValue", b"LO", b"none"),
+        ("PixelPaddingValue", b"US", b"\x00"),
+        ("WindowCenter", b"DS", b"1 "),
+        ("RescaleSlope", b"DS", b"0 "),
+        ("VOILUTSequence", b"LO", b"none"),
+        ("Modality", b"US", b"LL"),
+        ("ViewPosition", b"ZZ", b"LL"),
+        ("PatientOrientation", b"FD", b"12345678"),
+    ],
+)
+def test_what_masks_do_not_need_is_left_out_with_a_remark(tmp_path: Path, name: str, kind: bytes, value: bytes) -> None:
+    film = read_film(put(tmp_path / "a.dcm", name, kind, value))
+    np.testing.assert_array_equal(film.pixels, STORED)
+    assert film.spacing is None
+    (remark,) = film.remarks
+    assert "left out" in remark
+    assert name in remark or "window" in remark
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "value"),
+    [("NumberOfFrames", b"IS", b"one "), ("NumberOfFrames", b"DS", b"1.5 "), ("HighBit", b"SH", b"high")],
+)
+def test_what_pixels_need_is_refused_by_name(tmp_path: Path, name: str, kind: bytes, value: bytes) -> None:
+    refused(put(tmp_path / "a.dcm", name, kind, value), name)
+
+
+ASKED_FOR = [
+    *["PixelSpacing", "PixelAspectRatio", "NumberOfFrames", "PixelPaddingValue", "WindowCenter", "WindowWidth"],
+    *["RescaleSlope", "BitsStored", "VOILUTFunction", "VOILUTSequence", "ModalityLUTSequence", "Modality"],
+    *["PatientOrientation", "SpecificCharacterSet", "Rows"],
+]
+KINDS = [b"AE", b"AT", b"CS", b"DS", b"FD", b"FL", b"IS", b"LO", b"PN", b"SL", b"SS", b"UL", b"US", b"ZZ"]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.sampled_from(ASKED_FOR),
+    st.sampled_from(KINDS),
+    st.binary(max_size=16) | st.sampled_from([b"1", b"-1\\1e400", b"nan", b"0,1"]),
+)
+def test_no_header_raises_anything_but_a_data_error(tmp_path: Path, name: str, kind: bytes, value: bytes) -> None:
+    path = put(tmp_path / "a.dcm", name, kind, value)
+    with suppress(DataError):
+        read_film(path)
 
 
 def test_not_one_grey_film(tmp_path: Path) -> None:
@@ -224,16 +287,108 @@ def test_not_dicom_at_all(tmp_path: Path) -> None:
     refused(tmp_path / "film.dcm", "not a DICOM file")
 
 
-def test_a_window_that_cannot_be_applied(tmp_path: Path) -> None:
-    refused(write(tmp_path / "film.dcm", WindowCenter=100, WindowWidth=0), "window")
+@pytest.mark.parametrize("window", [(100, 0), (60_000, 10), (-5000, 100), (2000, 40)])
+def test_a_window_that_shows_hardly_anything_is_left_out(tmp_path: Path, window: tuple[int, int]) -> None:
+    film = read_film(write(tmp_path / "film.dcm", WindowCenter=window[0], WindowWidth=window[1]))
+    np.testing.assert_array_equal(film.pixels, STORED)
+    assert f"window (centre {window[0]}, width {window[1]})" in film.remarks[0]
 
 
-def test_compression_without_a_decoder_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pydicom.pixels.decoders import JPEG2000LosslessDecoder
+def test_the_windows_of_a_file_may_be_chosen(tmp_path: Path) -> None:
+    path = write(tmp_path / "film.dcm", WindowCenter=[2000, 3000], WindowWidth=[3000, 1000])
+    np.testing.assert_array_equal(read_film(path, window=None).pixels, STORED)
+    second = read_film(path, window=2).pixels
+    assert np.ptp(second[STORED < 2500]) == 0
+    assert np.ptp(read_film(path).pixels[STORED < 2500]) > 0
+    with pytest.raises(DataError, match="--window"):
+        read_film(path, window=3)
 
-    path = write(tmp_path / "film.dcm", syntax=JPEG2000Lossless, PixelData=encapsulate([b"\xff\x4f\xff\x51" * 20]))
-    monkeypatch.setattr(JPEG2000LosslessDecoder, "_available", {})
-    refused(path, "JPEG 2000", "pip install")
+
+def table(entries: np.ndarray, bits: int, data: Any, kind: str) -> list[Dataset]:
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [len(entries) % 65536, 0, bits])
+    item.add_new("LUTData", kind, data)
+    return [item]
+
+
+@pytest.mark.parametrize("name", ["VOILUTSequence", "ModalityLUTSequence"])
+def test_tables_of_8_bits_hold_words_or_packed_bytes(tmp_path: Path, name: str) -> None:
+    entries = np.arange(4096) >> 4
+    for file, data, kind in (("a", entries.tolist(), "US"), ("b", entries.astype("u1").tobytes(), "OW")):
+        film = read_film(write(tmp_path / file, **{name: table(entries, 8, data, kind)}))
+        np.testing.assert_array_equal(film.pixels, entries[STORED])
+
+
+def test_tables_whose_entries_have_more_bits_than_they_say(tmp_path: Path) -> None:
+    entries = (np.arange(4096) * 16).astype("<u2")
+    film = read_film(write(tmp_path / "a", VOILUTSequence=table(entries, 8, entries.tobytes(), "OW")))
+    np.testing.assert_array_equal(film.pixels, entries[STORED])
+
+
+def test_bits_that_are_no_pixels_are_left_out(tmp_path: Path) -> None:
+    overlaid = STORED | 0x8000 * (STORED % 2).astype(np.uint16)
+    film = read_film(write(tmp_path / "a.dcm", overlaid))
+    np.testing.assert_array_equal(film.pixels, STORED)
+    assert "bits above the 12" in film.remarks[0]
+    known = read_film(write(tmp_path / "b.dcm", overlaid, OverlayBitPosition=15))
+    np.testing.assert_array_equal(known.pixels, STORED)
+    assert not known.remarks
+    high = read_film(write(tmp_path / "c.dcm", STORED << 4 | 5, HighBit=15))
+    np.testing.assert_array_equal(high.pixels, STORED)
+    refused(write(tmp_path / "d.dcm", HighBit=3), "HighBit is 3")
+
+
+@pytest.mark.parametrize("padding", [0x0800, 0xF800])
+def test_padding_of_signed_films_may_be_written_as_unsigned(tmp_path: Path, padding: int) -> None:
+    signed = STORED.clip(1).astype(np.int16) - 2048
+    signed[:5] = -2048
+    path = write(tmp_path / "film.dcm", signed)
+    tag = struct.pack("<HH2sH", 0x0028, 0x0120, b"US", 2) + struct.pack("<H", padding)
+    content = path.read_bytes()
+    at = content.rindex(b"\xe0\x7f\x10\x00OW")
+    path.write_bytes(content[:at] + tag + content[at:])
+    film = read_film(path).pixels
+    assert (film[:5] == signed[5:].min()).all()
+    np.testing.assert_array_equal(film[5:], signed[5:])
+
+
+def test_padding_may_lie_in_bits_that_values_do_not_use(tmp_path: Path) -> None:
+    padded = STORED.clip(10, 4095)
+    padded[:5] = 65535
+    film = read_film(write(tmp_path / "film.dcm", padded, PixelPaddingValue=65535)).pixels
+    assert (film[:5] == padded[5:].min()).all()
+    np.testing.assert_array_equal(film[5:], padded[5:])
+
+
+@pytest.mark.parametrize(("name", "kind"), [("FloatPixelData", "f4"), ("DoubleFloatPixelData", "f8")])
+def test_pixels_may_be_floats(tmp_path: Path, name: str, kind: str) -> None:
+    values = STORED / 7 - 20
+    bits = 8 * np.dtype(kind).itemsize
+    path = write(tmp_path / "film.dcm", PixelData=None, BitsAllocated=bits, **{name: values.astype(kind).tobytes()})
+    np.testing.assert_allclose(read_film(path).pixels, values, rtol=1e-6)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_dicom_without_preamble_is_known_by_its_content(tmp_path: Path, syntax: str) -> None:
+    whole = write(tmp_path / "a.dcm", syntax=syntax).read_bytes()
+    (tmp_path / "meta.acr").write_bytes(whole[132:])
+    np.testing.assert_array_equal(read_film(tmp_path / "meta.acr").pixels, STORED)
+    start = whole.index(b"\x08\x00\x16\x00")
+    (tmp_path / "bare").write_bytes(whole[start:])
+    np.testing.assert_array_equal(read_film(tmp_path / "bare").pixels, STORED)
+
+
+def test_aspect_ratio_where_there_is_no_spacing(tmp_path: Path) -> None:
+    assert read_film(write(tmp_path / "a.dcm", PixelAspectRatio=[2, 1])).aspect == 2
+    assert read_film(write(tmp_path / "b.dcm", PixelAspectRatio=[2, 1], PixelSpacing=[0.1, 0.1])).aspect is None
+
+
+def test_what_would_inflate_to_gigabytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.dcm", syntax=DeflatedExplicitVRLittleEndian, ImageComments="x" * 1_000_000)
+    np.testing.assert_array_equal(read_film(path).pixels, STORED)
+    monkeypatch.setattr("cxrkit.data.dicom_file.BYTE_LIMIT", 500_000)
+    assert path.stat().st_size < 10_000
+    refused(path, "inflates to more than")
 
 
 def test_without_pydicom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,14 +9,14 @@ from cxrkit.data.film_files import films_below
 DICOM = b"\0" * 128 + b"DICM"
 
 
-def test_dicom_files_without_a_suffix_are_films(tmp_path: Path) -> None:
-    for name in ("IM0001", "1.2.840.10008.5", "DICOMDIR", ".hidden", "note.txt", "sub/IM2"):
+def test_dicom_files_are_films_whatever_their_suffix(tmp_path: Path) -> None:
+    for name in ("IM0001", "1.2.840.10008.5", "DICOMDIR", ".hidden", "a.IMA", "b.xyz", "sub/IM2"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(DICOM)
     (tmp_path / "README").write_text("no film")
     (tmp_path / "film.PNG").touch()
     found = [path.relative_to(tmp_path).as_posix() for path in films_below(tmp_path)]
-    assert found == ["1.2.840.10008.5", "IM0001", "film.PNG", "sub/IM2"]
+    assert found == ["1.2.840.10008.5", "IM0001", "a.IMA", "b.xyz", "film.PNG", "sub/IM2"]
 
 
 def test_masks_and_results_are_no_films(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -181,6 +182,20 @@ def test_pad_keeps_the_aspect_ratio_centred() -> None:
     assert place((100, 50), None, 64).content == (0, 16, 64, 32)
     assert place((50, 100), None, 64).content == (16, 0, 32, 64)
     assert place((50, 100), None, 64, "stretch").content == (0, 0, 64, 64)
+
+
+def test_pixels_that_are_not_square_become_so_and_come_back() -> None:
+    # 100 rows of 0.2 mm and 100 columns of 0.1 mm: twice as tall as wide.
+    film = np.tile(np.arange(100, dtype=np.uint16), (100, 1))
+    for known in ({"spacing": (0.2, 0.1)}, {"aspect": 2.0}):
+        _, placement = preprocess_film(film, PreprocessConfig(size=64), **known)
+        assert placement.content == (0, 16, 64, 32)
+        assert placement.restore(np.zeros((1, 64, 64), np.float32)).shape == (1, 100, 100)
+    assert place((100, 100), (0.2, 0.1), 64).spacing == pytest.approx((20 / 64, 10 / 32))
+    assert place((100, 100), (0.1432, 0.1434), 64) == replace(
+        place((100, 100), None, 64), original_spacing=(0.1432, 0.1434)
+    )
+    assert place((100, 100), (0.2, 0.1), 64, "stretch").content == (0, 0, 64, 64)
 
 
 def test_spacing_follows_the_resize() -> None:
