@@ -260,7 +260,9 @@ def predict(
     chosen, missing = find_films(films, Path(out))
     named = registry().defaults("writer") if writers is None else writers
     built = build_writers([*named, *(["probabilities"] if probabilities else [])], registry())
-    segmenter = load(weights, device=device, runtime=runtime, keep_spots=keep_spots, keep_borders=keep_borders, window=window)
+    segmenter = load(
+        weights, device=device, runtime=runtime, keep_spots=keep_spots, keep_borders=keep_borders, window=window
+    )
     if segmenter.weights is not None and segmenter.weights.name is not None:
         listener.say(about_weights(segmenter.weights.name, registry()))
     return predict_films(chosen, segmenter, built, Path(out), missing=missing, observer=listener)

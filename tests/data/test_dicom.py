@@ -188,7 +188,7 @@ def test_a_film_knows_its_header_without_pixels(tmp_path: Path) -> None:
     path = write(tmp_path / "a", PatientID="17", Modality="DX")
     source = read_film(path).source
     assert source is not None
-    assert source.path == path
+    assert (source.path, source.dicom) == (path, True)
     assert (source.header.PatientID, source.header.Rows) == ("17", 40)
     assert "PixelData" not in source.header
     gone = read_film(path).source

