@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from cxrkit import Film, Segmenter
 from cxrkit.config import PreprocessConfig
+from tests.data.test_dicom import write
 
 
 class Bright:
@@ -59,3 +62,10 @@ def test_a_border_changes_nothing_inside_it() -> None:
     assert found.warnings == plain.warnings
     kept = Segmenter(Bright(), keep_borders=True)(framed)
     assert not np.array_equal(kept.probabilities["heart"][inside], plain.probabilities["heart"])
+
+
+def test_the_window_of_dicom_films_can_be_chosen(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 4096, (40, 30)).astype(np.uint16)
+    path = write(tmp_path / "film.dcm", pixels, WindowCenter=1000, WindowWidth=1000)
+    np.testing.assert_array_equal(Segmenter(Bright(), window=None)(path).film.pixels, pixels)
+    assert (Segmenter(Bright())(path).film.pixels != pixels).any()
