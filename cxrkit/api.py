@@ -17,6 +17,7 @@ from cxrkit.engine import evaluate as judging
 from cxrkit.engine.checkpoint import export_network
 from cxrkit.engine.exporting import Exported, export_elsewhere
 from cxrkit.engine.films import build_dataset, prepare_store
+from cxrkit.engine.loop import STEADIER
 from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.predict import Segmenter
 from cxrkit.engine.predictions import Predictions, find_films, predict_films
@@ -27,7 +28,15 @@ from cxrkit.engine.train import train as run_training
 from cxrkit.engine.weights import about_weights
 from cxrkit.engine.weights import find_weights as find_weights
 from cxrkit.engine.writing import build_writers
-from cxrkit.errors import ConfigError, CxrkitError, DataError, StorageError, TrainingInterruptedError
+from cxrkit.errors import (
+    ConfigError,
+    CxrkitError,
+    DataError,
+    NotFiniteError,
+    StorageError,
+    TrainingError,
+    TrainingInterruptedError,
+)
 from cxrkit.files import home_path, write_text
 from cxrkit.interfaces import Writer
 from cxrkit.overrides import read_yaml
@@ -103,6 +112,8 @@ def _judge(run: RunDirectory, observer: Observer | None) -> Evaluation:
         return evaluate(run.path, observer=observer)
     except KeyboardInterrupt:
         raise TrainingInterruptedError("Stopped while the test films were scored.", again) from None
+    except NotFiniteError as error:
+        raise TrainingError(f"The training diverged: {error.what}", STEADIER) from error
     except CxrkitError as error:
         _add_next_step(error, again)
         raise

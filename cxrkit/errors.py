@@ -43,6 +43,10 @@ class DataError(CxrkitError):
     exit_code = 3
 
 
+class NotFiniteError(DataError):
+    """Weights that give values that aren't finite, as those of a training that diverged do."""
+
+
 class PluginError(CxrkitError):
     """An unknown, broken or clashing component or plugin."""
 
