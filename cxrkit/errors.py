@@ -63,6 +63,10 @@ class TrainingError(CxrkitError):
     exit_code = 5
 
 
+class AnotherEndedError(TrainingError):
+    """Another of a training's processes ended; it says why, unless it was killed."""
+
+
 class TrainingInterruptedError(CxrkitError):
     """Training was asked to stop (Ctrl-C); everything is saved."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -30,7 +32,7 @@ from cxrkit.engine.sampling import Sampler, derive_seed, generator
 from cxrkit.engine.schedule import all_finite, batches_of, learning_rate, recompute_statistics, update_average
 from cxrkit.engine.trial import Trial
 from cxrkit.engine.unlabelled import PseudoLabels, Unlabelled
-from cxrkit.errors import DataError, NotFiniteError, TrainingError, TrainingInterruptedError
+from cxrkit.errors import AnotherEndedError, DataError, NotFiniteError, TrainingError, TrainingInterruptedError
 from cxrkit.interfaces import Batch, Loss, Model, SideOutputs
 from cxrkit.readings import Reading, TrainingReading, ValidationReading
 from cxrkit.registry import Component, Registry
@@ -240,21 +242,44 @@ class TrainingLoop:
         assert isinstance(kept, Model)
         return kept
 
+    @contextmanager
+    def _first_process_works(self) -> Iterator[None]:
+        """What the first process does alone; the others wait, and end if it fails.
+
+        Raises:
+            AnotherEndedError: in the others.
+        """
+        try:
+            yield
+        except BaseException:
+            with suppress(RuntimeError):  # others may have ended too
+                self._any_failed(mine=True)
+            raise
+        if self._any_failed(mine=False):
+            raise AnotherEndedError(f"The first process that trains {self.run.path} failed.")
+
+    def _any_failed(self, *, mine: bool) -> bool:
+        flag = torch.tensor(float(mine), device=self.fabric.device)
+        return self.fabric.world_size > 1 and bool(torch.as_tensor(self.fabric.all_reduce(flag, reduce_op="sum")) > 0)
+
     def _validate(self) -> None:
-        if self.fabric.is_global_zero:
-            model = self._settled().eval()
-            with self.fabric.autocast():
-                films = self.batches.each(self.films.indices(self.watched_films), self.config.train.batch_size)
-                try:
-                    scores = quick_scores(model, films)
-                except NotFiniteError as error:
-                    raise self._diverged(self.step, "the network's values on the films are not finite") from error
-            self._log(ValidationReading(self.step, scores, "test" if self.paper else "validation"))
-            score = scores["dsc" if self.paper else "dice"]
-            if self.best is None or score > self.best[0]:
-                self.best = (score, self.step)
-                self._save_network("best", model)
-        self.fabric.barrier()
+        with self._first_process_works():
+            if self.fabric.is_global_zero:
+                self._validate_alone()
+
+    def _validate_alone(self) -> None:
+        model = self._settled().eval()
+        with self.fabric.autocast():
+            films = self.batches.each(self.films.indices(self.watched_films), self.config.train.batch_size)
+            try:
+                scores = quick_scores(model, films)
+            except NotFiniteError as error:
+                raise self._diverged(self.step, "the network's values on the films are not finite") from error
+        self._log(ValidationReading(self.step, scores, "test" if self.paper else "validation"))
+        score = scores["dsc" if self.paper else "dice"]
+        if self.best is None or score > self.best[0]:
+            self.best = (score, self.step)
+            self._save_network("best", model)
 
     def _save_network(self, name: str, network: Model) -> None:
         card = ckpt.NetworkCard(
@@ -290,12 +315,12 @@ class TrainingLoop:
         return settled
 
     def _save(self) -> None:
-        if self.fabric.is_global_zero:
-            self._save_network("last", self._settled())
-            identity = identity_of(self.run, self.config)
-            state = ckpt.TrainingState(ckpt.collect_tensors(self.parts), self.step, self.best, identity)
-            ckpt.save_state(self.run.state_file, state)
-        self.fabric.barrier()
+        with self._first_process_works():
+            if self.fabric.is_global_zero:
+                self._save_network("last", self._settled())
+                identity = identity_of(self.run, self.config)
+                state = ckpt.TrainingState(ckpt.collect_tensors(self.parts), self.step, self.best, identity)
+                ckpt.save_state(self.run.state_file, state)
 
     def _restore(self) -> None:
         file = self.run.state_file
