@@ -30,7 +30,16 @@ from cxrkit.registry import Registry
 
 _KEY = "cxrkit"
 #: Kinds of numbers that networks and optimisers hold; not those of 8 or 4 bits, nor complex ones.
-_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64, torch.int32, torch.uint8, torch.bool)
+_DTYPES = (
+    torch.float16,
+    torch.bfloat16,
+    torch.float32,
+    torch.float64,
+    torch.int64,
+    torch.int32,
+    torch.uint8,
+    torch.bool,
+)
 
 
 class NetworkCard(BaseModel):

@@ -53,7 +53,7 @@ def apply_model(model: nn.Module, images: Tensor, *, size_multiple: int, channel
 
 @torch.no_grad()
 def probabilities(model: Model, images: Tensor, batch_size: int) -> Tensor:
-    """Probabilities, float32 `(N, C, H, W)` in [0, 1] on the CPU, of a network in evaluation mode; see below for NaN."""
+    """Probabilities, float32 `(N, C, H, W)` in [0, 1] on the CPU, of a network in evaluation mode; NaN as below."""
     return torch.cat([device_probabilities(model, chunk).cpu() for chunk in images.split(batch_size)])
 
 

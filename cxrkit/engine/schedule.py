@@ -47,7 +47,7 @@ def update_average(average: AveragedModel, network: nn.Module, decay: float, cou
 
 
 def batches_of(films: int, batch_size: int) -> list[Tensor]:
-    """The places of films, int64, in batches: the last may be short, but isn't one film alone, which has no variance."""
+    """The places of films, int64, in batches: the last may be short, but not one film, which has no variance."""
     places = list(torch.arange(films).split(batch_size))
     if len(places) > 1 and len(places[-1]) == 1:
         places[-2:] = [torch.cat(places[-2:])]

@@ -60,9 +60,7 @@ class RayLauncher(Launcher):
             place = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
             raise ConfigError(
                 f"launcher ray: {place} can't be used: {type(error).__name__}: {str(error).partition(chr(10))[0]}",
-                _TOKEN
-                if "auth" in f"{type(error).__name__} {error}".lower()
-                else f"Check that it runs (`ray status`) and that its versions of Ray and Python are this one's. {_TOKEN}",
+                f"Check that it runs (`ray status`) and that its versions of Ray and Python are this one's. {_TOKEN}",
             ) from error
         room = [there.get("CPU", 0) / cpus] + ([there.get("GPU", 0) / gpus] if gpus else [])
         self.room = min(int(min(room)), workers or 10_000)

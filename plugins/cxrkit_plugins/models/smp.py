@@ -21,7 +21,6 @@ import_torchvision()  # before the two below, which import it themselves
 import segmentation_models_pytorch as smp  # noqa: E402
 import timm  # noqa: E402
 
-
 _LARGEST_MULTIPLE = 256  # that the contract of a model allows
 #: With which an encoder takes more sizes: Swin transformers, and DPT's, whose decoder is made for patches of 16 pixels.
 _OTHER_SIZES: tuple[dict[str, Any], ...] = ({"strict_img_size": False}, {"patch_size": 16})
