@@ -94,7 +94,7 @@ class TrainingLoop:
         trial.check(share, config.preprocess.size, fabric.world_size)
         if fabric.world_size > 1 and trial.leaves_unused(share, config.preprocess.size):
             # Fabric takes this only when it is made, before the network is known.
-            fabric.strategy._ddp_kwargs["find_unused_parameters"] = True
+            fabric.strategy._ddp_kwargs["find_unused_parameters"] = True  # type: ignore[attr-defined]
         self.model, self.stepper = fabric.setup(computed, self.optimizer)
         self.forward_backward: Pass = self._forward_backward
         required = config.train.compile == "on"

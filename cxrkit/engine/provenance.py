@@ -110,9 +110,9 @@ def check_unlabelled(run: RunDirectory, unlabelled: str | None) -> None:
 def identity_of(run: RunDirectory, config: RunConfig) -> dict[str, Any]:
     """What a training state belongs to: the settings that decide its numbers, the films, and the code it began with.
 
-    Where the films are and which machine computes isn't part of it; a run may move.
+    The films are identified by their content; where they are and which machine computes is no part of it.
     """
-    settings = config.model_dump(mode="json", exclude={"logger": True, "data": {"root"}, "split": {"file"}})
+    settings = config.model_dump(mode="json", exclude={"logger": True, "data": True, "split": {"file"}, "unlabelled": {"films"}})
     settings["train"] = {key: value for key, value in settings["train"].items() if key not in _OF_THE_MACHINE}
     record = run.provenance()
     films = {"fingerprint": record.fingerprint, "unlabelled": record.unlabelled}
