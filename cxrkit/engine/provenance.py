@@ -112,7 +112,9 @@ def identity_of(run: RunDirectory, config: RunConfig) -> dict[str, Any]:
 
     The films are identified by their content; where they are and which machine computes is no part of it.
     """
-    settings = config.model_dump(mode="json", exclude={"logger": True, "data": True, "split": {"file"}, "unlabelled": {"films"}})
+    settings = config.model_dump(
+        mode="json", exclude={"logger": True, "data": True, "split": {"file"}, "unlabelled": {"films"}}
+    )
     settings["train"] = {key: value for key, value in settings["train"].items() if key not in _OF_THE_MACHINE}
     record = run.provenance()
     films = {"fingerprint": record.fingerprint, "unlabelled": record.unlabelled}
