@@ -35,7 +35,8 @@ def claims_last_word(*, of_another: bool = False) -> bool:
     From then on it isn't stopped until it has said it: torchrun stops all others as soon as one has ended.
 
     Args:
-        of_another: it only noticed that another process ended, which may be about to say why.
+        of_another: it only noticed that another process ended. The first process may be about to say why; any other
+            has claimed it before its end could be noticed.
     """
     if os.environ.get("WORLD_SIZE", "1") == "1":
         return is_first_process()
@@ -43,12 +44,13 @@ def claims_last_word(*, of_another: bool = False) -> bool:
     starter = os.getpid() if is_first_process() and "RANK" not in os.environ else os.getppid()
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     claim = Path(tempfile.gettempdir()) / f"cxrkit-{starter}-{attempt}.ended"
-    deadline = time.monotonic() + _PATIENCE
-    while of_another and time.monotonic() < deadline and not _is_recent(claim):
+    deadline = time.monotonic() + (_PATIENCE if of_another and not is_first_process() else 0)
+    while time.monotonic() < deadline and not _is_recent(claim):
         time.sleep(0.1)
     try:
-        if not _is_recent(claim):
-            claim.unlink(missing_ok=True)  # of a process that had the same number, long ago
+        for old in claim.parent.glob("cxrkit-*.ended"):
+            if not _is_recent(old):  # perhaps of a process that had the same number
+                old.unlink(missing_ok=True)
         claim.touch(exist_ok=False)
     except FileExistsError:
         return False
