@@ -17,7 +17,7 @@ from pathlib import Path
 RUN_VARIABLE = "CXRKIT_RUN"
 
 #: How many processes whoever started this one says there are. Fabric sets the variable too, but later.
-STARTED_PROCESSES = os.environ.get("WORLD_SIZE")
+STARTED_PROCESSES = os.environ.get("WORLD_SIZE") or None
 
 _BEGAN = time.time()
 _PATIENCE = 5.0
