@@ -17,6 +17,8 @@ from cxrkit.engine import evaluate as judging
 from cxrkit.engine.checkpoint import export_network
 from cxrkit.engine.exporting import Exported, export_elsewhere
 from cxrkit.engine.films import build_dataset, prepare_store
+from cxrkit.engine.hardware import check_processes
+from cxrkit.engine.loop import STEADIER
 from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.predict import Segmenter
 from cxrkit.engine.predictions import Predictions, find_films, predict_films
@@ -27,12 +29,20 @@ from cxrkit.engine.train import train as run_training
 from cxrkit.engine.weights import about_weights
 from cxrkit.engine.weights import find_weights as find_weights
 from cxrkit.engine.writing import build_writers
-from cxrkit.errors import ConfigError, CxrkitError, DataError, StorageError, TrainingInterruptedError
+from cxrkit.errors import (
+    ConfigError,
+    CxrkitError,
+    DataError,
+    NotFiniteError,
+    StorageError,
+    TrainingError,
+    TrainingInterruptedError,
+)
 from cxrkit.files import home_path, write_text
 from cxrkit.interfaces import Writer
 from cxrkit.overrides import read_yaml
 from cxrkit.plugins import registry
-from cxrkit.processes import RUN_VARIABLE, is_first_process
+from cxrkit.processes import RUN_VARIABLE, STARTED_PROCESSES, is_first_process
 from cxrkit.report import choose_panels, write_report
 
 
@@ -71,12 +81,11 @@ def train(
             raise ConfigError("--resume continues a run with its own settings.", "Leave out all others.")
         run = RunDirectory.open(Path(resume))
         _must_have_films(run)
-    elif is_first_process():
-        chosen = anchored(resolve(_as_config(config), components))
-        run = RunDirectory.create(Path(out), chosen) if out else RunDirectory.create_named(chosen)
-        os.environ[RUN_VARIABLE] = str(run.path.resolve())
+        check_processes(run.config().train)
     else:
-        run = _run_of_the_first_process(out)
+        chosen = anchored(resolve(_as_config(config), components))
+        check_processes(chosen.train)
+        run = _begin(chosen, out)
     try:
         films = run_training(run, components, observer)
     except StorageError as error:
@@ -103,6 +112,8 @@ def _judge(run: RunDirectory, observer: Observer | None) -> Evaluation:
         return evaluate(run.path, observer=observer)
     except KeyboardInterrupt:
         raise TrainingInterruptedError("Stopped while the test films were scored.", again) from None
+    except NotFiniteError as error:
+        raise TrainingError(f"The training diverged: {error.what}", STEADIER) from error
     except CxrkitError as error:
         _add_next_step(error, again)
         raise
@@ -134,15 +145,24 @@ def _as_config(config: RunConfig | Mapping[str, Any] | Path | str | None) -> Run
     return make_config(read_yaml(Path(config)) if isinstance(config, str | Path) else config)
 
 
-def _run_of_the_first_process(out: Path | str | None) -> RunDirectory:
-    """The run that this process of a distributed training belongs to, once the first process has created it.
+def _begin(config: RunConfig, out: Path | str | None) -> RunDirectory:
+    """A new run; in the further processes of a distributed training, the one that the first process has created.
 
     Raises:
-        ConfigError: the folder is unknown. DataError: it wasn't created within a minute.
+        ConfigError: the folder is taken, or its name isn't known to all. DataError: it wasn't created within a minute.
     """
     folder = os.environ.get(RUN_VARIABLE) or out
-    if folder is None:
+    if folder is None and STARTED_PROCESSES not in (None, "1"):
         raise ConfigError("torchrun's processes need to know the run's folder.", "Name it: --out FOLDER.")
+    if is_first_process():
+        run = RunDirectory.create(Path(out), config) if out else RunDirectory.create_named(config)
+        os.environ[RUN_VARIABLE] = str(run.path.resolve())
+        return run
+    if folder is None:
+        raise ConfigError(
+            "RANK, LOCAL_RANK or NODE_RANK say that this is a further process of a training, but not of which run.",
+            "Name the run's folder: --out FOLDER; or unset these variables.",
+        )
     deadline = time.monotonic() + 60
     while not (Path(folder) / "config.yaml").is_file() and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -43,6 +43,10 @@ class DataError(CxrkitError):
     exit_code = 3
 
 
+class NotFiniteError(DataError):
+    """Weights that give values that aren't finite, as those of a training that diverged do."""
+
+
 class PluginError(CxrkitError):
     """An unknown, broken or clashing component or plugin."""
 
@@ -57,6 +61,10 @@ class TrainingError(CxrkitError):
     """Training can't continue (because the loss isn't finite, say)."""
 
     exit_code = 5
+
+
+class AnotherEndedError(TrainingError):
+    """Another of a training's processes ended; it says why, unless it was killed."""
 
 
 class TrainingInterruptedError(CxrkitError):

@@ -138,15 +138,19 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def differences(there: Any, here: Any, at: str = "") -> Iterator[str]:
-    """Where two nested settings differ, in the words of a message.
+def differences(there: Any, here: Any, at: str = "", *, both: bool = False) -> Iterator[str]:
+    """Where two nested settings differ, in the words of a message; `both`: only in what both of them state.
 
     >>> list(differences({"train": {"steps": 4, "lr": 0.1}}, {"train": {"steps": 5, "lr": 0.1}}))
     ['train.steps: 4 there, 5 here']
     """
     if isinstance(there, Mapping) and isinstance(here, Mapping):
         for key in dict.fromkeys([*there, *here]):
-            yield from differences(there.get(key), here.get(key), f"{at}.{key}" if at else str(key))
+            if not both or (key in there and key in here):
+                yield from differences(there.get(key), here.get(key), f"{at}.{key}" if at else str(key), both=both)
+    elif both and isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        for place, (one, other) in enumerate(zip(there, here, strict=True)):
+            yield from differences(one, other, f"{at}.{place}", both=both)
     elif there != here:
         yield f"{at}: {there} there, {here} here"
 

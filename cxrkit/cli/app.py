@@ -17,7 +17,8 @@ from typer.core import TyperGroup
 from cxrkit.cli import console
 from cxrkit.cli.verbs import LazyCommand, built_in_verbs, other_verbs
 from cxrkit.cli.warnings import readable_warnings
-from cxrkit.errors import CxrkitError, StorageError
+from cxrkit.errors import AnotherEndedError, CxrkitError, StorageError, TrainingInterruptedError
+from cxrkit.processes import claims_last_word, is_first_process
 
 _DEBUG = "--debug"
 _DEBUG_KEY = "cxrkit.debug"
@@ -66,11 +67,14 @@ class Cli(TyperGroup):
             _abandon_stdout()
             raise typer.Exit(_BROKEN_PIPE) from None
         except KeyboardInterrupt:
-            console.say("Stopped. Run the same command to start again.")
+            if is_first_process() and claims_last_word():
+                console.say("Stopped. Run the same command to start again.")
             raise typer.Exit(130) from None
         except Exception as error:
             # Typer reports its own: usage errors, and requests to exit.
             if type(error).__module__.partition(".")[0] in ("typer", "click"):
+                if hasattr(error, "format_message") and not claims_last_word():
+                    raise typer.Exit(2) from error
                 raise
             if ctx.meta[_DEBUG_KEY]:
                 import traceback
@@ -80,10 +84,13 @@ class Cli(TyperGroup):
                 # Files report their own disk; this one is where stdout goes.
                 _abandon_stdout()
                 error = StorageError("The results can't be written: the disk is full.", "Free some space.")
+            says = _is_for_this_process_to_say(error)
             if isinstance(error, CxrkitError):
-                console.print_error(error)
+                if says:
+                    console.print_error(error)
                 raise typer.Exit(error.exit_code) from error
-            console.print_defect(error)
+            if says:
+                console.print_defect(error)
             raise typer.Exit(1) from error
 
 
@@ -96,6 +103,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Begin with: cxrkit predict FILM.png (no training needed), or cxrkit train (no data needed)",
 )
+
+
+def _is_for_this_process_to_say(error: Exception) -> bool:
+    """Of several processes of a training that end, one gives the reason."""
+    if isinstance(error, TrainingInterruptedError) and not is_first_process():
+        return False
+    return claims_last_word(of_another=isinstance(error, AnotherEndedError))
 
 
 def _version(wanted: bool) -> None:

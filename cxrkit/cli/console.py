@@ -30,12 +30,12 @@ def stdout() -> Console:
     return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else _UNLIMITED)
 
 
-def stderr() -> Console:
-    """Where messages and progress go; in a process that isn't the first of its run, nowhere."""
+def stderr(*, always: bool = False) -> Console:
+    """Where messages and progress go; in a process that isn't the first of its run, nowhere unless `always`."""
     from rich.console import Console
 
-    width = None if sys.stderr.isatty() else _UNLIMITED
-    return Console(stderr=True, highlight=False, markup=False, emoji=False, width=width, quiet=not is_first_process())
+    width, quiet = None if sys.stderr.isatty() else _UNLIMITED, not (always or is_first_process())
+    return Console(stderr=True, highlight=False, markup=False, emoji=False, width=width, quiet=quiet)
 
 
 def show(*renderables: RenderableType) -> None:
@@ -93,12 +93,12 @@ def say(*lines: str, style: str = "") -> None:
 
 def warn(message: str) -> None:
     """Print a warning."""
-    _labelled("Warning:", "bold yellow", [message])
+    _labelled("Warning:", "bold yellow", [message], stderr())
 
 
 def print_error(error: CxrkitError) -> None:
     """Print what is wrong, and below it what to do."""
-    _labelled("Error:", "bold red", [error.what, *([error.remedy] if error.remedy else [])])
+    _labelled("Error:", "bold red", [error.what, *([error.remedy] if error.remedy else [])], stderr(always=True))
 
 
 def print_defect(error: BaseException) -> None:
@@ -111,14 +111,14 @@ def print_defect(error: BaseException) -> None:
             f"This is a defect of cxrkit or a plugin: {type(error).__name__}: {message}",
             "Run the same command with --debug to see where, and please report it with that output.",
         ],
+        stderr(always=True),
     )
 
 
-def _labelled(label: str, style: str, lines: Iterable[str]) -> None:
+def _labelled(label: str, style: str, lines: Iterable[str], console: Console) -> None:
     from rich.text import Text
 
     first, *rest = lines
-    console = stderr()
     with console.capture() as written:
         console.print(Text.assemble((label, style), " ", first), soft_wrap=True)
         for line in rest:

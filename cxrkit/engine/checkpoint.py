@@ -6,12 +6,13 @@ A state file holds all that training needs to continue, in one file, so that it 
 
 from __future__ import annotations
 
-import json
+import math
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -24,9 +25,12 @@ from cxrkit.config import ComponentConfig, PreprocessConfig
 from cxrkit.errors import ConfigError, DataError, PluginError
 from cxrkit.files import atomic_path
 from cxrkit.interfaces import STRUCTURE_NAME, Model
+from cxrkit.overrides import differences
 from cxrkit.registry import Registry
 
 _KEY = "cxrkit"
+#: The floats that can stand for one another; those of 8 or 4 bits need scales that they don't come with.
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class NetworkCard(BaseModel):
@@ -62,7 +66,7 @@ class NetworkCard(BaseModel):
 
 def save_network(path: Path, tensors: Mapping[str, Tensor], card: NetworkCard) -> None:
     """Write a network's tensors and its card, atomically."""
-    _save(path, tensors, card.model_dump_json())
+    _save(path, _plain(tensors), card.model_dump_json())
 
 
 def load_network(path: Path, registry: Registry) -> tuple[Model, NetworkCard]:
@@ -91,14 +95,28 @@ def load_network(path: Path, registry: Registry) -> tuple[Model, NetworkCard]:
         ) from error
     model: Model = component.build(card.channels, **(card.model.params | getattr(component.target, "when_loading", {})))
     try:
+        _check_kinds(tensors, model.state_dict())
         model.load_state_dict(tensors)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise DataError(
             f"{path}: the weights don't fit {component.name} of {component.distribution} {component.version}: "
             f"{' '.join(str(error).split())[:300]}",
             f"They were made with {card.package[0]} {card.package[1]}; install that version.",
         ) from error
     return model.eval(), card
+
+
+def _check_kinds(tensors: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> None:
+    """Refuse what torch would convert without a word: floats may be of any precision, all else is as it was saved.
+
+    Raises:
+        ValueError: names the first tensor that holds another kind of number.
+    """
+    for name, value in tensors.items():
+        wanted = like[name].dtype if name in like else value.dtype
+        if value.dtype != wanted and not (value.dtype in _FLOATS and wanted in _FLOATS):
+            kinds = " instead of ".join(str(dtype).removeprefix("torch.") for dtype in (value.dtype, wanted))
+            raise ValueError(f"{name} holds numbers of the kind {kinds}")
 
 
 def export_network(source: Path, target: Path, *, half: bool) -> None:
@@ -125,10 +143,10 @@ def export_network(source: Path, target: Path, *, half: bool) -> None:
     largest = torch.finfo(torch.float16).max
     if half:
         tensors = {
-            name: value.half() if value.is_floating_point() and value.abs().max() < largest else value
+            name: value.half() if value.dtype in _FLOATS and (value.abs() < largest).all() else value
             for name, value in tensors.items()
         }
-    _save(target, tensors, text)
+    _save(target, _plain(tensors), text)
 
 
 @dataclass(frozen=True)
@@ -139,31 +157,67 @@ class TrainingState:
         tensors: named tensors of the network, the averaged network, the loss and the optimisers.
         step: updates made.
         best: the best validation score so far, and its step, if any.
+        identity: what it belongs to, see `provenance.identity_of`; None in older files.
     """
 
     tensors: dict[str, Tensor]
     step: int
     best: tuple[float, int] | None
+    identity: Mapping[str, Any] | None = None
+
+
+class _StateCard(BaseModel):
+    """What a state file says of itself; `checksum` is of its tensors, which safetensors doesn't check."""
+
+    step: int = Field(ge=0)
+    best: tuple[float, int] | None
+    identity: dict[str, Any] | None = None
+    checksum: int | None = None
 
 
 def save_state(path: Path, state: TrainingState) -> None:
     """Write a training state, atomically."""
-    _save(path, state.tensors, json.dumps({"step": state.step, "best": state.best}))
+    identity = None if state.identity is None else dict(state.identity)
+    tensors = _plain(state.tensors)
+    card = _StateCard(step=state.step, best=state.best, identity=identity, checksum=_checksum(tensors))
+    _save(path, tensors, card.model_dump_json())
 
 
-def load_state(path: Path) -> TrainingState:
+def load_state(path: Path, identity: Mapping[str, Any] | None = None) -> TrainingState:
     """Read a training state.
 
+    Args:
+        path: the file.
+        identity: of the run that it must belong to. What either side doesn't state isn't compared, since versions of
+            cxrkit differ in their settings.
+
     Raises:
-        DataError: the file is missing or damaged.
+        DataError: the file is missing, damaged, or belongs to another run.
     """
+    remedy = "Delete it to begin the run again from its start."
     tensors, text = _load(path)
     try:
-        content = json.loads(text)
-        best = content["best"]
-        return TrainingState(tensors, int(content["step"]), None if best is None else (float(best[0]), int(best[1])))
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: not a training state.", "Delete it to begin the run again from its start.") from error
+        card = _StateCard.model_validate_json(text)
+    except ValidationError as error:
+        raise DataError(f"{path}: not a training state.", remedy) from error
+    if card.checksum not in (None, _checksum(tensors)):
+        raise DataError(f"{path}: the training state is damaged.", remedy)
+    if other := list(differences(card.identity or {}, identity or {}, both=True)):
+        raise DataError(
+            f"{path}: the training state of another run, or settings that were changed since: {'; '.join(other[:5])}.",
+            f"Put back what belongs to this run. {remedy}",
+        )
+    # A score that isn't finite, as older files may have it, could never be surpassed.
+    best = card.best if card.best is not None and math.isfinite(card.best[0]) else None
+    return TrainingState(tensors, card.step, best, card.identity)
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> int:
+    found = 0
+    for name in sorted(tensors):
+        content = tensors[name].reshape(-1).view(torch.uint8).numpy().data
+        found = zlib.crc32(content, zlib.crc32(name.encode(), found))
+    return found
 
 
 def collect_tensors(parts: Mapping[str, nn.Module | Optimizer]) -> dict[str, Tensor]:
@@ -178,14 +232,25 @@ def collect_tensors(parts: Mapping[str, nn.Module | Optimizer]) -> dict[str, Ten
 
 
 def restore_tensors(parts: Mapping[str, nn.Module | Optimizer], tensors: Mapping[str, Tensor]) -> None:
-    """Put `collect_tensors` back."""
+    """Put `collect_tensors` back.
+
+    Raises:
+        ValueError: they are of other parts; says what doesn't fit.
+    """
+    foreign = [name for name in tensors if name.partition(".")[0] not in parts]
+    if foreign:
+        raise ValueError(f"it has {foreign[0]}, which belongs to nothing here")
     for part, owner in parts.items():
         start = f"{part}."
         own = {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
         if isinstance(owner, Optimizer):
             _restore_optimizer(owner, own)
-        else:
+            continue
+        _check_kinds(own, owner.state_dict())
+        try:
             owner.load_state_dict(own)
+        except RuntimeError as error:
+            raise ValueError(" ".join(str(error).split())[:300]) from error
 
 
 def _restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
@@ -194,19 +259,27 @@ def _restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> N
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         index, _, key = name.partition(".")
-        like = parameters[int(index)]
+        like = parameters[int(index)] if index.isdecimal() and int(index) < len(parameters) else None
+        shape = None if like is None else {"step": (), "exp_avg": like.shape, "exp_avg_sq": like.shape}.get(key)
+        if like is None or shape is None or value.shape != shape or not value.is_floating_point():
+            raise ValueError(f"the optimizer's {name} doesn't fit")
         if value.shape == like.shape:
             value = torch.empty_like(like, memory_format=torch.preserve_format).copy_(value)
         state.setdefault(int(index), {})[key] = value
+    if any(len(found) < 3 for found in state.values()):
+        raise ValueError("the optimizer's moments are incomplete")
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
+def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous copies on the CPU: safetensors refuses channels_last and shared memory."""
+    return {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
+
+
 def _save(path: Path, tensors: Mapping[str, Tensor], metadata: str) -> None:
-    # Contiguous copies on the CPU: safetensors refuses channels_last and shared memory.
-    plain = {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
     with atomic_path(path) as temporary:
         try:
-            save_file(plain, temporary, metadata={_KEY: metadata})
+            save_file(dict(tensors), temporary, metadata={_KEY: metadata})
         except SafetensorError as error:
             raise _as_os_error(error) from error
 
@@ -224,7 +297,7 @@ def _load(path: Path) -> tuple[dict[str, Tensor], str]:
         with safe_open(path, framework="pt") as opened:
             metadata = opened.metadata() or {}
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
+    except Exception as error:  # whatever the library says of a damaged file
         raise DataError(
             f"{path}: not a readable safetensors file ({' '.join(str(error).split())}).",
             "It may be damaged or of another kind; cxrkit reads safetensors only and never unpickles.",

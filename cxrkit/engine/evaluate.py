@@ -13,11 +13,11 @@ from cxrkit.data.store import Store
 from cxrkit.engine.films import prepare_films, prepare_store
 from cxrkit.engine.forward import probabilities
 from cxrkit.engine.observer import Observer, Silent
-from cxrkit.engine.predictor import Predictor, load_predictor
+from cxrkit.engine.predictor import Predictor, finite_probabilities, load_predictor
 from cxrkit.engine.provenance import check_fingerprint, check_plugins
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.scores import Evaluation, FilmScores, score_film
-from cxrkit.errors import CxrkitError, DataError
+from cxrkit.errors import CxrkitError, DataError, NotFiniteError, located
 from cxrkit.interfaces import BACKGROUND, Batch, Model
 from cxrkit.metrics.overlap import dice, soft_dice_pooled, soft_iou_per_channel
 from cxrkit.registry import Registry
@@ -29,10 +29,15 @@ def quick_scores(model: Model, batches: Iterable[Batch]) -> dict[str, float]:
     """Means over films of the scores of their known channels, in [0, 1].
 
     `dsc` and `iou` are the paper's, `dice` is the honest Dice coefficient, averaged over structures without background.
+
+    Raises:
+        NotFiniteError: the network gives values that aren't finite.
     """
     found: list[tuple[float, float, float]] = []
     for batch in batches:
         predicted = probabilities(model, batch.images, len(batch)).numpy()
+        if not np.isfinite(predicted).all():
+            raise NotFiniteError("The network gives values that are not finite.")
         for p, t, known in zip(predicted, batch.targets.cpu().numpy(), _known(batch), strict=True):
             compared = range(len(p)) if known is None else known
             overlaps = [dice(p[c] > 0.5, t[c] > 0.5) for c in compared if model.channels[c] != BACKGROUND]
@@ -53,7 +58,11 @@ def _known(batch: Batch) -> Sequence[list[int] | None]:
 def score_films(
     predictor: Predictor, store: Store, indices: Sequence[int], *, batch_size: int, observer: Observer | None = None
 ) -> tuple[FilmScores, ...]:
-    """All scores of some films of a store, which was made with the predictor's preprocessing, a batch at a time."""
+    """All scores of some films of a store, which was made with the predictor's preprocessing, a batch at a time.
+
+    Raises:
+        NotFiniteError: the predictor gives values that aren't finite.
+    """
     observer = observer or Silent()
     observer.stage("Evaluating", len(indices))
     channels = predictor.channels
@@ -61,7 +70,7 @@ def score_films(
     for start in range(0, len(indices), batch_size):
         chunk = list(indices[start : start + batch_size])
         batch = store.batch(chunk, background=channels[-1] == BACKGROUND, standardise=predictor.preprocess.standardise)
-        predicted = predictor(batch.images.numpy())
+        predicted = finite_probabilities(predictor, batch.images.numpy())
         for index, p, t, known in zip(chunk, predicted, batch.targets.numpy(), _known(batch), strict=True):
             film, patient = store.ids[index], store.groups[index]
             shared = None if patient == film else patient
@@ -85,7 +94,8 @@ def evaluate_run(
     Returns the scores, the store that the films are in, and what predicted them.
 
     Raises:
-        DataError: no such weights, an empty part, or another dataset that lacks a structure.
+        DataError: no such weights, weights that give values that aren't finite, an empty part, or another dataset that
+            lacks a structure.
     """
     observer = observer or Silent()
     config = run.config()
@@ -94,7 +104,8 @@ def evaluate_run(
     predictor = load_predictor(weights, registry, device=device)
     assert predictor.weights is not None, "a file was loaded"
     store, indices, name = _films(run, registry, predictor.channels, part, data, observer)
-    films = score_films(predictor, store, indices, batch_size=max(4, config.train.batch_size), observer=observer)
+    with located(weights):
+        films = score_films(predictor, store, indices, batch_size=max(4, config.train.batch_size), observer=observer)
     evaluation = Evaluation(
         part=name,
         data=None if data is None else store.content_hash[:8],

@@ -53,13 +53,17 @@ def apply_model(model: nn.Module, images: Tensor, *, size_multiple: int, channel
 
 @torch.no_grad()
 def probabilities(model: Model, images: Tensor, batch_size: int) -> Tensor:
-    """Probabilities, float32 `(N, C, H, W)` in [0, 1] on the CPU, of a network in evaluation mode."""
+    """Probabilities, float32 `(N, C, H, W)` in [0, 1] on the CPU, of a network in evaluation mode; NaN as below."""
     return torch.cat([device_probabilities(model, chunk).cpu() for chunk in images.split(batch_size)])
 
 
 @torch.no_grad()
 def device_probabilities(model: Model, images: Tensor) -> Tensor:
-    """Probabilities of a batch of images, float32 `(B, C, H, W)` in [0, 1] on their own device."""
+    """Probabilities of a batch of images, float32 `(B, C, H, W)` in [0, 1] on their own device.
+
+    NaN where the logits aren't finite: the sigmoid would make a certain 0 or 1 of an infinite one.
+    """
     images = images.contiguous(memory_format=torch.channels_last)
     logits = apply_model(model, images, size_multiple=model.size_multiple, channels=len(model.channels))
-    return main_logits(logits).float().sigmoid()
+    values = main_logits(logits).float()
+    return torch.where(values.isfinite(), values.sigmoid(), torch.nan)

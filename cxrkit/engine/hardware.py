@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cxrkit.config import TrainConfig
 from cxrkit.errors import ConfigError
+from cxrkit.processes import STARTED_PROCESSES
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -84,6 +85,26 @@ def synchronise(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
+def check_processes(config: TrainConfig) -> None:
+    """Make sure that as many processes were started as the settings ask for, where something else starts them.
+
+    Raises:
+        ConfigError: other ones.
+    """
+    started, wanted = STARTED_PROCESSES, config.devices * config.num_nodes
+    here = os.environ.get("LOCAL_WORLD_SIZE", str(config.devices))
+    if started is None or (started == str(wanted) and here == str(config.devices)):
+        return
+    sizes = [int(text) if text.isdecimal() else 0 for text in (started, os.environ.get("LOCAL_WORLD_SIZE", started))]
+    flags = f"--devices {sizes[1]} --num-nodes {sizes[0] // sizes[1]}" if all(sizes) else "WORLD_SIZE's number"
+    raise ConfigError(
+        f"WORLD_SIZE={started}: torchrun or another program started {started} processes ({here} on this machine), but "
+        f"--devices {config.devices} --num-nodes {config.num_nodes} asks for {wanted}.",
+        f"Use {flags}, or start {wanted} (torchrun --nproc-per-node {config.devices}). Without such a program, unset "
+        "WORLD_SIZE.",
+    )
+
+
 def make_fabric(config: TrainConfig) -> Fabric:
     """Lightning Fabric for these settings; several processes on one CPU share its cores.
 
@@ -119,7 +140,7 @@ def make_fabric(config: TrainConfig) -> Fabric:
 def another_is_gone(error: RuntimeError) -> bool:
     """Whether an error among several processes says that one of them ended unexpectedly."""
     # As Gloo and NCCL say it; NCCL's own class has errors of many other kinds too.
-    signs = ("closed by peer", "reset by peer", "broken pipe", "timed out waiting", "remote process exiting")
+    signs = ("closed by peer", "reset by peer", "broken pipe", "timed out", "remote process exiting", "to connect")
     return any(sign in str(error).lower() for sign in signs)
 
 

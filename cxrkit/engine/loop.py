@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel, update_bn
+from torch.optim.swa_utils import AveragedModel
 
 from cxrkit.config import RunConfig
 from cxrkit.engine import checkpoint as ckpt
@@ -24,11 +26,13 @@ from cxrkit.engine.forward import apply_model, main_logits, pad_to_multiple
 from cxrkit.engine.loggers import Loggers
 from cxrkit.engine.objective import batch_loss, build_loss, own_parameters, soft_dice
 from cxrkit.engine.observer import Observer
+from cxrkit.engine.provenance import identity_of
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.sampling import Sampler, derive_seed, generator
-from cxrkit.engine.schedule import learning_rate, update_average
+from cxrkit.engine.schedule import all_finite, batches_of, learning_rate, recompute_statistics, update_average
+from cxrkit.engine.trial import Trial
 from cxrkit.engine.unlabelled import PseudoLabels, Unlabelled
-from cxrkit.errors import TrainingError, TrainingInterruptedError
+from cxrkit.errors import AnotherEndedError, DataError, NotFiniteError, TrainingError, TrainingInterruptedError
 from cxrkit.interfaces import Batch, Loss, Model, SideOutputs
 from cxrkit.readings import Reading, TrainingReading, ValidationReading
 from cxrkit.registry import Component, Registry
@@ -38,6 +42,8 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 LOG_EVERY = 10
+#: What to do about a training that diverges.
+STEADIER = "Use a lower --lr, --precision 32, or --set train.clip_norm=0.5; check the films with `cxrkit data check`."
 
 
 @dataclass
@@ -84,6 +90,11 @@ class TrainingLoop:
         computed: nn.Module = self.network
         if config.train.compile == "on":
             computed = torch.compile(self.network, dynamic=False)  # type: ignore[assignment]
+        trial, share = Trial(self.network, config.model.name), max(1, config.train.batch_size // fabric.world_size)
+        trial.check(share, config.preprocess.size, fabric.world_size)
+        if fabric.world_size > 1 and trial.leaves_unused(share, config.preprocess.size):
+            # Fabric takes this only when it is made, before the network is known.
+            fabric.strategy._ddp_kwargs["find_unused_parameters"] = True  # type: ignore[attr-defined]
         self.model, self.stepper = fabric.setup(computed, self.optimizer)
         self.forward_backward: Pass = self._forward_backward
         required = config.train.compile == "on"
@@ -231,18 +242,44 @@ class TrainingLoop:
         assert isinstance(kept, Model)
         return kept
 
+    @contextmanager
+    def _first_process_works(self) -> Iterator[None]:
+        """What the first process does alone; the others wait, and end if it fails.
+
+        Raises:
+            AnotherEndedError: in the others.
+        """
+        try:
+            yield
+        except BaseException:
+            with suppress(RuntimeError):  # others may have ended too
+                self._any_failed(mine=True)
+            raise
+        if self._any_failed(mine=False):
+            raise AnotherEndedError(f"The first process that trains {self.run.path} failed.")
+
+    def _any_failed(self, *, mine: bool) -> bool:
+        flag = torch.tensor(float(mine), device=self.fabric.device)
+        return self.fabric.world_size > 1 and bool(torch.as_tensor(self.fabric.all_reduce(flag, reduce_op="sum")) > 0)
+
     def _validate(self) -> None:
-        if self.fabric.is_global_zero:
-            model = self._settled().eval()
-            with self.fabric.autocast():
-                films = self.batches.each(self.films.indices(self.watched_films), self.config.train.batch_size)
+        with self._first_process_works():
+            if self.fabric.is_global_zero:
+                self._validate_alone()
+
+    def _validate_alone(self) -> None:
+        model = self._settled().eval()
+        with self.fabric.autocast():
+            films = self.batches.each(self.films.indices(self.watched_films), self.config.train.batch_size)
+            try:
                 scores = quick_scores(model, films)
-            self._log(ValidationReading(self.step, scores, "test" if self.paper else "validation"))
-            score = scores["dsc" if self.paper else "dice"]
-            if self.best is None or score > self.best[0]:
-                self.best = (score, self.step)
-                self._save_network("best", model)
-        self.fabric.barrier()
+            except NotFiniteError as error:
+                raise self._diverged(self.step, "the network's values on the films are not finite") from error
+        self._log(ValidationReading(self.step, scores, "test" if self.paper else "validation"))
+        score = scores["dsc" if self.paper else "dice"]
+        if self.best is None or score > self.best[0]:
+            self.best = (score, self.step)
+            self._save_network("best", model)
 
     def _save_network(self, name: str, network: Model) -> None:
         card = ckpt.NetworkCard(
@@ -261,26 +298,40 @@ class TrainingLoop:
         """The kept network, with the batch statistics of the training films as they are if that is asked for.
 
         Then it is a copy: the training continues as if nobody had looked.
+
+        Raises:
+            TrainingError: its weights, or those that learn, aren't finite.
         """
+        for network in (self.network, self.kept_network()):
+            if not all_finite(network):
+                raise self._diverged(self.step, "the weights are not finite")
         if not self.config.train.recompute_statistics:
             return self.kept_network()
         settled = deepcopy(self.kept_network())
-        places = torch.arange(len(self.films.split.train)).split(self.config.train.batch_size)
+        places = batches_of(len(self.films.split.train), self.config.train.batch_size)
         images = (pad_to_multiple(self.batches.take(p).images, self.network.size_multiple) for p in places)
         with self.fabric.autocast():
-            update_bn((batch.contiguous(memory_format=torch.channels_last) for batch in images), settled)
+            recompute_statistics(settled, (batch.contiguous(memory_format=torch.channels_last) for batch in images))
         return settled
 
     def _save(self) -> None:
-        if self.fabric.is_global_zero:
-            self._save_network("last", self._settled())
-            state = ckpt.TrainingState(ckpt.collect_tensors(self.parts), self.step, self.best)
-            ckpt.save_state(self.run.state_file, state)
-        self.fabric.barrier()
+        with self._first_process_works():
+            if self.fabric.is_global_zero:
+                self._save_network("last", self._settled())
+                identity = identity_of(self.run, self.config)
+                state = ckpt.TrainingState(ckpt.collect_tensors(self.parts), self.step, self.best, identity)
+                ckpt.save_state(self.run.state_file, state)
 
     def _restore(self) -> None:
-        state = ckpt.load_state(self.run.state_file)
-        ckpt.restore_tensors(self.parts, state.tensors)
+        file = self.run.state_file
+        state = ckpt.load_state(file, identity_of(self.run, self.config))
+        try:
+            ckpt.restore_tensors(self.parts, state.tensors)
+        except ValueError as error:
+            raise DataError(
+                f"{file}: the training state doesn't fit this run: {error}.",
+                "Put back the one that belongs to this run, or delete it to begin the run again from its start.",
+            ) from error
         self.step, self.best = state.step, state.best
         self.observer.say(f"Continuing after step {self.step} of {self.steps}.")
 
@@ -301,5 +352,5 @@ class TrainingLoop:
         return TrainingError(
             f"Step {step} of {self.steps}: {what} (loss {' + '.join(t.name for t in self.config.loss)}, "
             f"learning rate {self._lr(step - 1):.2g}). {saved}",
-            "Use a lower --lr, --precision 32, or --set train.clip_norm=0.5; check the films with `cxrkit data check`.",
+            STEADIER,
         )

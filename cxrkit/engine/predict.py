@@ -9,7 +9,7 @@ import numpy as np
 from cxrkit.data.images import check_shows_something, read_film
 from cxrkit.data.preprocess import Placement, preprocess_film, to_input
 from cxrkit.engine.measures import ratio_of
-from cxrkit.engine.predictor import Predictor
+from cxrkit.engine.predictor import Predictor, finite_probabilities
 from cxrkit.errors import DataError
 from cxrkit.interfaces import BACKGROUND
 from cxrkit.metrics.masks import one_piece, without_spots
@@ -87,12 +87,8 @@ class Segmenter:
         predictor = self.predictor
         config = predictor.preprocess.model_copy(update={"remove_borders": not self.keep_borders})
         stored, placement = preprocess_film(film.pixels, config, spacing=film.spacing, aspect=film.aspect)
-        (predicted,) = predictor(to_input(stored, placement, standardise=config.standardise)[None])
-        if not np.isfinite(predicted).all():
-            raise DataError(
-                "The weights give values that are not finite on this film.",
-                "They may come from a training that diverged: use others, such as last or best.safetensors of its run.",
-            )
+        images = to_input(stored, placement, standardise=config.standardise)[None]
+        (predicted,) = finite_probabilities(predictor, images)
         restored = placement.restore(predicted)
         maps = {name: restored[index] for index, name in enumerate(predictor.channels) if name != BACKGROUND}
         return maps, placement

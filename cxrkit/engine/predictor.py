@@ -19,7 +19,7 @@ from cxrkit.engine.forward import probabilities
 from cxrkit.engine.hardware import autocast, choose_device, choose_precision
 from cxrkit.engine.runtimes import open_exported
 from cxrkit.engine.weights import weights_source
-from cxrkit.errors import ConfigError
+from cxrkit.errors import ConfigError, NotFiniteError
 from cxrkit.interfaces import Model
 from cxrkit.registry import Registry
 from cxrkit.segmentation import WeightsSource
@@ -41,7 +41,10 @@ class Predictor(Protocol):
         """Which weights it has, where known."""
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Images, float32 `(B, 1, H, W)`, to probabilities, float32 `(B, C, H, W)` in [0, 1]."""
+        """Images, float32 `(B, 1, H, W)`, to probabilities, float32 `(B, C, H, W)` in [0, 1].
+
+        NaN where it has no probability, because its weights diverged: such films are refused.
+        """
 
 
 class TorchPredictor:
@@ -69,6 +72,21 @@ class TorchPredictor:
         with autocast(self.device, self.precision):
             found = probabilities(self.model, torch.from_numpy(images).to(self.device), len(images))
         return np.asarray(found.numpy())
+
+
+def finite_probabilities(predictor: Predictor, images: np.ndarray) -> np.ndarray:
+    """What a predictor makes of images.
+
+    Raises:
+        NotFiniteError: NaN or infinities, which would become masks and scores that look like any others.
+    """
+    found = predictor(images)
+    if not np.isfinite(found).all():
+        raise NotFiniteError(
+            "The weights give values that are not finite.",
+            "They may come from a training that diverged: use others, such as last or best.safetensors of its run.",
+        )
+    return found
 
 
 def load_predictor(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import torch
 
@@ -20,6 +22,7 @@ from cxrkit.version import __version__
 
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "lightning-fabric", "kornia", "segmentation-models-pytorch")
 _LABELS = {"name": "processor"}
+_OF_THE_MACHINE = ("device", "devices", "num_nodes", "strategy", "compile", "precision", "checkpoint_every")
 
 
 def collect_provenance(
@@ -102,6 +105,22 @@ def check_unlabelled(run: RunDirectory, unlabelled: str | None) -> None:
         DataError: they or their preprocessing have changed.
     """
     _must_agree(run, "films without masks", unlabelled, run.provenance().unlabelled)
+
+
+def identity_of(run: RunDirectory, config: RunConfig) -> dict[str, Any]:
+    """What a training state belongs to: the settings that decide its numbers, the films, and the code it began with.
+
+    The films are identified by their content; where they are and which machine computes is no part of it.
+    """
+    settings = config.model_dump(
+        mode="json", exclude={"logger": True, "data": True, "split": {"file"}, "unlabelled": {"films"}}
+    )
+    settings["train"] = {key: value for key, value in settings["train"].items() if key not in _OF_THE_MACHINE}
+    record = run.provenance()
+    films = {"fingerprint": record.fingerprint, "unlabelled": record.unlabelled}
+    split = hashlib.sha256(run.split_file.read_bytes()).hexdigest()
+    code = {"cxrkit": record.cxrkit, **record.plugins, "precision": record.precision}
+    return {"settings": settings, "films": films | {"split": split}, "code": code}
 
 
 def _must_agree(run: RunDirectory, what: str, now: str | None, then: str | None) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,8 +23,9 @@ from cxrkit.engine.provenance import (
     note_changes,
 )
 from cxrkit.engine.run import RunDirectory
+from cxrkit.engine.trial import explained
 from cxrkit.engine.unlabelled import Unlabelled, find_unlabelled
-from cxrkit.errors import ConfigError, TrainingError, TrainingInterruptedError
+from cxrkit.errors import AnotherEndedError, ConfigError, TrainingError, TrainingInterruptedError
 from cxrkit.files import locked
 from cxrkit.registry import Registry
 
@@ -45,20 +47,27 @@ def train(run: RunDirectory, registry: Registry, observer: Observer | None = Non
     config = run.config()
     check_plugins(run, config, registry)
     fabric = make_fabric(_as_begun(run, config).train)
-    fabric.launch()
+    with _noticing_others(fabric, run):
+        fabric.launch()
     busy = ConfigError(f"{run.path}: another process trains this run.", "Wait for it, or stop it first.")
     # The first process holds the run for all of them. Its configuration is the one file that is always there.
-    with locked(run.config_file, busy) if fabric.is_global_zero else nullcontext():
-        try:
-            return _train(run, config, registry, fabric, observer)
-        except RuntimeError as error:
-            if fabric.world_size == 1 or not another_is_gone(error):
-                raise
-            raise TrainingError(
-                f"Another of the {fabric.world_size} processes that train {run.path} ended.",
-                "If it gives no reason here, it was killed, perhaps for memory. Continue from the last saved state: "
-                f"cxrkit train --resume {run.path}",
-            ) from error
+    with locked(run.config_file, busy) if fabric.is_global_zero else nullcontext(), _noticing_others(fabric, run):
+        return _train(run, config, registry, fabric, observer)
+
+
+@contextmanager
+def _noticing_others(fabric: Fabric, run: RunDirectory) -> Iterator[None]:
+    """Let an error that another process's end causes here say so."""
+    try:
+        yield
+    except RuntimeError as error:
+        if fabric.world_size == 1 or not another_is_gone(error):
+            raise
+        raise AnotherEndedError(
+            f"Another of the {fabric.world_size} processes that train {run.path} ended.",
+            "If it gives no reason here, it was killed, perhaps for memory. Continue from the last saved state: "
+            f"cxrkit train --resume {run.path}",
+        ) from error
 
 
 def _train(
@@ -91,6 +100,8 @@ def _train(
             f"The {fabric.device.type} device ran out of memory.",
             "Start a new run with a smaller --batch-size or --size.",
         ) from error
+    except ValueError as error:
+        raise explained(error) from error
     except Exception as error:
         if config.train.compile != "on" or not is_compiler_error(error):
             raise

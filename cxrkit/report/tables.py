@@ -49,7 +49,7 @@ def notes(summary: Summary) -> list[str]:
     """What a reader must know of the numbers, a sentence each."""
     total = len(summary.evaluation.films)
     lines = [
-        f"Mean ± standard deviation over films (not over runs), {summary.films}.",
+        f"Mean ± sample standard deviation (ddof 1) over films, not over runs: {summary.films}.",
         f"Weights: {selection(summary)}.",
     ]
     if summary.units == ("px",):

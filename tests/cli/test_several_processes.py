@@ -110,3 +110,24 @@ def test_ctrl_c_stops_all_after_the_same_step(tmp_path: Path) -> None:
     assert process.returncode == 130, errors
     assert "cxrkit train --resume" in errors
     assert load_state(state).step > 0
+
+
+@pytest.mark.slow
+def test_networks_with_parameters_that_a_step_does_not_use_train(tmp_path: Path) -> None:
+    flags = ["--model", "smp", "--set", "model.architecture=pspnet", "--set", "model.encoder=tu-mobilenetv3_small_050"]
+    common = FLAGS.partition("--loss")[2].split()
+    command = [sys.executable, "-m", "cxrkit", "train", *flags, "--loss", *common, "--batch-size", "4", "--steps", "3"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(
+        command, cwd=tmp_path, env=environment, text=True, capture_output=True, timeout=300, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.slow
+def test_a_divergence_ends_both_with_one_message(tmp_path: Path) -> None:
+    process = start("--steps", "6", "--lr", "1e9", "--set", "train.warmup=0", "--out", "run", folder=tmp_path)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 5
+    assert errors.count("Error:") == 1
+    assert "not finite" in errors

@@ -18,7 +18,7 @@ from cxrkit.engine.loop import TrainingLoop
 from cxrkit.engine.rehearsal import Rehearsal
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.train import train
-from cxrkit.errors import ConfigError, TrainingError, TrainingInterruptedError
+from cxrkit.errors import AnotherEndedError, ConfigError, TrainingError, TrainingInterruptedError
 from cxrkit.interfaces import Loss
 from cxrkit.readings import TrainingReading
 from cxrkit.registry import Registry
@@ -76,8 +76,9 @@ def test_several_processes_stop_only_where_all_look(
     training, stop, looks = loop(train__validate_every=100, train__checkpoint_every=3), threading.Event(), list[int]()
     training.steps = 6
     training.fabric = SimpleNamespace(  # type: ignore[assignment]
-        world_size=processes, is_global_zero=False, device=SimpleNamespace(type="cuda"), barrier=lambda: None
+        world_size=processes, is_global_zero=False, device=SimpleNamespace(type="cuda")
     )
+    monkeypatch.setattr(training, "_any_failed", lambda mine: False)
 
     def look(asked: threading.Event) -> TrainingReading:
         looks.append(training.step)
@@ -90,6 +91,26 @@ def test_several_processes_stop_only_where_all_look(
     with pytest.raises(TrainingInterruptedError, match=f"after step {step} of 6"):
         training.go(stop)
     assert looks == [step]
+
+
+@pytest.mark.parametrize("flags", [0.0, 1.0])
+def test_what_the_first_process_fails_at_ends_the_others(loop: Callable[..., TrainingLoop], flags: float) -> None:
+    further, told = loop(), list[float]()
+    further.fabric = SimpleNamespace(  # type: ignore[assignment]
+        world_size=2,
+        is_global_zero=False,
+        device=torch.device("cpu"),
+        all_reduce=lambda flag, reduce_op: (told.append(float(flag)), flag + flags)[1],
+    )
+    if flags:
+        with pytest.raises(AnotherEndedError):
+            further._validate()
+    else:
+        further._validate()
+    assert told == [0.0]
+    with pytest.raises(ZeroDivisionError), further._first_process_works():
+        raise ZeroDivisionError
+    assert told == [0.0, 1.0], "the others were told"
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from torch import nn
 
 from cxrkit.engine.checkpoint import load_network
 from cxrkit.engine.run import RunDirectory
+from cxrkit.engine.schedule import batches_of, recompute_statistics
 from cxrkit.engine.train import train
 from cxrkit.registry import Registry
 
@@ -31,6 +32,21 @@ def test_saved_statistics_are_those_of_the_training_films(new_run: NewRun, compo
     images = nn.functional.pad(images, (0, 2, 0, 2), mode="replicate")  # 30 is no multiple of the network's 4
     expected = first(images).mean((0, 2, 3))
     torch.testing.assert_close(saved, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("films", "batch_size"), [(7, 4), (8, 4), (5, 4), (3, 4)])
+def test_a_short_last_batch_weighs_as_many_as_it_has(films: int, batch_size: int) -> None:
+    images = torch.randn(films, 1, 6, 6, generator=torch.Generator().manual_seed(0)).cumsum(0)
+    network = nn.Sequential(nn.BatchNorm2d(1, momentum=0.3)).eval()
+    places = batches_of(films, batch_size)
+    assert torch.cat(places).tolist() == list(range(films))
+    assert all(len(part) > 1 for part in places)
+    recompute_statistics(network, (images[part] for part in places))
+    torch.testing.assert_close(network[0].running_mean, images.mean((0, 2, 3)))
+    variances = [len(part) / films * images[part].var() for part in places]
+    torch.testing.assert_close(network[0].running_var, torch.stack(variances).sum().view(1))
+    assert network[0].momentum == 0.3
+    assert not network.training
 
 
 def test_without_it_they_are_moving_averages(new_run: NewRun, components: Registry) -> None:

@@ -13,6 +13,7 @@ from cxrkit.config import RunConfig
 from cxrkit.engine import rehearsal as rehearsing
 from cxrkit.engine.capture import CapturedPass
 from cxrkit.engine.rehearsal import Rehearsal
+from cxrkit.engine.trial import Trial
 from cxrkit.errors import ConfigError, DataError, TrainingError
 from cxrkit.interfaces import Loss, Model
 from cxrkit.registry import Registry
@@ -186,9 +187,15 @@ def test_a_size_that_would_be_padded_is_refused(tiny: Tiny, components: Registry
     assert caught.value.remedy == remedy
 
 
-def test_a_batch_too_small_to_be_normalised_is_told(tiny: Tiny, components: Registry) -> None:
+def test_a_batch_too_small_to_be_normalised_is_told(
+    tiny: Tiny, components: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Five times halved, 32 × 32 pixels are one.
-    rehearsal = Rehearsal(tiny(model__depth=5, train__batch_size=1), components)
+    config = tiny(model__depth=5, train__batch_size=1)
+    with pytest.raises(ConfigError, match="single values"):
+        Rehearsal(config, components)
+    monkeypatch.setattr(Trial, "check", lambda *_: None)  # a network that can't be tried without data
+    rehearsal = Rehearsal(config, components)
     with pytest.raises(ConfigError, match="single value") as caught:
         rehearsal.update()
     assert "--batch-size of at least 2" in caught.value.remedy

@@ -45,7 +45,7 @@ def test_the_terminal_shows_percentages_units_and_the_protocol(evaluation) -> No
 def test_remarks_label_the_papers_protocol_and_what_the_spread_is_over(evaluation) -> None:
     text = "\n".join(remarks(summarise(evaluation())))
     assert "Paper's protocol (soft, all channels): DSC 85.0 ± 10.0 %, IoU 75.0 ± 10.0 %." in text
-    assert "over films (not over runs)" in text
+    assert "Mean ± sample standard deviation (ddof 1) over films, not over runs: " in text
     assert "chosen on the validation films" in text
     assert "optimistic" not in text
 

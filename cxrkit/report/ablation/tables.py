@@ -16,7 +16,7 @@ from cxrkit.report.summary import counted
 from cxrkit.report.tables import MISSED_COUNT
 from cxrkit.report.text_table import NONE, Table
 
-OVER_SEEDS = "Mean ± standard deviation over seeds; each seed's value is its mean over the test films."
+OVER_SEEDS = "Mean ± sample standard deviation (ddof 1) over seeds; each seed's value is its mean over the test films."
 _BOLD = "Bold: the best mean of the arms that can be ranked."
 _CHOSEN = (
     "Runs with the paper's protocol: columns «chosen on test» are of the weights that the test films chose, all others "
@@ -27,8 +27,9 @@ _MISSED = (
     f"{MISSED_COUNT}."
 )
 _OVER_FILMS = (
-    "Mean ± standard deviation over test films, and the mean's 95 % bootstrap interval. A film that several seeds "
-    "tested counts once, with its mean; for the interval, patients are drawn with replacement, each with all films."
+    "Mean ± sample standard deviation (ddof 1) over test films, and the mean's 95 % bootstrap interval. A film that "
+    "several seeds tested counts once, with its mean; for the interval, patients are drawn with replacement, each with "
+    "all films."
 )
 _PAIRS = (
     "Paired over the films and seeds that both arms have, films of one patient with their mean: Wilcoxon's "
@@ -38,14 +39,14 @@ _PAIRS = (
 )
 _LEVELS = (
     "Levels of a factor, compared over runs: a run counts once, with its mean over films, and is paired with the run "
-    "that differs from it in this factor alone (same seed, same other levels). A − B is the mean ± standard deviation "
-    "over these pairs; Wilcoxon's signed-rank test, corrected by Holm over the factor's pairs. {few}Unlike the tests "
-    "over films this shows whether a difference holds for another training. Runs of one seed share their films, so few "
-    "seeds show less than the number of pairs suggests."
+    "that differs from it in this factor alone (same seed, same other levels). A − B is the mean ± sample standard "
+    "deviation (ddof 1) over these pairs; Wilcoxon's signed-rank test, corrected by Holm over the factor's pairs. "
+    "{few}Unlike the tests over films this shows whether a difference holds for another training. Runs of one seed "
+    "share their films, so few seeds show less than the number of pairs suggests."
 )
 _EFFECTS = (
-    "Main effects: mean ± standard deviation over runs, only of those combinations of the other factors and a seed "
-    "that every level has, and on the films that all of these were tested on."
+    "Main effects: mean ± sample standard deviation (ddof 1) over runs, only of those combinations of the other "
+    "factors and a seed that every level has, and on the films that all of these were tested on."
 )
 
 

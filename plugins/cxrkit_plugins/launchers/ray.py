@@ -13,6 +13,11 @@ from cxrkit import ConfigError, Job, Launcher, RunningJob
 from cxrkit_plugins.launchers.ray_worker import Worker
 
 _KNOCK_SECONDS = 5
+#: Ray 2.60 and later ask for one by default.
+_TOKEN = (
+    "If the cluster's head wants a token, copy its ~/.ray/auth_token to the same place here (or set RAY_AUTH_TOKEN or "
+    "RAY_AUTH_TOKEN_PATH), and set RAY_AUTH_MODE=token."
+)
 _LOST = 70  # the status of a job whose worker died
 
 
@@ -54,8 +59,8 @@ class RayLauncher(Launcher):
         except Exception as error:
             place = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
             raise ConfigError(
-                f"launcher ray: {place} can't be used: {type(error).__name__}: {str(error).splitlines()[0]}",
-                "Check that it runs (`ray status`) and that its versions of Ray and Python are this one's.",
+                f"launcher ray: {place} can't be used: {type(error).__name__}: {str(error).partition(chr(10))[0]}",
+                f"Check that it runs (`ray status`) and that its versions of Ray and Python are this one's. {_TOKEN}",
             ) from error
         room = [there.get("CPU", 0) / cpus] + ([there.get("GPU", 0) / gpus] if gpus else [])
         self.room = min(int(min(room)), workers or 10_000)

@@ -304,7 +304,8 @@ class SameConvTranspose2d(nn.ConvTranspose2d):
         stacked = F.conv2d(
             F.pad(feature, (1, 0, 1, 0)), torch.stack(phases, 1).flatten(0, 1), self.bias.repeat_interleave(4)
         )
-        return F.pixel_shuffle(stacked, 2).contiguous(memory_format=torch.channels_last)
+        # Channels last, in words that torch.func.vmap knows.
+        return F.pixel_shuffle(stacked, 2).permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
 
 
 class SpatialAttention(nn.Module):

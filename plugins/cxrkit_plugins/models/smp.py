@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from copy import deepcopy
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
+import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from cxrkit import ConfigError, Model
 from cxrkit.compat import import_torchvision
@@ -17,11 +21,16 @@ import_torchvision()  # before the two below, which import it themselves
 import segmentation_models_pytorch as smp  # noqa: E402
 import timm  # noqa: E402
 
+_LARGEST_MULTIPLE = 256  # that the contract of a model allows
+#: With which an encoder takes more sizes: Swin transformers, and DPT's, whose decoder is made for patches of 16 pixels.
+_OTHER_SIZES: tuple[dict[str, Any], ...] = ({"strict_img_size": False}, {"patch_size": 16})
+
 
 class SegmentationModelsPytorch(Model):
     """Images `(B, 1, H, W)` to logits `(B, C, H, W)` by a network of segmentation-models-pytorch.
 
-    H and W are multiples of `size_multiple`, which is the encoder's output stride.
+    H and W are multiples of `size_multiple`: the encoder's output stride, or the next multiple of it that works. Of an
+    encoder that takes images of one size only, it is that size.
 
     Raises:
         ConfigError: the architecture or encoder is unknown, or the two don't fit together.
@@ -50,15 +59,76 @@ class SegmentationModelsPytorch(Model):
     ) -> None:
         super().__init__(channels)
         _check_names(architecture, encoder)
-        self.network = _make(architecture, encoder, decoder_channels, len(self.channels), pretrained)
-        self.size_multiple = int(self.network.encoder.output_stride)
-        if architecture == "pan":
-            self.size_multiple *= 8  # its feature pyramid attention halves the encoder's output three times
+        make = partial(_make, architecture, encoder, decoder_channels, len(self.channels), pretrained)
+        before = torch.get_rng_state()
+        self.network = make()
+        multiple = _size_multiple(self.network, architecture)
+        for option in _OTHER_SIZES if multiple is None and encoder.startswith("tu-") else ():
+            with suppress(ConfigError), torch.random.fork_rng(devices=[]):
+                torch.set_rng_state(before)  # the same weights
+                other = make(**option)
+                if multiple := _size_multiple(other, architecture):
+                    self.network = other
+                    break
+        self.size_multiple = multiple or _only_size(self.network, architecture, encoder)
 
     def forward(self, images: Tensor) -> Tensor:
         """Float `(B, 1, H, W)` to logits `(B, C, H, W)`."""
         logits: Tensor = self.network(images)
         return logits
+
+
+def _size_multiple(network: nn.Module, architecture: str) -> int | None:
+    """What height and width must be a multiple of: the first that works of the output stride, twice it, and so on.
+
+    None: there is none up to 256, because the encoder takes images of one size only.
+    """
+    stride = int(network.encoder.output_stride)  # type: ignore[union-attr, arg-type]
+    if architecture == "pan":
+        stride *= 8  # its feature pyramid attention halves the encoder's output three times
+    input_size = _pretrained_size(network)
+    candidates = [stride * 2**doublings for doublings in range(9)] + [input_size] * (input_size % stride == 0)
+    trial = deepcopy(network).to("meta").eval()
+    # Odd multiples: an even one has room for a halving more. Neither small, which is another matter, nor square.
+    return next((n for n in candidates if n <= _LARGEST_MULTIPLE and _takes(trial, 9 * n, 11 * n)), None)
+
+
+def _only_size(network: nn.Module, architecture: str, encoder: str) -> int:
+    """The one size that a network takes, or its output stride if it can only be tried for real.
+
+    Raises:
+        ConfigError: no film that was tried goes through it.
+    """
+    stride = int(network.encoder.output_stride)  # type: ignore[union-attr, arg-type]
+    size = _pretrained_size(network) or 8 * stride
+    if _takes(deepcopy(network).to("meta").eval(), size, size):
+        return size
+    try:
+        with torch.no_grad():
+            deepcopy(network).eval()(torch.zeros(1, 1, size, size))
+    except Exception as error:
+        raise ConfigError(
+            f"model 'smp': the architecture '{architecture}' can't use the encoder '{encoder}': "
+            f"{' '.join(str(error).split())}",
+            "Choose another encoder; resnet18 goes with every architecture but dpt.",
+        ) from error
+    return stride
+
+
+def _pretrained_size(network: nn.Module) -> int:
+    """The height of the images that an encoder of timm's was pretrained with; 0 for those of smp."""
+    known = getattr(getattr(network.encoder, "model", None), "pretrained_cfg", None) or {}
+    return int((known.get("input_size") or (0, 0))[1])
+
+
+@torch.no_grad()
+def _takes(trial: nn.Module, height: int, width: int) -> bool:
+    """Whether a network on the meta device, where nothing is computed, makes logits of an image's size."""
+    try:
+        logits: Tensor = trial(torch.empty(1, 1, height, width, device="meta"))
+    except Exception:  # each encoder and decoder complains in its own way
+        return False
+    return logits.shape[-2:] == (height, width)
 
 
 def _check_names(architecture: str, encoder: str) -> None:
@@ -88,10 +158,15 @@ def _check_names(architecture: str, encoder: str) -> None:
 
 
 def _make(
-    architecture: str, encoder: str, decoder_channels: tuple[int, ...] | None, classes: int, pretrained: bool
+    architecture: str,
+    encoder: str,
+    decoder_channels: tuple[int, ...] | None,
+    classes: int,
+    pretrained: bool,
+    **more: Any,
 ) -> Any:
     """The network; an error says whether the encoder is unsuitable or its weights are unavailable."""
-    options: dict[str, Any] = {"encoder_name": encoder, "in_channels": 1, "classes": classes}
+    options: dict[str, Any] = {"encoder_name": encoder, "in_channels": 1, "classes": classes, **more}
     if decoder_channels is not None:
         options["decoder_channels"] = decoder_channels
     if architecture == "dpt":

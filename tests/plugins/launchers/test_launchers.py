@@ -159,6 +159,19 @@ def test_ray_that_cannot_be_reached_is_told() -> None:
         component("ray").build(address="127.0.0.1:1")
 
 
+def test_a_head_that_wants_a_token_says_where_to_put_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+
+    def refuse(**_: object) -> None:
+        raise ConnectionError("Failed to connect to Ray cluster at head:6379")  # all that Ray says without a token
+
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(ConfigError) as caught:
+        component("ray").build()
+    assert "~/.ray/auth_token" in caught.value.remedy
+    assert "RAY_AUTH_MODE=token" in caught.value.remedy
+
+
 def test_a_cluster_that_is_too_small_says_which_settings_to_lower(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     with pytest.raises(ConfigError, match=r"--set launcher\.cpus=") as caught:

@@ -236,3 +236,19 @@ def test_spatial_and_channel_attention_weigh_both_ends_and_the_centre() -> None:
     weights = weighed / centre
     torch.testing.assert_close(weights, weights.mean((2, 3), keepdim=True).expand_as(weights))
     assert ((weights > 0) & (weights < 1)).all()
+
+
+def test_it_can_be_mapped_over_films_and_weights() -> None:
+    model = AttentionBCDUNet(("a", "b"), base_channels=3, lstm_filters=2, depth=1, center_length=1).eval()
+    images = torch.rand(3, 1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    weights = {name: value.detach() for name, value in model.named_parameters()}
+
+    def loss(parameters: dict[str, Tensor], film: Tensor) -> Tensor:
+        logits: Tensor = torch.func.functional_call(model, parameters, (film,))
+        return logits.square().mean()
+
+    each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(weights, images)
+    for place, film in enumerate(images):
+        alone = torch.func.grad(loss)(weights, film)
+        for name, value in alone.items():
+            torch.testing.assert_close(each[name][place], value, rtol=1e-3, atol=1e-5)

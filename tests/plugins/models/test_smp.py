@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from cxrkit.engine.trial import Trial
 from cxrkit.errors import ConfigError, StorageError
 from cxrkit_plugins.models import smp as module
 from cxrkit_plugins.models.smp import SegmentationModelsPytorch
@@ -25,6 +26,57 @@ def test_size_multiple_is_enough(architecture: str, multiple: int) -> None:
     side = max(multiple, 32)
     with torch.no_grad():
         assert model(torch.rand(1, 1, side, side + multiple)).shape == (1, 2, side, side + multiple)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "encoder", "multiple"),
+    [
+        ("dpt", "tu-vit_tiny_patch16_224", 32),  # its decoder halves the grid of patches once
+        ("dpt", "tu-vit_small_patch14_dinov2", 32),  # made with patches of 16
+        ("pspnet", "tu-hrnet_w18_small", 32),
+        ("pspnet", "tu-swin_tiny_patch4_window7_224", 8),  # told not to insist on 224
+        ("fpn", "tu-maxvit_pico_rw_256", 256),  # windows of 8 on each level
+    ],
+)
+def test_the_size_multiple_is_found_by_trying(architecture: str, encoder: str, multiple: int) -> None:
+    model = SegmentationModelsPytorch(CHANNELS, architecture=architecture, encoder=encoder).eval()
+    assert model.size_multiple == multiple
+    size = -(-96 // multiple) * multiple
+    with torch.no_grad():
+        assert model.to("meta")(torch.empty(1, 1, size, size, device="meta")).shape == (1, 2, size, size)
+
+
+def test_an_encoder_of_one_size_says_it() -> None:
+    model = SegmentationModelsPytorch(CHANNELS, architecture="fpn", encoder="tu-hiera_tiny_224").eval()
+    assert model.size_multiple == 224
+    with pytest.raises(ConfigError, match="doesn't take films of 256x256") as caught:
+        Trial(model, "smp").check(2, 256)
+    assert caught.value.remedy == "Use --size 224."
+    Trial(model, "smp").check(2, 200)
+
+
+def test_an_architecture_that_takes_no_image_with_an_encoder_says_it() -> None:
+    with pytest.raises(ConfigError, match=r"pspnet.*tu-rexnet_100"):
+        SegmentationModelsPytorch(CHANNELS, architecture="pspnet", encoder="tu-rexnet_100")
+
+
+def test_trying_draws_no_random_numbers() -> None:
+    torch.manual_seed(0)
+    SegmentationModelsPytorch(CHANNELS, architecture="pspnet", encoder="tu-swin_tiny_patch4_window7_224")
+    after = torch.rand(1)
+    torch.manual_seed(0)
+    module.smp.create_model(
+        "pspnet", encoder_name="tu-swin_tiny_patch4_window7_224", encoder_weights=None, in_channels=1, classes=2
+    )
+    assert torch.equal(torch.rand(1), after)
+
+
+@pytest.mark.parametrize(("architecture", "layer"), [("deeplabv3plus", "aspp"), ("upernet", "psp"), ("pan", "fpa")])
+def test_one_film_at_a_time_is_refused_where_a_decoder_pools_it_all(architecture: str, layer: str) -> None:
+    model = SegmentationModelsPytorch(CHANNELS, architecture=architecture, encoder=SMALL)
+    with pytest.raises(ConfigError, match=rf"batch norm network\.decoder\.{layer}") as caught:
+        Trial(model, "smp").check(1, 128)
+    assert caught.value.remedy == "Use at least --batch-size 2."
 
 
 def test_dpt_takes_images_of_any_size() -> None:
