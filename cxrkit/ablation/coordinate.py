@@ -68,7 +68,7 @@ class Listener(Protocol):
     """Is notified of an ablation's progress, a few times a second."""
 
     def update(self, progress: Progress) -> None:
-        """The present state."""
+        """Called with the current state."""
 
 
 def run_plan(

@@ -45,7 +45,7 @@ def register_augments(register: Register) -> None:
         summary="convex combinations of pairs of films (Zhang 2017)",
         shorthand=Shorthand(
             "delta",
-            "Mix pairs of films with λ ~ Beta(δ, δ); the paper's best for few films is 0.2; 0 switches it off.",
+            "Mix pairs of films with λ ~ Beta(δ, δ); the paper's best value for few films is 0.2; 0 switches it off.",
             "DELTA",
         ),
     )

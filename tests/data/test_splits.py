@@ -204,7 +204,7 @@ def test_a_file_that_tests_patients_who_train_is_refused(tmp_path: Path) -> None
 def test_the_paper_protocol_needs_a_file_with_test_films(tmp_path: Path) -> None:
     file = tmp_path / "split.json"
     Split(train=("f000",), validation=("f001",), test=(), seed=0).save(file)
-    refused(films(3), "selects on the test films", protocol="paper", file=file)
+    refused(films(3), "weights on the test films, but there are none", protocol="paper", file=file)
 
 
 def test_whether_a_configuration_tests(tmp_path: Path) -> None:

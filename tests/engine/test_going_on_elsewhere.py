@@ -40,7 +40,7 @@ def test_other_circumstances_are_told_and_recorded_and_the_precision_stays(
     monkeypatch.setattr(hardware.torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     heard = Hearing()
     train(run, components, heard)
-    assert sum("other circumstances" in said and "was 2.6.0" in said for said in heard.said) == 1
+    assert sum("a different environment" in said and "was 2.6.0" in said for said in heard.said) == 1
     record = run.provenance()
     assert record.precision == "32", "not what auto means on the machine that it goes on with"
     assert [change.split()[0] for change in record.continued] == ["torch"]

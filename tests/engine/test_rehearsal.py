@@ -181,7 +181,7 @@ def test_attention_and_recurrent_layers_are_counted(
 
 @pytest.mark.parametrize(("size", "remedy"), [(34, "Use --size 32 or 36."), (18, "Use --size 16 or 20.")])
 def test_a_size_that_would_be_padded_is_refused(tiny: Tiny, components: Registry, size: int, remedy: str) -> None:
-    with pytest.raises(ConfigError, match=f"--size {size}: is no multiple of 4") as caught:
+    with pytest.raises(ConfigError, match=f"--size {size}: is not a multiple of 4") as caught:
         Rehearsal(tiny(preprocess__size=size), components)
     assert caught.value.remedy == remedy
 

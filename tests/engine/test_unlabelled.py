@@ -98,7 +98,9 @@ def test_films_that_train_or_test_are_known_by_their_pixels_and_left_out(
     observer = StopAt(-1, lambda: None)
     found = find_unlabelled(config, films, observer)
     assert found is not None
-    assert any("5 of the 7 films without masks train or test already" in message for message in observer.said)
+    assert any(
+        "5 of the 7 films without masks are training or test films already" in message for message in observer.said
+    )
     validating = films.store.image_hashes(films.indices(films.split.validation))
     assert sorted(found.store.image_hashes(found.indices)) == sorted(validating)
 

@@ -19,7 +19,7 @@ from cxrkit.report.text_table import NONE, Table
 OVER_SEEDS = "Mean ± standard deviation over seeds; each seed's value is its mean over the test films."
 _BOLD = "Bold: the best mean of the arms that can be ranked."
 _CHOSEN = (
-    "Runs with the paper's protocol: columns «chosen on test» are of the weights that the test films chose, all others "
+    "Runs with the paper's protocol: columns “chosen on test” are of the weights that the test films chose, all others "
     "of the last weights."
 )
 _MISSED = (
@@ -34,7 +34,7 @@ _PAIRS = (
     "Paired over the films and seeds that both arms have, films of one patient with their mean: Wilcoxon's "
     "signed-rank test, corrected by Holm over all pairs of arms in that measure; the effect is the matched-pairs "
     "rank-biserial correlation. The tests are over {items}: they hold for these trained networks, not for others that "
-    "other seeds would give. «A higher, seeds»: in how many seeds A has the higher mean."
+    "other seeds would give. “A higher, seeds”: in how many seeds A has the higher mean."
 )
 _LEVELS = (
     "Levels of a factor, compared over runs: a run counts once, with its mean over films, and is paired with the run "
