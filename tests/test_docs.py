@@ -191,7 +191,7 @@ def test_readme_has_the_commands_that_the_gate_runs(name: str, part: str) -> Non
     assert part in script("readme_commands").command(name, (ROOT / "README.md").read_text(encoding="utf-8"))
 
 
-def test_a_readme_without_a_command_is_told() -> None:
+def test_a_readme_without_a_command_is_reported() -> None:
     with pytest.raises(SystemExit, match="no command 'train'"):
         script("readme_commands").command("train", "# cxrkit\n```bash\ncxrkit train\n```\n")
 

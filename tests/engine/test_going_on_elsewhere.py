@@ -27,7 +27,7 @@ class Hearing:
         self.said.append(message)
 
 
-def test_other_circumstances_are_told_and_recorded_and_the_precision_stays(
+def test_a_different_environment_is_reported_and_recorded_and_the_precision_stays(
     new_run: NewRun, components: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = new_run("run", train__precision="auto", train__checkpoint_every=2)

@@ -173,14 +173,14 @@ def test_pseudo_labels_are_masks_as_hands_draw_them() -> None:
     assert pseudo_labels(Brightness(("heart",)).eval(), images).shape == (1, 1, 2, 2)
 
 
-def test_that_none_is_left_is_said(new_run: NewRun, components: Registry) -> None:
+def test_having_no_film_left_is_reported(new_run: NewRun, components: Registry) -> None:
     observer = StopAt(-1, lambda: None)
     train(new_run("run", unlabelled__films="rest", split__validation=0), components, observer)
     assert any("none is left" in message for message in observer.said)
 
 
 @pytest.mark.parametrize("inside", [None, "notes.txt"])
-def test_a_folder_without_films_is_told(
+def test_a_folder_without_films_is_reported(
     new_run: NewRun, components: Registry, tmp_path: Path, inside: str | None
 ) -> None:
     place = tmp_path / "wild"

@@ -199,7 +199,7 @@ def test_a_root_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["phantom-0003", "phantom-x", "phantom--1", "jsrt-0000", "phantom"])
-def test_a_film_of_another_dataset_is_told(name: str) -> None:
+def test_a_film_of_another_dataset_is_reported(name: str) -> None:
     with pytest.raises(DataError, match="no such film") as caught:
         PhantomDataset(count=3).read(Entry(name, name))
     assert "phantom-0002" in caught.value.remedy

@@ -243,7 +243,7 @@ def test_per_class_is_the_sum_over_classes_and_equals_pooled_for_one_class() -> 
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("shape", [(2, 1, 8, 8), (2, 4, 8, 4), (4, 8, 8)])
-def test_other_shapes_are_told(name: str, shape: tuple[int, ...]) -> None:
+def test_other_shapes_are_reported(name: str, shape: tuple[int, ...]) -> None:
     with pytest.raises(ContractError, match=r"\(2, 4, 8, 8\)"):
         build(name)(torch.zeros(shape), torch.zeros(2, 4, 8, 8))
 
