@@ -135,7 +135,7 @@ def test_very_few_films() -> None:
 def test_too_few_films() -> None:
     refused(films(50), "41 training films", "10 test films", "only 40", test_size=10, train_size=41)
     refused(films(5), "5 test films", "only 5", test_size=5)
-    refused(films(20), "6 of the 6", "none to train", test_size=2, train_size=6, validation=6)
+    refused(films(20), "6 of the 6", "leaves none for training", test_size=2, train_size=6, validation=6)
     refused(films(9, group_size=9), "8 more belong", test_size=1)
 
 
