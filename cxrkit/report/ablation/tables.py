@@ -33,9 +33,9 @@ _OVER_FILMS = (
 )
 _PAIRS = (
     "Paired over the films and seeds that both arms have, where films of one patient count once, with their mean: "
-    "Wilcoxon's signed-rank test, Holm-corrected over all pairs of arms in that measure; the effect is the matched- "
-    "pairs rank-biserial correlation. The tests are over {items}: they hold for these trained networks, not for "
-    "others that other seeds would give. “A higher (seeds)”: with how many seeds A has the higher mean."
+    "Wilcoxon's signed-rank test, Holm-corrected over all pairs of arms in that measure; the effect is the "
+    "matched-pairs rank-biserial correlation. The tests are over {items}: they hold for these trained networks, not "
+    "for others that other seeds would give. “A higher (seeds)”: with how many seeds A has the higher mean."
 )
 _LEVELS = (
     "Levels of a factor, compared over runs: a run counts once, with its mean over films, and is paired with the run "
