@@ -1,6 +1,6 @@
 """cxrkit: segmentation of chest radiographs, with plugins for networks, losses, augments and datasets.
 
-`import cxrkit` is cheap: names are imported from their modules when they are first used.
+`import cxrkit` is fast: names are imported from their modules when they are first used.
 """
 
 from __future__ import annotations

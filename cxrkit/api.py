@@ -1,4 +1,4 @@
-"""cxrkit from Python: `train`, `evaluate`, `load` and what other verbs do; ablations are in `cxrkit.comparisons`."""
+"""cxrkit from Python: `train`, `evaluate`, `load` and what other commands do; ablations are in `cxrkit.comparisons`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from cxrkit.report import choose_panels, write_report
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A finished run: its folder, and its scores on the test part (None where that part is empty)."""
+    """A finished run: its folder, and its scores on the test films (None if there are none)."""
 
     path: Path
     evaluation: Evaluation | None
@@ -69,7 +69,7 @@ def train(
             the demonstration on synthetic radiographs.
         out: the run's folder, new or empty; by default a new one below `runs/`.
         resume: continue with this run instead; its own configuration applies.
-        score: whether the test films are scored in the end; a search must not.
+        score: whether the test films are scored at the end; a search must not score them.
         observer: is informed of the progress.
 
     Raises:
@@ -183,10 +183,10 @@ def evaluate(
     Args:
         run: the run's folder.
         part: the part of the run's own split.
-        checkpoint: `best` on validation, `last`, or `auto`: best where there is one.
-        data: score this dataset instead, such as another hospital's, without films that trained or validated: a
-            Path, or as text a folder, a dataset's name or `NAME:FOLDER`, as `--data` takes it; a `DataConfig` where it
-            needs parameters.
+        checkpoint: `best` on validation, `last`, or `auto`: the best, if there is one.
+        data: score this dataset instead, such as another hospital's, without films that the network was trained or
+            validated on: a Path; text as for `--data`: a folder, a dataset's name or `NAME:FOLDER`; or a `DataConfig`,
+            if the dataset needs parameters.
         device, runtime: as in `load`.
         observer: is informed of the progress.
 
@@ -219,15 +219,15 @@ def load(
     keep_borders: bool = False,
     window: int | None = 1,
 ) -> Segmenter:
-    """A network, ready to segment films.
+    """Load a network, ready to segment films.
 
     Args:
         weights: a run's folder, a weights file or an exported network, the name of weights that a package provides
             (`cxrkit list weights`), or None for the default ones.
         device: as in training.
         runtime: what computes an exported network (`cxrkit list runtime`); `auto` is the fastest that is installed.
-        keep_spots: whether masks keep parts that lie apart from the structure, and holes.
-        keep_borders: whether the network is shown a black or white border around a film too.
+        keep_spots: whether masks keep holes, and parts that are separate from the structure.
+        keep_borders: whether a black or white border around a film is kept, so that the network sees it too.
         window: the n-th of a DICOM file's VOI look-up tables and windows, in this order, from 1; None for none of them.
 
     Raises:
@@ -256,10 +256,10 @@ def predict(
 ) -> Predictions:
     """Segment films and write masks at their own size, overlays, and a table.
 
-    Each film gets a folder `out/<name>` with what the writers make of it, by default a PNG per structure and
-    `overlay.png`. `predictions.csv` and `predictions.json` list all films, or those that were done when something
-    stopped the work. A film that can't be used doesn't stop the others; the table has its error. The table is of the
-    last call only. What earlier calls wrote for the same films is replaced, and removed where a film fails.
+    Each film gets a folder `out/<name>` with the writers' files, by default a PNG per structure and `overlay.png`.
+    `predictions.csv` and `predictions.json` list all films, or, if something stopped the work, those that were done. A
+    film that can't be used doesn't stop the others; the table has its error. The table covers only the last call. What
+    earlier calls wrote for the same films is replaced, or removed if a film fails.
 
     Args:
         films: files, and folders whose films are all taken, except those below `out`.
@@ -297,22 +297,23 @@ def export(
     int8: bool = False,
     data: str | None = None,
 ) -> Exported:
-    """Write a run's network as a file to share, which `load` and `predict` take.
+    """Write a run's network as a file to share, which `load` and `predict` can read.
 
     The suffix chooses the format: `.safetensors`, cxrkit's own, or that of an exporter (`cxrkit list exporter`), whose
-    network is compared with the original over some films: how well they agree is returned.
+    network is compared with the original on some films; how well they agree is returned.
 
     Args:
         run: the run's folder, a weights file, or the name of weights that a package provides.
         file: the new file.
-        checkpoint: of a run: `best`, `last`, or `auto`: best where there is one.
-        half: of `.safetensors`: store 16-bit floats: half the size; single pixels of masks can change.
-        int8: make 8-bit integers, where the format has them; `data` calibrates them.
-        data: films to compare and calibrate on, as `--data` names them; by default the default dataset's.
+        checkpoint: of a run: `best`, `last`, or `auto`: the best, if there is one.
+        half: for `.safetensors`: store 16-bit floats, which halves the size; single pixels of masks can change.
+        int8: use 8-bit integers, if the format has them; `data` calibrates them.
+        data: films to compare and calibrate on, as for `--data`; by default those of the default dataset.
 
     Raises:
-        CxrkitError: no such weights, a checkpoint of what isn't a run, 32-bit floats of 16-bit ones, no exporter of the
-            suffix, an exported network that gives other masks, or an unwritable place.
+        CxrkitError: there are no such weights, `checkpoint` is given for something that isn't a run, `half` is False
+            for a file of 16-bit floats, no exporter has the suffix, the exported network gives other masks, or the
+            file can't be written.
     """
     (source, _), target = find_weights(run, registry()), Path(file)
     if source.is_dir():

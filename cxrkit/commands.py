@@ -1,9 +1,9 @@
-"""What a verb of another package needs to look and behave like one of cxrkit's own.
+"""What a command of another package needs to look and behave like cxrkit's own.
 
-A verb is a function with Typer's annotations that an entry point of the group `cxrkit.commands` leads to; the entry
-point's name is the verb, and its docstring's first line stands in `cxrkit --help`. It is imported when it is called.
-Results go to stdout (`show`, `show_json`), messages and progress to stderr (`say`, `warn`, `progress`). It raises a
-`CxrkitError` for what the user can put right: that is printed without a traceback and decides the exit code.
+A command is a function with Typer's annotations that an entry point of the group `cxrkit.commands` names. The entry
+point's name is the command's, and the first line of its docstring appears in `cxrkit --help`. It is imported when it is
+called. Results go to stdout (`show`, `show_json`), messages and progress to stderr (`say`, `warn`, `progress`). Errors
+that the user can fix are raised as a `CxrkitError`, which is printed without a traceback and determines the exit code.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def ablate(
     listener: Listener | None = None,
     observer: Observer | None = None,
 ) -> Results:
-    """Run every arm of a plan with every seed, and write the report of all.
+    """Run every arm of a plan with every seed, and write the report.
 
     Runs that `out` already holds are kept: finished ones are left alone, others are continued. A run that fails doesn't
     stop the rest; its state in the result shows it. The plan may add levels and seeds to those of an earlier call, but

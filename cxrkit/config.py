@@ -63,28 +63,29 @@ class ClaheConfig(_Part):
 class PreprocessConfig(_Part):
     """From a film as read to the network's input."""
 
-    size: int = Field(256, ge=16, le=4096, description="side of the network's square input, pixels; the paper's is 512")
+    size: int = Field(256, ge=16, le=4096, description="side of the network's square input in pixels; the paper's: 512")
     fit: Literal["pad", "stretch"] = Field("pad", description="keep the aspect ratio and pad, or stretch")
     resize: Literal["area", "linear"] = Field(
-        "area", description="how films are reduced to less than half: by averaging areas, or linearly, as in the paper"
+        "area",
+        description="how films are shrunk to less than half: by averaging areas, or linearly, as in the paper",
     )
     clahe: ClaheConfig | None = Field(default_factory=ClaheConfig, description="null switches CLAHE off")
-    standardise: bool = Field(True, description="zero mean and unit variance in each film, instead of [0, 1]")
+    standardise: bool = Field(True, description="scale each film to mean 0 and variance 1, instead of to [0, 1]")
     remove_borders: bool = Field(
-        False, description="leave out a wide black or white border around a film, as `cxrkit predict` does by itself"
+        False, description="remove a wide black or white border around a film, as `cxrkit predict` does by default"
     )
     clip_greys: float = Field(
         0.0,
         ge=0,
         lt=0.5,
-        description="share of a film's pixels that becomes black, and as many white, before CLAHE: a bright marker "
-        "then doesn't use up the range",
+        description="share of a film's darkest pixels that become black, and of its brightest that become white, "
+        "before CLAHE, so that a bright marker doesn't use up the range",
     )
 
     def stored(self) -> dict[str, Any]:
-        """What decides which films a store holds, as plain values.
+        """The settings that determine the content of a store, as plain values.
 
-        Settings that came later are left out at their defaults, so that stores written before them are found.
+        Settings that were added later are left out at their defaults, so that stores written before are still found.
         """
         fields, later = type(self).model_fields, ("remove_borders", "clip_greys")
         unchanged = {name for name in later if getattr(self, name) == fields[name].default}
@@ -111,15 +112,15 @@ class SplitConfig(_Part):
     train_size: Annotated[int | None, BeforeValidator(_training_size)] = Field(
         None,
         ge=1,
-        description="training films; the paper's are 10, 20 and 209; null or all: all that aren't test films",
+        description="number of training films; the paper's: 10, 20 and 209; null or all: all that aren't test films",
     )
     test_size: Annotated[int | float, BeforeValidator(_size)] = Field(
-        0.15, description="test films: a count or a fraction of all; the paper's are 38"
+        0.15, description="test films: a count, or a fraction of all films; the paper's: 38"
     )
     validation: Annotated[int | float | Literal["rest"], BeforeValidator(_size)] = Field(
         0.1,
-        description="films taken from the training part to choose the best step: a count, a fraction, or 'rest' for "
-        "those that aren't used for training (then train_size counts training films alone)",
+        description="validation films, which choose the best step: a count or fraction of the training films, or "
+        "'rest' for all films that are used neither for training nor for testing (train_size then excludes them)",
     )
     test_fold: str | None = Field(None, description="take the test films from this fold of the dataset instead")
     file: Path | None = Field(None, description="a run's split.json to reuse; the sizes are then ignored")
@@ -137,7 +138,7 @@ class SplitConfig(_Part):
 
 
 class UnlabelledConfig(_Part):
-    """Self-training: also train on films without masks, on masks that the averaged network predicts meanwhile."""
+    """Self-training: also train on films without masks, using masks that the averaged network predicts."""
 
     films: Literal["none", "rest"] | Path = Field(
         "none",
@@ -145,8 +146,8 @@ class UnlabelledConfig(_Part):
         "used neither for training nor for testing (their masks are ignored, but those of validation films still "
         "choose the weights)",
     )
-    share: float = Field(0.5, gt=0, lt=1, description="share of a step's films that are without masks")
-    start: float = Field(0.3, ge=0, lt=1, description="share of the steps after which they are used")
+    share: float = Field(0.5, gt=0, lt=1, description="share of each step's films that have no masks")
+    start: float = Field(0.3, ge=0, lt=1, description="share of the steps before films without masks are used")
 
 
 class TrainConfig(_Part):
@@ -155,17 +156,19 @@ class TrainConfig(_Part):
     steps: int = Field(
         1000,
         ge=1,
-        description="updates of the network: the budget at which runs are compared; the paper has about 1000",
+        description="updates of the network; runs are compared at equal numbers of them; the paper's: about 1000",
     )
     epochs: int | None = Field(None, ge=1, description="passes over the training films, instead of steps")
     batch_size: int = Field(
-        5, ge=1, description="films in an update, after augmentation, over all devices; the paper has 5"
+        5, ge=1, description="films per update, after augmentation, on all devices together; the paper's: 5"
     )
-    lr: float = Field(5e-4, gt=0, description="Adam's peak learning rate; the paper's is 5e-4")
-    schedule: Literal["cosine", "constant"] = Field("cosine", description="of the learning rate, after the warm-up")
+    lr: float = Field(5e-4, gt=0, description="Adam's peak learning rate; the paper's: 5e-4")
+    schedule: Literal["cosine", "constant"] = Field("cosine", description="the learning rate after the warm-up")
     warmup: int = Field(50, ge=0, description="steps over which the learning rate rises linearly from 0")
-    weight_decay: float = Field(0.0, ge=0, description="decoupled (AdamW)")
-    clip_norm: float | None = Field(1.0, gt=0, description="gradients are scaled down to this norm; null: never")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's decoupled weight decay")
+    clip_norm: float | None = Field(
+        1.0, gt=0, description="largest norm of the gradients, to which larger ones are scaled down; null: no limit"
+    )
     ema: float = Field(0.99, ge=0, lt=1, description="decay of the averaged weights that are kept; 0: no average")
     recompute_statistics: bool = Field(
         False,
@@ -177,19 +180,19 @@ class TrainConfig(_Part):
     protocol: Literal["honest", "paper"] = Field(
         "honest",
         description="how the best step is chosen; honest: on validation films; paper: on the test films, as the "
-        "released code did, which flatters the scores",
+        "released code did, which makes the scores optimistic",
     )
-    device: Device = Field("auto", description="where to compute; auto: the fastest device there is")
-    devices: int = Field(1, ge=1, description="processes, one for each device")
-    num_nodes: int = Field(1, ge=1, description="machines")
+    device: Device = Field("auto", description="where to compute; auto: the fastest device available")
+    devices: int = Field(1, ge=1, description="number of processes on each machine, one per device")
+    num_nodes: int = Field(1, ge=1, description="number of machines")
     strategy: Literal["auto", "ddp"] = Field("auto", description="how several devices share the work")
     precision: Literal["auto", "32", "bf16"] = Field(
-        "auto", description="arithmetic; auto: bf16 where the hardware has it"
+        "auto", description="arithmetic; auto: bf16 if the hardware supports it"
     )
     compile: Literal["auto", "on", "off"] = Field(
         "auto",
         description="how steps are run; auto: on CUDA each is recorded and launched as a whole; on: its operations are "
-        "also fused, which takes about a minute at the start and pays in long trainings; off: neither",
+        "also fused, which takes about a minute at the start and pays off in long trainings; off: neither",
     )
 
     @field_validator("precision", mode="before")
@@ -212,20 +215,20 @@ class RunConfig(_Part):
     )
     augment: list[ComponentConfig] = Field(
         default_factory=list,
-        description="augmentation; give it again for more, in order. The paper has none but mixup",
+        description="augmentation; may be repeated, and is applied in that order. The paper uses only mixup",
     )
     logger: list[ComponentConfig] = Field(
         default_factory=list,
         description="dashboard that follows the training; may be repeated. See: cxrkit list logger",
     )
     data: DataConfig = Field(default_factory=DataConfig)
-    structures: list[str] | None = Field(None, description="structures to segment (null: all the dataset has)")
+    structures: list[str] | None = Field(None, description="structures to segment (null: all that the dataset has)")
     background: bool = Field(True, description="add a last channel for what belongs to no structure, as in the paper")
     preprocess: PreprocessConfig = Field(default_factory=PreprocessConfig)
     split: SplitConfig = Field(default_factory=SplitConfig)
     unlabelled: UnlabelledConfig = Field(default_factory=UnlabelledConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
-    seed: int = Field(0, ge=0, lt=2**31, description="seed of the split, the initial weights and everything random")
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of the split, the initial weights and all randomness")
 
     @field_validator("model", "data", mode="before")
     @classmethod

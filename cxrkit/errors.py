@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 
 class CxrkitError(Exception):
-    """Base of all errors meant for the user.
+    """Base class of all errors that are meant for the user.
 
     Args:
         what: one sentence that names the file, option or component and what is wrong with it.

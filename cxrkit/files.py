@@ -83,15 +83,19 @@ def csv_text(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append a line of text to a file, which is created if need be, and its folder too.
+    """Append a line of text to a file, on a new line even if a killed process left the last one unfinished.
+
+    The file and its folder are created if necessary.
 
     Raises:
         StorageError: it can't be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
+        with path.open("ab+") as stream:
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - 1))
+            between = b"" if stream.read(1) in (b"", b"\n") else b"\n"
+            stream.write(between + line.encode() + b"\n")
     except OSError as error:
         raise storage_error(path, error) from error
 

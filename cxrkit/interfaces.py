@@ -8,7 +8,7 @@ configuration speak of.
 Layout and ranges, everywhere:
 
 * images: float32 `(B, 1, H, W)`, preprocessed (see `cxrkit.data.preprocess`);
-* targets: float32 `(B, C, H, W)` in [0, 1], one channel a structure, soft after mixup. Structures may
+* targets: float32 `(B, C, H, W)` in [0, 1], one channel per structure, soft after mixup. Structures may
   overlap, so channels are independent. A last channel called `background` is optional;
 * logits: `(B, C, H, W)`, before the sigmoid.
 """
@@ -54,11 +54,11 @@ class Model(nn.Module, ABC):
 
     Attributes:
         channels: the same, as a tuple.
-        size_multiple: H and W must be multiples of this; the engine pads and un-pads.
-        when_loading: parameters that are overridden where saved weights are loaded at once: a network that can start
-            from downloaded weights switches that off here, so that loading needs no network connection.
-        capturable: whether `--compile auto` may record it on CUDA: what `forward` decides on the host, by a counter or
-            by Python's random numbers, would then be the same at every later step.
+        size_multiple: H and W must be multiples of this; the engine pads images and crops the output.
+        when_loading: parameters to override when saved weights are about to be loaded: a network that can start
+            from downloaded weights switches the download off here.
+        capturable: whether `--compile auto` may record it on CUDA. Whatever `forward` decides on the host, such as by
+            a counter or Python's random numbers, is then repeated unchanged at every later step.
     """
 
     channels: tuple[str, ...]
@@ -78,16 +78,16 @@ class Model(nn.Module, ABC):
 class Loss(nn.Module, ABC):
     """A loss: logits `(B, C, H, W)` and targets in [0, 1] of the same shape to a scalar.
 
-    The engine calls losses in float32, outside autocast. A loss that trains something of its own, an
-    adversarial critic say, keeps it as a submodule and implements `own_loss`: after every update of the
-    model the engine minimises that value over the loss's own parameters, with an Adam of learning rate
-    `own_learning_rate`, and stores both in the checkpoint.
+    The engine calls losses in float32, outside autocast. A loss with parameters of its own, such as an adversarial
+    critic, keeps them in a submodule and implements `own_loss`: after every update of the model the engine
+    minimises that value over the loss's own parameters, using Adam with the learning rate `own_learning_rate`, and
+    stores both in the checkpoint.
 
     Attributes:
-        reduction: how the masks of a batch make up the value, so that unknown ones can be left out (`Batch.known`):
-            "per-class" or "per-class-mean", the sum or mean over channels of what each gives alone; "pooled", the
-            same whichever film and channel a mask belongs to, as in a mean over pixels. None: none of these, or not
-            stated; such a loss, and one with parameters of its own, is refused where masks are unknown.
+        reduction: how the value is made up, so that unknown masks (`Batch.known`) can be left out: "per-class" or
+            "per-class-mean": the sum or mean over channels of each channel's own value; "pooled": one value of all
+            masks together, whichever film and channel they belong to, such as a mean over pixels. None: none of
+            these, or not stated. Such a loss, and one with parameters of its own, is refused if masks are unknown.
         capturable: as in `Model`.
     """
 
@@ -99,7 +99,7 @@ class Loss(nn.Module, ABC):
     def prepare(self, channels: Sequence[str]) -> None:
         """Called once before training with the output channels' names, for losses that depend on them.
 
-        A critic makes its layers here; a loss with weights by structure finds its channels here.
+        A critic builds its layers here; a loss that weights structures looks up their channels here.
         """
 
     @abstractmethod
@@ -107,9 +107,9 @@ class Loss(nn.Module, ABC):
         """The scalar loss of one set of logits, averaged or summed as the loss defines."""
 
     def total(self, output: Tensor | SideOutputs, targets: Tensor, images: Tensor) -> Tensor:
-        """The loss of a model's whole output; override to weigh side outputs differently or to see images.
+        """The loss of a model's whole output; override it to weight side outputs differently or to use the images.
 
-        Side outputs are compared with targets averaged down to their size and count `side_weight` each.
+        Side outputs are compared with targets that are averaged down to their size; each has the weight `side_weight`.
         `images` `(B, 1, H, W)` are for losses that judge image and mask together.
         """
         if isinstance(output, Tensor):
@@ -121,7 +121,7 @@ class Loss(nn.Module, ABC):
         return value
 
     def own_loss(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor | None:
-        """What the loss's own parameters minimise; `logits` come detached. None: it has nothing to train."""
+        """What the loss's own parameters minimise; `logits` are detached. None: the loss has no such parameters."""
         return None
 
 
@@ -131,9 +131,9 @@ class Partner:
 
     Attributes:
         targets: float `(B, C, H, W)` in [0, 1].
-        weight: float `(B,)` in [0, 1], the share of `Batch.targets`; the partner's is one minus it.
-        whole: one weight was drawn for the whole batch, so that two losses of the whole batch are mixed; otherwise
-            each film's own two losses are.
+        weight: float `(B,)` in [0, 1], the share of `Batch.targets`; the partner's share is one minus it.
+        whole: whether one weight was drawn for the whole batch: then two losses of the whole batch are mixed,
+            otherwise the two losses of each film.
     """
 
     targets: Tensor
@@ -148,10 +148,10 @@ class Batch:
     Attributes:
         images: float32 `(B, 1, H, W)`.
         targets: float32 `(B, C, H, W)` in [0, 1].
-        partner: the second targets, where losses are to be mixed.
-        known: bool `(B, C)` on the CPU: whether the targets, the partner's included, say anything of a film's
-            channel. None: they all do. Where it is false the target has no meaning, and adds nothing to losses,
-            scores or mixtures: a mixture is known where all that went into it is.
+        partner: the second targets, if losses are to be mixed.
+        known: bool `(B, C)` on the CPU: whether the mask of a film's channel is known, in the targets and in the
+            partner's. None: all are. An unknown target has no meaning, and adds nothing to losses or scores. A
+            mixture is known only if everything that went into it is.
     """
 
     images: Tensor
@@ -167,14 +167,14 @@ class Batch:
         return replace(self, **changes)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
-        """A copy with all tensors but `known`, the partner's included, passed through a function."""
+        """A copy with a function applied to all tensors, the partner's too, except `known`."""
         partner = self.partner
         if partner is not None:
             partner = replace(partner, targets=function(partner.targets), weight=function(partner.weight))
         return Batch(function(self.images), function(self.targets), partner, self.known)
 
     def pick(self, films: slice | Tensor) -> Batch:
-        """Some of the films: a slice of the batch, or places in it, int64 `(n,)` on the CPU."""
+        """Some of the films: a slice of the batch, or indices, int64 `(n,)` on the CPU."""
         device = self.images.device
         there = films if isinstance(films, slice) else films.to(device, non_blocking=device.type == "cuda")
         known = None if self.known is None else self.known[films]
@@ -185,8 +185,8 @@ class Augment(ABC):
     """A random transform of a batch, on the batch's device.
 
     Attributes:
-        draws: how many drawn films go into each that comes out: 1, or 2 for mixup, whose batch of 2B becomes
-            one of B. The sampler draws `draws` times the batch size; augments with `draws > 1` come last.
+        draws: how many films are drawn for each film that is returned: 1, or 2 for mixup, which turns a batch of 2B
+            into one of B. The sampler draws `draws` times the batch size; augments with `draws > 1` come last.
     """
 
     draws: int = 1
@@ -202,11 +202,11 @@ class Entry:
 
     Attributes:
         id: unique within the dataset, usable as a file name.
-        group: the patient; films of one group never lie on both sides of a split.
-        files: what `Dataset.read` will read; their sizes and times key the store.
+        group: the patient; films of one group are never in different parts of a split.
+        files: what `Dataset.read` will read; if their sizes or times change, the film is prepared again.
         fold: the official fold or part (`"fold1"`, `"test"`) that the data comes with, if any.
-        labelled: the structures that the film has masks of, empty ones included; None: all of the dataset's. What
-            isn't named is unknown, not absent.
+        labelled: the structures that the film has masks of, empty ones included; None: all of the dataset's. The
+            others are unknown, not absent.
     """
 
     id: str
@@ -216,7 +216,7 @@ class Entry:
     labelled: tuple[str, ...] | None = None
 
     def known(self, structures: Sequence[str]) -> tuple[str, ...]:
-        """Those of some structures that the film has masks of."""
+        """Those of the given structures that the film has masks of."""
         return tuple(name for name in structures if self.labelled is None or name in self.labelled)
 
 
@@ -228,7 +228,7 @@ class Sample:
         id: that of its `Entry`.
         image: `(H, W)` uint8, uint16 or float32, bright where the film shows bone (MONOCHROME2 sense).
         masks: structure name to bool `(H, W)`, of all structures that the entry is labelled with.
-        spacing: (row, column) millimetres per pixel, or None where unknown.
+        spacing: (row, column) millimetres per pixel, or None if unknown.
         remarks: `Film.remarks`: signs that it isn't an upright frontal chest film, one short sentence each.
         aspect: `Film.aspect`: height of a pixel over its width, where that is known and the spacing isn't.
     """
@@ -258,10 +258,10 @@ class Dataset(ABC):
 
     @classmethod
     def recognises(cls, root: Path) -> bool:
-        """Whether a place looks like this dataset's, so that `--data PLACE` needn't name the dataset.
+        """Whether a file or folder looks like this dataset, so that `--data PATH` works without the dataset's name.
 
-        It must be quick: look at names of files, and read no pixels. What another dataset could read as well isn't
-        recognised; by default nothing is.
+        It must be quick: look only at file names, and read no pixels. Don't recognise what another dataset could also
+        read. By default nothing is recognised.
         """
         return False
 
@@ -284,7 +284,7 @@ class Dataset(ABC):
 
 @dataclass(frozen=True)
 class Job:
-    """A command line to run, in a process of its own.
+    """A command line to run in its own process.
 
     Attributes:
         name: for messages, unique among a launcher's jobs.
@@ -298,7 +298,7 @@ class Job:
 
 
 class RunningJob(ABC):
-    """A job that a launcher has taken."""
+    """A job that a launcher has started."""
 
     @abstractmethod
     def poll(self) -> int | None:
@@ -310,12 +310,12 @@ class RunningJob(ABC):
 
 
 class Launcher(ABC):
-    """Runs jobs, several at a time, each in a process of its own.
+    """Runs jobs, several at a time, each in its own process.
 
     A launcher that can't reach its workers raises a `cxrkit.ConfigError` from its constructor.
 
     Attributes:
-        threads: how many each job may use, where the launcher decides it; estimates of time go by it.
+        threads: how many threads each job may use, if the launcher decides that; estimates of time are based on it.
     """
 
     threads: int | None = None
@@ -330,42 +330,42 @@ class Launcher(ABC):
         """Begin a job; called while fewer than `slots` are running."""
 
     def close(self) -> None:  # noqa: B027 - most have nothing to give back
-        """Give back what the constructor took. No job is running then."""
+        """Release what the constructor acquired. It is called when no job is running."""
 
 
 class Logger(ABC):
-    """Follows a training, beside the run's own `metrics.jsonl`: sends its readings to a dashboard, say.
+    """Follows a training, for example by sending its readings to a dashboard. The run's `metrics.jsonl` is kept anyway.
 
     A logger that fails is reported and dropped; the training continues without it. One that can't work at all raises a
     `cxrkit.ConfigError` from its constructor.
     """
 
     def begin(self, run: Path, settings: Mapping[str, Any], step: int) -> None:  # noqa: B027 - may have nothing to do
-        """Called before the first update, with the run's folder and settings and the updates of earlier processes."""
+        """Called before the first update with the run's folder and settings; `step` updates were made before."""
 
     @abstractmethod
     def log(self, reading: Reading) -> None:
-        """A reading, as soon as it is made."""
+        """Called with each reading as soon as it is made."""
 
     def end(self) -> None:  # noqa: B027
         """Called when the training ends, however it ends."""
 
 
 class Writer(ABC):
-    """Turns what was found on a film into files.
+    """Turns the result of a film into files.
 
     It only makes their content: cxrkit writes it into the film's folder, lists it in `predictions.json`, and removes it
-    when the film is segmented again. So a writer serves a server that has no folder as well.
+    when the film is segmented again. So a writer can also be used by a server that has no folder.
     """
 
     @abstractmethod
     def files(self, result: Segmentation) -> Iterable[tuple[str, bytes]]:
         """The name and content of each file of a film.
 
-        A name is of letters, digits, `_`, `-` and dots, without a folder, and no other writer's.
+        A name consists of letters, digits, `_`, `-` and dots; it names no folder, and no other writer may use it.
 
         `result.film.source` is the film's file, with its DICOM header, or None for an array; `result.weights` are the
-        weights that found it, or None where that isn't known.
+        weights that were used, or None if unknown.
 
         Raises:
             cxrkit.CxrkitError: this film can't be written; it counts as failed, and the others are still processed.
@@ -376,7 +376,7 @@ class PretrainedWeights(ABC):
     """A trained network that a package provides.
 
     Attributes:
-        default: whether `cxrkit predict` uses it where no weights are named.
+        default: whether `cxrkit predict` uses it if no weights are named.
     """
 
     default: ClassVar[bool] = False

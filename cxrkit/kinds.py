@@ -74,7 +74,7 @@ _TABLE = (
         "writer",
         "writers",
         "Writer",
-        "what is written for a segmented film",
+        "files that are written for a segmented film",
         use="cxrkit predict FILM.png --write NAME --set writer.NAME.KEY=VALUE",
     ),
     Kind(

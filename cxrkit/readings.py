@@ -28,12 +28,12 @@ class TrainingReading:
 
 @dataclass(frozen=True)
 class ValidationReading:
-    """Scores of the kept network.
+    """Scores of the network whose weights are kept.
 
     Attributes:
         step: updates made so far.
         validation: means over films, in [0, 1]: `dsc`, `iou` (the paper's) and `dice` (of masks, without background).
-        on: whose films: `validation`, or `test` under `protocol: paper`.
+        on: which films were scored: `validation`, or `test` with `protocol: paper`.
     """
 
     step: int

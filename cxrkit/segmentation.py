@@ -25,7 +25,7 @@ class FilmSource:
     def header(self) -> Any:
         """The DICOM header, a `pydicom.Dataset` without pixels, read when it is first used; None for other files.
 
-        It holds patient data: what is written of it is the writer's responsibility.
+        It contains patient data: what a writer makes public of it is the writer's responsibility.
 
         Raises:
             DataError: the file can no longer be read.
@@ -39,8 +39,8 @@ class Film:
 
     Attributes:
         pixels: `(H, W)` uint8, uint16 or finite float32, bright where the film shows bone.
-        spacing: (row, column) millimetres per pixel, or None where the file doesn't say.
-        remarks: what the file says that an upright frontal chest film's wouldn't, one short sentence each.
+        spacing: (row, column) millimetres per pixel, or None if the file doesn't contain it.
+        remarks: signs in the file that it isn't an upright frontal chest film, one short sentence each.
         source: the file, or None for an array.
         aspect: height of a pixel over its width, where that is known and the spacing isn't.
     """
@@ -92,7 +92,7 @@ class CardiothoracicRatio:
 
 @dataclass(frozen=True)
 class WeightsSource:
-    """Which weights made a prediction, so that it can be reproduced.
+    """The weights that a prediction was made with, so that it can be reproduced.
 
     Attributes:
         name: of weights that a package provides, or None.
@@ -113,18 +113,18 @@ class WeightsSource:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What was found on one film.
+    """The result of segmenting one film.
 
     Attributes:
         film: the film as it was read; `film.source` is its file.
-        masks: structure to bool `(H, W)`, at the film's own size; without the parts that lie apart from the structure
-            and without holes, unless the segmenter keeps them.
+        masks: structure to bool `(H, W)`, at the film's own size; without holes and parts that are separate from the
+            structure, unless the segmenter keeps them.
         probabilities: structure to float32 `(H, W)` in [0, 1]; 0 in a border around the film.
-        cardiothoracic_ratio: with the extents it was measured between; None where the network doesn't know
-            heart and lungs, or found one of them nowhere.
+        cardiothoracic_ratio: with the extents that it was measured between; None if the network doesn't segment the
+            heart and both lungs, or didn't find one of them.
         warnings: signs that the masks can't be trusted, a short sentence each: the film's remarks, and what
             `cxrkit.metrics.plausibility` finds.
-        weights: which weights found it, where known.
+        weights: which weights were used, if known.
     """
 
     film: Film

@@ -91,7 +91,7 @@ SETTINGS: dict[str, Setting] = {
     "split": Setting("split.file", FILMS, "FILE", words="drawn by --seed"),
     "unlabelled": Setting("unlabelled.films", FILMS, "FOLDER|rest|none"),
     "steps": Setting("train.steps", TRAINING),
-    "epochs": Setting("train.epochs", TRAINING, words="--steps holds"),
+    "epochs": Setting("train.epochs", TRAINING, words="not used"),
     "batch_size": Setting("train.batch_size", TRAINING),
     "lr": Setting("train.lr", TRAINING),
     "protocol": Setting("train.protocol", TRAINING),

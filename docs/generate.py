@@ -308,6 +308,17 @@ def _default(value: Any) -> str:
 # --- Python ----------------------------------------------------------------------------------------------
 
 
+#: Public names that are neither classes nor functions, and so have no docstring.
+_ABOUT = {
+    "cxrkit.hookimpl": "The marker for a plugin's hooks: `@cxrkit.hookimpl`. See [Write your own plugin]"
+    "(../how-to/own-plugin.md).",
+    "cxrkit.Reading": "A `TrainingReading` or a `ValidationReading`.",
+    "cxrkit.commands.DeviceFlag": "The annotated type of a parameter `device`: the flag `--device`.",
+    "cxrkit.commands.Json": "The annotated type of a parameter `as_json`: the flag `--json`.",
+    "cxrkit.commands.Quiet": "The annotated type of a parameter `quiet`: the flag `--quiet`.",
+}
+
+
 def python_page() -> Iterator[str]:
     """The public names of cxrkit and cxrkit.testing."""
     yield "# Python"
@@ -329,7 +340,7 @@ def _public(name: str, target: Any) -> Iterator[str]:
             yield f"```python\n{name}{signature(target)}\n```"
             yield docstring(target)
         else:
-            yield "The marker for a plugin's hooks: `@cxrkit.hookimpl`. See [Your own plugin](../how-to/own-plugin.md)."
+            yield _ABOUT[name]
         return
     is_settings = issubclass(target, BaseModel)
     if not is_settings:

@@ -48,7 +48,7 @@ class TestLayers:
         assert make_config(file, overrides={"model": "unet"}).model.params == {"depth": 3}
 
     @pytest.mark.parametrize("anew", [{"model": {"name": "smp"}}, {"model": "smp"}])
-    def test_a_component_that_is_named_anew_loses_the_old_parameters(self, anew: dict[str, Any]) -> None:
+    def test_a_component_that_is_named_again_loses_its_old_parameters(self, anew: dict[str, Any]) -> None:
         file = {"model": {"name": "unet", "depth": 3}}
         assert make_config(file, anew).model.params == {}
         assert make_config(file, overrides={"model": "smp"}).model.params == {}
@@ -315,7 +315,7 @@ class TestFiles:
         assert "a.yaml" in caught.value.what
         assert caught.value.remedy
 
-    def test_that_are_missing_are_told(self, tmp_path: Path) -> None:
+    def test_that_are_missing_are_reported(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"a\.yaml: there is no such configuration file"):
             read_yaml(tmp_path / "a.yaml")
         with pytest.raises(ConfigError, match="there is no such configuration file"):
@@ -333,7 +333,7 @@ class TestFiles:
         save_config(config, tmp_path / "run" / "config.yaml")
         assert make_config(read_yaml(tmp_path / "run" / "config.yaml")) == config
 
-    def test_that_cannot_be_saved_are_told(self, tmp_path: Path) -> None:
+    def test_that_cannot_be_saved_are_reported(self, tmp_path: Path) -> None:
         (tmp_path / "run").write_text("in the way")
         with pytest.raises(StorageError):
             save_config(make_config(), tmp_path / "run" / "config.yaml")

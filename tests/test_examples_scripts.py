@@ -66,7 +66,7 @@ def test_heart_border_of_a_run(trained: api.TrainedRun) -> None:
 
 
 @pytest.mark.parametrize("script", ["channels.py", "heart-border.py"])
-def test_what_is_no_run_is_told(tmp_path: Path, script: str) -> None:
+def test_a_folder_that_is_not_a_run_is_reported(tmp_path: Path, script: str) -> None:
     done = subprocess.run([sys.executable, SCRIPTS / script, tmp_path], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith(f"{tmp_path}: there is no run in that place")

@@ -76,7 +76,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, fault: B
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_missing_file_that_the_block_reads_is_not_told_as_a_failed_write(tmp_path: Path) -> None:
+def test_a_missing_file_that_the_block_reads_is_not_reported_as_a_failed_write(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught, atomic_path(tmp_path / "out.txt") as temporary:
         temporary.write_text((tmp_path / "missing.txt").read_text())
     assert caught.value.filename == str(tmp_path / "missing.txt")
@@ -89,14 +89,14 @@ def test_an_error_without_a_file_name_goes_through(tmp_path: Path) -> None:
         raise OSError("Unable to open file (truncated file)")
 
 
-def test_a_full_disk_is_told(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"out\.bin: the disk is full") as caught, atomic_path(tmp_path / "out.bin"):
         _write_to_a_full_disk()
     assert "Free some space" in caught.value.remedy
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_that_fills_up_while_writing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_fills_up_while_writing_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -109,7 +109,7 @@ def test_a_disk_that_fills_up_while_writing_is_told(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("code", "words"), [(errno.EROFS, "read-only"), (errno.EACCES, "permission denied"), (errno.EDQUOT, "quota")]
 )
-def test_a_folder_that_takes_no_files_is_told(
+def test_a_folder_that_takes_no_files_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, words: str
 ) -> None:
     def refuse(path: object, *_: object, **__: object) -> int:
@@ -122,7 +122,7 @@ def test_a_folder_that_takes_no_files_is_told(
     assert caught.value.remedy
 
 
-def test_a_file_where_a_folder_must_be_is_told(tmp_path: Path) -> None:
+def test_a_file_where_a_folder_must_be_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageError, match="a file exists where a folder is needed"):
         write_text(tmp_path / "file" / "a.txt", "x")
@@ -130,14 +130,14 @@ def test_a_file_where_a_folder_must_be_is_told(tmp_path: Path) -> None:
         write_text(tmp_path / "file" / "deeper" / "a.txt", "x")
 
 
-def test_a_folder_where_the_file_must_be_is_told(tmp_path: Path) -> None:
+def test_a_folder_where_the_file_must_be_is_reported(tmp_path: Path) -> None:
     (tmp_path / "a.txt").mkdir()
     with pytest.raises(StorageError, match=r"a\.txt"):
         write_text(tmp_path / "a.txt", "x")
     assert list(tmp_path.iterdir()) == [tmp_path / "a.txt"]
 
 
-def test_a_block_that_removes_its_file_is_told(tmp_path: Path) -> None:
+def test_a_block_that_removes_its_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StorageError), atomic_path(tmp_path / "a.txt") as temporary:
         temporary.unlink()
     assert list(tmp_path.iterdir()) == []

@@ -131,7 +131,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_plugin_is_told_and_costs_nothing_else(install: Install, name: str) -> None:
+def test_a_broken_plugin_is_reported_and_costs_nothing_else(install: Install, name: str) -> None:
     source, words = BROKEN[name]
     install(name, source)
     install("a-good-one")
@@ -151,7 +151,7 @@ def test_a_broken_plugin_is_told_and_costs_nothing_else(install: Install, name: 
     assert name in caught.value.remedy
 
 
-def test_an_entry_point_that_leads_nowhere_is_told() -> None:
+def test_an_entry_point_that_leads_nowhere_is_reported() -> None:
     loaded = load_plugins([EntryPoint("lost", "cxrkit.plugins:no_such_plugin", COMPONENTS)])
     assert "AttributeError" in (status(loaded, "lost").error or "")
 
@@ -168,7 +168,7 @@ def test_damaged_metadata_is_survived(install: Install) -> None:
     assert loaded.registry.get("loss", "damaged-loss").distribution in ("fake_damaged", "fake-damaged")
 
 
-def test_a_slow_plugin_is_told(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_plugin_is_reported(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugins_module, "SLOW_SECONDS", 0.05)
     install("slow", "import time\ntime.sleep(0.06)\n")
     install("quick")
@@ -178,7 +178,7 @@ def test_a_slow_plugin_is_told(install: Install, monkeypatch: pytest.MonkeyPatch
     assert not status(loaded, "quick").slow
 
 
-def test_a_slow_plugin_that_imports_torch_is_told_with_the_cause(
+def test_a_slow_plugin_that_imports_torch_is_reported_with_the_cause(
     install: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plugins_module, "SLOW_SECONDS", 0.05)

@@ -30,6 +30,6 @@ def test_mixup_of_a_preset_is_changed_by_its_flag() -> None:
     assert [augment.name for augment in chosen.augment] == ["geometric", "intensity"]
 
 
-def test_an_unknown_preset_is_told() -> None:
+def test_an_unknown_preset_is_reported() -> None:
     with pytest.raises(ConfigError, match="small-data"):
         read_preset("small-dta")

@@ -129,7 +129,7 @@ class TestSchema:
             _ = component(make).parameters
         assert "dist-a" in caught.value.remedy
 
-    def test_an_annotation_that_is_nowhere_is_told(self) -> None:
+    def test_an_annotation_that_does_not_exist_is_reported(self) -> None:
         def make(channels: Sequence[str], *, depth: Missing = 3) -> Model:  # type: ignore[name-defined]  # noqa: F821
             return Net(channels)
 
@@ -219,18 +219,18 @@ class TestBuild:
             ("cxrkit.interfaces:BACKGROUND", "not callable"),
         ],
     )
-    def test_a_factory_that_is_not_there_is_told(self, factory: str, words: str) -> None:
+    def test_a_missing_factory_is_reported(self, factory: str, words: str) -> None:
         with pytest.raises(PluginError, match=words) as caught:
             component(factory).build(("a",))
         assert "dist-a 1.2" in caught.value.what
         assert caught.value.remedy
 
-    def test_a_factory_that_is_no_factory_is_told(self) -> None:
+    def test_a_factory_that_is_not_callable_is_reported(self) -> None:
         with pytest.raises(PluginError, match="not callable"):
             component(7).build()  # type: ignore[arg-type]
 
     @pytest.mark.parametrize("line", ["raise RuntimeError('broken')", "import sys; sys.exit(4)", "1 +"])
-    def test_a_module_that_fails_when_it_is_used_is_told(
+    def test_a_module_that_fails_when_it_is_used_is_reported(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
     ) -> None:
         module = f"lazy_module_{abs(hash(line))}"
@@ -241,7 +241,7 @@ class TestBuild:
         assert "Reinstall or update dist-a" in caught.value.remedy
 
     @pytest.mark.parametrize("fault", [ValueError("odd"), SystemExit(2)])
-    def test_a_constructor_that_fails_is_told(self, fault: BaseException) -> None:
+    def test_a_constructor_that_fails_is_reported(self, fault: BaseException) -> None:
         def make(channels: Sequence[str], *, depth: int = 3) -> Model:
             raise fault
 
@@ -255,7 +255,7 @@ class TestBuild:
         with pytest.raises(ConfigError, match="the encoder 'x' isn't known"):
             component(make).build(("a",))
 
-    def test_something_else_than_its_kind_is_told(self) -> None:
+    def test_a_component_of_another_kind_is_reported(self) -> None:
         def make(channels: Sequence[str]) -> Any:
             return torch.nn.Conv2d(1, 1, 1)
 

@@ -7,11 +7,11 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from cxrkit.ablation.energy import EnergyMeter
 from cxrkit.ablation.plan import PlannedRun
@@ -25,6 +25,7 @@ from cxrkit.engine.run import RunDirectory
 from cxrkit.errors import ConfigError, CxrkitError, TrainingInterruptedError
 from cxrkit.files import locked, storage_error
 from cxrkit.interfaces import Job, Launcher, RunningJob
+from cxrkit.readings import TrainingReading, from_record
 from cxrkit.registry import Registry
 
 _POLL_SECONDS = 0.3
@@ -68,7 +69,7 @@ class Listener(Protocol):
     """Is notified of an ablation's progress, a few times a second."""
 
     def update(self, progress: Progress) -> None:
-        """The present state."""
+        """Called with the current state."""
 
 
 def run_plan(
@@ -226,11 +227,10 @@ class _Coordinator:
             return
         rows = []
         for planned, state in zip(self.runs, self.states, strict=True):
-            record = latest_reading(self.path / planned.folder) if state == "running" else {}
+            reading = latest_reading(self.path / planned.folder) if state == "running" else None
+            step, note = (0, "") if reading is None else (reading.step, f"loss {reading.loss:.3f}")
             steps = planned.config.train.steps
-            step = steps if state == "finished" else int(record.get("step", 0))
-            note = f"loss {record['loss']:.3f}" if isinstance(record.get("loss"), float) else ""
-            rows.append(RunStatus(planned, state, step, steps, note))
+            rows.append(RunStatus(planned, state, steps if state == "finished" else step, steps, note))
         self.listener.update(Progress(tuple(rows), self._seconds_left(rows)))
 
     def _seconds_left(self, rows: Sequence[RunStatus]) -> float | None:
@@ -251,12 +251,12 @@ def is_done(path: Path, planned: PlannedRun, *, score: bool = True) -> bool:
 
 def updates_done(path: Path, runs: Sequence[PlannedRun], *, score: bool = True) -> list[int]:
     """The updates that each run has done: all of them only if it is finished."""
-    return [
-        planned.config.train.steps
-        if is_done(path, planned, score=score)
-        else min(int(latest_reading(path / planned.folder).get("step", 0)), planned.config.train.steps - 1)
-        for planned in runs
-    ]
+    counts = []
+    for planned in runs:
+        steps, reading = planned.config.train.steps, latest_reading(path / planned.folder)
+        made = 0 if reading is None else min(reading.step, steps - 1)
+        counts.append(steps if is_done(path, planned, score=score) else made)
+    return counts
 
 
 def training_job(path: Path, planned: PlannedRun, *, score: bool) -> Job:
@@ -285,23 +285,20 @@ def training_job(path: Path, planned: PlannedRun, *, score: bool) -> Job:
     return Job(f"{planned.arm.label}, seed {planned.seed}", tuple(command), log.absolute())
 
 
-def latest_reading(folder: Path) -> dict[str, Any]:
-    """The last complete reading of the training in a run's metrics.jsonl; empty if there is none."""
+def latest_reading(folder: Path) -> TrainingReading | None:
+    """The last complete reading of an update in a run's metrics.jsonl."""
     try:
         with (folder / "metrics.jsonl").open("rb") as stream:
             stream.seek(0, os.SEEK_END)
             stream.seek(max(0, stream.tell() - _TAIL_BYTES))
             lines = stream.read().decode("utf-8", errors="replace").splitlines()
     except OSError:
-        return {}
+        return None
     for line in reversed(lines):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict) and "loss" in record:
-            return record
-    return {}
+        with suppress(ValueError):
+            if isinstance(reading := from_record(json.loads(line)), TrainingReading):
+                return reading
+    return None
 
 
 def last_error(log: Path, status: int) -> str:

@@ -12,13 +12,12 @@ report/         what `cxrkit report` writes
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -27,7 +26,7 @@ from cxrkit.config import RunConfig
 from cxrkit.engine.run import Provenance, RunDirectory
 from cxrkit.engine.scores import Evaluation
 from cxrkit.errors import ConfigError, CxrkitError, DataError
-from cxrkit.files import storage_error
+from cxrkit.files import append_line
 from cxrkit.overrides import differences
 
 PLAN_FILE = "ablation.yaml"
@@ -240,22 +239,8 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def log_event(path: Path, event: dict[str, Any]) -> None:
-    """Append a line to events.jsonl, on a new line even if the one before was cut off."""
-    file = path / "events.jsonl"
-    try:
-        with file.open("ab+") as stream:
-            line = json.dumps(event).encode() + b"\n"
-            stream.write(line if _ends_a_line(stream) else b"\n" + line)
-    except OSError as error:
-        raise storage_error(file, error) from error
-
-
-def _ends_a_line(stream: BinaryIO) -> bool:
-    """Whether a file is empty or its last byte ends a line."""
-    if stream.seek(0, os.SEEK_END) == 0:
-        return True
-    stream.seek(-1, os.SEEK_END)
-    return stream.read(1) == b"\n"
+    """Append a line to events.jsonl."""
+    append_line(path / "events.jsonl", json.dumps(event))
 
 
 def check_folders(path: Path, runs: Sequence[PlannedRun]) -> None:

@@ -50,7 +50,7 @@ def ablate(
         str | None,
         option(
             "--seeds",
-            "How many, or which (0,4,7). A seed determines the split and the initial weights, the same for every arm.",
+            "How many seeds, or which (0,4,7). A seed determines the split and the initial weights of every arm.",
             WHAT,
             metavar="N|N,N",
             default="1, or the plan's",
@@ -72,7 +72,7 @@ def ablate(
     assignments: Annotated[
         list[str] | None,
         option(
-            "--set", "Any setting of all runs; launcher.KEY=VALUE sets the launcher's.", _SHARED, metavar="KEY=VALUE"
+            "--set", "Any setting, for all runs; launcher.KEY=VALUE sets the launcher's.", _SHARED, metavar="KEY=VALUE"
         ),
     ] = None,
     search: Annotated[
@@ -99,13 +99,13 @@ def ablate(
         ),
     ] = None,
     workers: Annotated[
-        int | None, option("--workers", "Runs at the same time.", _WHERE, default="the launcher's")
+        int | None, option("--workers", "Number of runs at the same time.", _WHERE, default="the launcher's")
     ] = None,
     out: Annotated[
         Path | None,
         option(
             "--out",
-            "The ablation's folder; one that exists is continued.",
+            "The ablation's folder; an existing ablation is continued.",
             FILES,
             metavar="DIR",
             default="ablations/NAME",
@@ -115,7 +115,7 @@ def ablate(
         Path | None,
         option(
             "--resume",
-            "Continue an ablation or a search by its own plan; --seeds adds seeds, --search N trials.",
+            "Continue an ablation or search with its own plan; --seeds adds seeds, --search N raises the trials to N.",
             FILES,
             metavar="ABLATION",
         ),

@@ -101,7 +101,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Begin with: cxrkit predict FILM.png (no training needed), or cxrkit train (no data needed)",
+    epilog="Get started: cxrkit predict FILM.png (no training needed), or cxrkit train (no data needed)",
 )
 
 
@@ -127,7 +127,7 @@ def _root(
     ] = False,
     debug: Annotated[
         bool,
-        typer.Option(_DEBUG, help="Show tracebacks and all warnings; may stand anywhere. Also: CXRKIT_DEBUG=1."),
+        typer.Option(_DEBUG, help="Show tracebacks and all warnings; can be given anywhere. Also: CXRKIT_DEBUG=1."),
     ] = False,
 ) -> None:
     """Segmentation of lungs and heart in chest radiographs; every part is a plugin."""

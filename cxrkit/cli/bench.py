@@ -35,10 +35,11 @@ def bench(
         Path | None, option("--config", "Settings as YAML, such as a run's config.yaml.", _SHARED, metavar="FILE")
     ] = None,
     assignments: Annotated[
-        list[str] | None, option("--set", "Any setting of all arms.", _SHARED, metavar="KEY=VALUE")
+        list[str] | None, option("--set", "Any setting, for all arms.", _SHARED, metavar="KEY=VALUE")
     ] = None,
     rounds: Annotated[
-        int, typer.Option(min=1, help="How often each arm is measured; intervals need 6.", rich_help_panel=_HOW)
+        int,
+        typer.Option(min=1, help="How often each arm is measured; intervals need at least 6.", rich_help_panel=_HOW),
     ] = 10,
     threads: Annotated[
         int | None, option("--threads", "CPU threads for torch.", _HOW, default="all cores, or OMP_NUM_THREADS", min=1)

@@ -32,7 +32,9 @@ Data = Annotated[
 ]
 Structures = Annotated[
     str | None,
-    option("--structures", "Only these structures, separated by commas.", metavar="A,B", default="all the data has"),
+    option(
+        "--structures", "Only these structures, separated by commas.", metavar="A,B", default="all that the data has"
+    ),
 ]
 ConfigFile = Annotated[
     Path | None,

@@ -170,9 +170,9 @@ def _verbs() -> Iterator[Examination]:
         try:
             verb.load()
         except CxrkitError as error:
-            yield Examination(f"verb {verb.name}", "warning", error.what, error.remedy)
+            yield Examination(f"command {verb.name}", "warning", error.what, error.remedy)
         else:
-            yield Examination(f"verb {verb.name}", "ok", f"{verb.distribution} {verb.version}")
+            yield Examination(f"command {verb.name}", "ok", f"{verb.distribution} {verb.version}")
 
 
 def _runtimes() -> Iterator[Examination]:

@@ -23,7 +23,7 @@ def evaluate(
         str | None,
         option(
             "--data",
-            "Score other data instead, such as another hospital's, except for films that trained or validated.",
+            "Score other data instead, such as another hospital's, without films used in training or validation.",
             metavar="PLACE|NAME|NAME:PLACE",
             default="the run's own",
         ),
@@ -32,7 +32,7 @@ def evaluate(
         list[str] | None, option("--set", "A parameter of the other data's dataset.", metavar="data.KEY=VALUE")
     ] = None,
     device: DeviceFlag = "auto",
-    as_json: Annotated[bool, json_flag("all scores, film by film too,")] = False,
+    as_json: Annotated[bool, json_flag("all scores, including those of each film,")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Score a run's network, by the honest and the paper's protocol.
@@ -50,7 +50,7 @@ def evaluate(
     if data is None and assignments:
         raise ConfigError("--set was given without --data.", "The run's own films are read as they were in training.")
     if data is not None and part != "test":
-        raise ConfigError(f"--data and --part {part} were both given.", "Other data is scored whole: leave --part out.")
+        raise ConfigError(f"--data and --part {part} were both given.", "Other data has no parts: leave out --part.")
     source = None if data is None else parse_other_data(data, assignments or (), plugins.registry.components("dataset"))
     from cxrkit import api
 

@@ -25,7 +25,7 @@ def export(
     full: Annotated[
         bool,
         typer.Option(
-            "--full", help="Of .safetensors: keep 32-bit floats: twice the size, and the same masks to the pixel."
+            "--full", help="For .safetensors: keep 32-bit floats: twice the size, and exactly the same masks."
         ),
     ] = False,
     int8: Annotated[

@@ -24,7 +24,10 @@ _WITH_DEFAULT = r"(?P<text>.*) \[dim\]\\\[default: (?P<default>.*)\]\[/dim\]"
 def option(
     flag: str, help: str, panel: str | None = None, *, metavar: str | None = None, default: str = "", **more: Any
 ) -> Any:
-    """A flag of a verb, in a panel of its help; `default` as for `with_default`, `more` as for Typer."""
+    """A flag of a command, in a panel of its help.
+
+    `default` describes a default that the command line itself doesn't have; `more` is passed to Typer.
+    """
     text = with_default(help, default) if default else help
     return typer.Option(flag, help=text, rich_help_panel=panel, show_default=False, metavar=metavar, **more)
 
@@ -66,7 +69,9 @@ Varied = Annotated[
 ]
 Excluded = Annotated[
     list[str] | None,
-    option("--exclude", "Leave these out: 'model=unet,loss=dice'. May be repeated.", WHAT, metavar="KEY=LEVEL,..."),
+    option(
+        "--exclude", "Leave out combinations: 'model=unet,loss=dice'. May be repeated.", WHAT, metavar="KEY=LEVEL,..."
+    ),
 ]
 
 

@@ -84,7 +84,7 @@ def check(
         list[str] | None,
         typer.Option(
             metavar="DATASET=DIR",
-            help="Try a dataset of the plugin on this folder; may be repeated.",
+            help="Test a dataset of the plugin with this folder; may be repeated.",
             show_default=False,
         ),
     ] = None,

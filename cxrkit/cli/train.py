@@ -36,7 +36,7 @@ def train(
             "Structures to segment, separated by commas.",
             "Films",
             metavar="A,B",
-            default="all the data has",
+            default="all that the data has",
         ),
     ] = None,
     others: dict[str, Any],

@@ -1,7 +1,7 @@
-"""Verbs: the built-in ones, and those of other packages, each imported when it is called.
+"""Verbs, that is the commands: the built-in ones, and those of other packages, each imported when it is called.
 
-A package adds a verb by an entry point of the group `cxrkit.commands`: its name is the verb, and it leads to a function
-with Typer's annotations, or to a `typer.Typer` with several.
+A package adds one by an entry point of the group `cxrkit.commands`: its name is the command's, and it names a function
+with Typer's annotations, or a `typer.Typer` with several commands.
 """
 
 from __future__ import annotations
@@ -74,11 +74,11 @@ class Verb:
         """
         if self.taken:
             raise PluginError(
-                f"The verb '{self.name}' is claimed by {' and '.join((self.distribution, *self.taken))}.",
+                f"The command '{self.name}' is claimed by {' and '.join((self.distribution, *self.taken))}.",
                 "Uninstall one of them, or switch one off: CXRKIT_DISABLE_PLUGINS.",
             )
         module, _, attribute = self.target.partition(":")
-        with loading(f"verb '{self.name}'", self.distribution, self.version):
+        with loading(f"command '{self.name}'", self.distribution, self.version):
             return _command(self.name, getattr(importlib.import_module(module), attribute))
 
 
@@ -92,7 +92,7 @@ class LazyCommand(TyperCommand):
     @property
     def help(self) -> str:
         """Its line in the help of all verbs, which nothing else waits for."""
-        return self.verb.summary or f"A verb of {self.verb.distribution}."
+        return self.verb.summary or f"A command of {self.verb.distribution}."
 
     @help.setter
     def help(self, value: str | None) -> None:
@@ -119,14 +119,14 @@ def other_verbs() -> tuple[list[Verb], list[str]]:
             continue
         distribution, version = origin(point)
         if point.name in _BUILT_IN:
-            faults.append(f"The verb '{point.name}' of {distribution} can't be used: cxrkit has one of that name.")
+            faults.append(f"The command '{point.name}' of {distribution} can't be used: cxrkit has one of that name.")
         else:
             found.setdefault(point.name, {})[distribution] = Verb(point.name, point.value, distribution, version)
     verbs = []
     for name, claims in sorted(found.items()):
         first, *others = sorted(claims)
         if others:
-            faults.append(f"The verb '{name}' can't be used: {' and '.join((first, *others))} both claim it.")
+            faults.append(f"The command '{name}' can't be used: {' and '.join((first, *others))} both claim it.")
         verb = claims[first]
         verbs.append(Verb(name, verb.target, first, verb.version, tuple(others)))
     return verbs, faults

@@ -86,7 +86,7 @@ def choose_structures(dataset: Dataset, asked: Sequence[str] | None) -> tuple[st
             )
     chosen = known if asked is None else tuple(asked)
     if not chosen:
-        raise DataError("No structure is asked for.", f"Choose from: {', '.join(known)}.")
+        raise DataError("No structure was requested.", f"Choose from: {', '.join(known)}.")
     for name in chosen:
         if name not in known:
             raise DataError(
@@ -94,7 +94,7 @@ def choose_structures(dataset: Dataset, asked: Sequence[str] | None) -> tuple[st
                 f"{nearest(name, known)}Its structures are: {', '.join(known)}.",
             )
     if len(set(chosen)) < len(chosen):
-        raise DataError(f"A structure is asked for twice: {', '.join(chosen)}.", "Name each once.")
+        raise DataError(f"A structure was requested twice: {', '.join(chosen)}.", "Name each once.")
     return chosen
 
 

@@ -117,7 +117,7 @@ def make_split(
         split = _draw(entries, config, seed, validates=validates)
     if not validates and not split.test:
         raise DataError(
-            "The paper's protocol selects on the test films, and there are none.",
+            "The paper's protocol chooses the weights on the test films, but there are none.",
             "Set split.test_size, or train.protocol=honest.",
         )
     return split
@@ -142,7 +142,7 @@ def _draw(entries: Sequence[Entry], config: SplitConfig, seed: int, *, validates
         count = _count(config.test_size, len(entries), least=1)
         if count >= len(entries):
             raise DataError(
-                f"{count} test films are asked for, but there are only {len(entries)} films.",
+                f"{count} test films were requested, but there are only {len(entries)} films.",
                 "Set split.test_size to a smaller count or fraction.",
             )
         taken = _take(order[::-1], count)
@@ -151,7 +151,7 @@ def _draw(entries: Sequence[Entry], config: SplitConfig, seed: int, *, validates
     asked = available if config.train_size is None else config.train_size
     if asked > available or available == 0:
         raise DataError(
-            f"{max(asked, 1)} training films are asked for, but beside {len(test)} test films there are only "
+            f"{max(asked, 1)} training films were requested, but apart from {len(test)} test films there are only "
             f"{available}" + (f" ({len(left_out)} more belong to patients of test films)." if left_out else "."),
             "Lower split.train_size or split.test_size, or add films.",
         )
@@ -164,12 +164,12 @@ def _draw(entries: Sequence[Entry], config: SplitConfig, seed: int, *, validates
     training = asked if config.validation == "rest" else asked - validating
     if training < 1:
         raise DataError(
-            f"{validating} of the {asked} training films are to validate, which leaves none to train.",
+            f"{validating} of the {asked} training films would be validation films, which leaves none for training.",
             "Lower split.validation, raise split.train_size, or set split.validation=rest.",
         )
     if validates and config.validation == "rest" and validating == 0:
         raise DataError(
-            f"split.validation=rest takes the films that don't train, but all {available} do.",
+            f"split.validation=rest uses the films that aren't for training, but all {available} are.",
             "Set split.train_size below that, or split.validation to a count or fraction.",
         )
     trained = _take(pool, training)
@@ -251,6 +251,6 @@ def _from_file(entries: Sequence[Entry], path: Path) -> Split:
                 raise DataError(
                     f"{path}: films of patient '{groups[film]}' are in {parts[groups[film]]} and in {part} "
                     f"(film '{film}').",
-                    "Move or leave out some of them: what a network knows from training isn't tested.",
+                    "Move or leave out some of them: a network must not be tested on patients that it was trained on.",
                 )
     return split

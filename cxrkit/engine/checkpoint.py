@@ -133,7 +133,7 @@ def export_network(source: Path, target: Path, *, half: bool) -> None:
         NetworkCard.model_validate_json(text)
     except ValidationError as error:
         raise DataError(
-            f"{source}: isn't a network's weights.", "Give a run, or its best or last.safetensors."
+            f"{source}: not the weights of a network.", "Give a run, or its best or last.safetensors."
         ) from error
     if not half and any(value.dtype == torch.float16 for value in tensors.values()):
         raise ConfigError(

@@ -145,15 +145,18 @@ def _unseen(run: RunDirectory, registry: Registry, store: Store, observer: Obser
     try:
         own = prepare_films(run.with_own_split(run.config()), registry, observer)
     except CxrkitError as error:
-        observer.say(f"It cannot be determined whether some of these films trained this network: {error.what}")
+        observer.say(f"It cannot be determined whether the network was trained on some of these films: {error.what}")
         return range(len(store))
     kept = store.without(own.store, own.indices((*own.split.train, *own.split.validation)))
     if left_out := len(store) - len(kept):
         if not kept:
             raise DataError(
-                f"{run.path}: all {left_out} films trained or validated this network.", "Give films that are new to it."
+                f"{run.path}: the network was trained or validated on all {left_out} films.",
+                "Name data that is new to it.",
             )
-        observer.say(f"{left_out} of the {len(store)} films trained or validated this network: they are left out.")
+        observer.say(
+            f"The network was trained or validated on {left_out} of the {len(store)} films: they are left out."
+        )
     return kept
 
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Observer(Protocol):
-    """Listens to the engine; the command line shows a progress bar, a notebook may show nothing."""
+    """Receives the engine's progress; the command line shows a bar, a notebook may show nothing."""
 
     def stage(self, name: str, total: int) -> None:
         """A stage of `total` units begins; the one before has ended."""

@@ -24,9 +24,9 @@ class Segmenter:
         predictor: what turns preprocessed images into probabilities, such as a trained network.
         threshold: probability above which a pixel belongs to a structure.
         keep_spots: whether masks stay as the threshold makes them. Otherwise each lung and the heart is its largest
-            part, without small holes, and other structures lose parts smaller than a tenth of their largest. Scores
-            of `cxrkit evaluate` are always of whole masks.
-        keep_borders: whether the network is shown a black or white border around the film too.
+            part, without small holes, and other structures lose parts smaller than a tenth of their largest part.
+            `cxrkit evaluate` always scores masks as the threshold makes them.
+        keep_borders: whether a black or white border around the film is kept, so that the network sees it too.
         window: which window of DICOM files, see `cxrkit.read_film`.
     """
 
@@ -52,7 +52,7 @@ class Segmenter:
 
     @property
     def weights(self) -> WeightsSource | None:
-        """Which weights it has, where known."""
+        """Which weights it uses, if known."""
         return self.predictor.weights
 
     def __call__(self, film: Path | str | np.ndarray | Film) -> Segmentation:

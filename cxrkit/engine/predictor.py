@@ -26,7 +26,7 @@ from cxrkit.segmentation import WeightsSource
 
 
 class Predictor(Protocol):
-    """Turns preprocessed images into probabilities; device, precision and memory are its own affair."""
+    """Turns preprocessed images into probabilities; device, precision and memory are its own responsibility."""
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -34,11 +34,11 @@ class Predictor(Protocol):
 
     @property
     def preprocess(self) -> PreprocessConfig:
-        """What images must have gone through."""
+        """The preprocessing that images must have had."""
 
     @property
     def weights(self) -> WeightsSource | None:
-        """Which weights it has, where known."""
+        """Which weights it uses, if known."""
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Images, float32 `(B, 1, H, W)`, to probabilities, float32 `(B, C, H, W)` in [0, 1].

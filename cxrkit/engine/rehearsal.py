@@ -175,8 +175,8 @@ def _check_size(config: RunConfig, multiple: int) -> None:
     if size % multiple:
         near = [number for number in (size // multiple * multiple, -(-size // multiple) * multiple) if number]
         raise ConfigError(
-            f"--size {size}: is no multiple of {multiple}, which the network {config.model.name} needs; films would be "
-            f"padded to {near[-1]}, and that would be measured.",
+            f"--size {size}: is not a multiple of {multiple}, which the network {config.model.name} needs: films "
+            f"would be padded, and what was measured would be {near[-1]}.",
             f"Use --size {' or '.join(map(str, near))}.",
         )
 

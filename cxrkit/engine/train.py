@@ -136,6 +136,8 @@ def _record(
         check_fingerprint(run, films)
         check_unlabelled(run, record.unlabelled)
         if changed := note_changes(run, record):
-            listener.say(f"Continues in other circumstances, which can change its numbers: {'; '.join(changed)}.")
+            listener.say(
+                f"The run continues in a different environment, which can change its numbers: {'; '.join(changed)}."
+            )
     else:
         run.save_provenance(record)

@@ -66,10 +66,11 @@ def find_unlabelled(config: RunConfig, films: Films, observer: Observer) -> Unla
         indices = store.without(films.store, films.indices((*split.train, *split.test)))
         if left_out := len(store) - len(indices):
             observer.say(
-                f"{left_out} of the {len(store)} films without masks train or test already: they are left out."
+                f"{left_out} of the {len(store)} films without masks are training or test films already, "
+                "and are left out."
             )
     if not indices:
-        observer.say("All films train or test: none is left that could train without its masks.")
+        observer.say("All films are training or test films: none is left to train on without its masks.")
         return None
     # Else a handful of films would be seen more often than those with masks.
     even = len(indices) / (len(indices) + len(split.train))

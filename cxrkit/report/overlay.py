@@ -1,4 +1,4 @@
-"""A film with its structures drawn on it: outlines, a veil of colour, the cardiothoracic ratio, a legend."""
+"""A film with its structures drawn on it: outlines, translucent fills, the cardiothoracic ratio, a legend."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def draw_overlay(
 
     Args:
         film: grey values `(H, W)`, uint8, uint16 or float, bright where it shows bone.
-        masks: structure to bool `(H, W)`: a coloured outline and a veil each.
-        truth: structure to bool `(H, W)`: a thin dashed white outline each.
+        masks: structure to bool `(H, W)`; each gets a coloured outline and a translucent fill.
+        truth: structure to bool `(H, W)`; each gets a thin dashed white outline.
         ratio: its two widths are drawn as lines, with the number.
         legend: name the structures; left out on films too small for text.
-        warnings: written at the top, within an orange frame, which small films have too.
+        warnings: written at the top, inside an orange frame; small films have only the frame.
 
     Returns:
         RGB uint8 `(H, W, 3)`.

@@ -89,7 +89,7 @@ _LATEX = (
     {character: f"\\{character}" for character in "&%$#_{}"}
     | {character: f"${symbol}$" for character, symbol in _MATHS.items()}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "…": r"\dots{}"}
-    | {"—": "---", "–": "--", "«": "``", "»": "''"}
+    | {"—": "---", "–": "--", "“": "``", "”": "''"}
 )
 
 

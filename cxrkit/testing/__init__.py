@@ -1,4 +1,4 @@
-"""Conformance suites: what cxrkit expects of every model, loss, augment, dataset and writer, as tests.
+"""Conformance suites: what cxrkit expects of the components of each kind, as tests.
 
 A plugin's tests run the whole suite over all that the plugin registers:
 
@@ -8,8 +8,9 @@ A plugin's tests run the whole suite over all that the plugin registers:
     def test_conformance(case):
         case.run()
 
-`check_model` and its sisters run one kind's suite over one component, or over a class that isn't registered
-yet; `run_conformance` is what `cxrkit plugins check NAME` prints. The built-in components pass the same suite.
+`check_model` and the other `check_...` functions run the suite of one kind over one component, which needn't be
+registered yet; `run_conformance` is what `cxrkit plugins check NAME` prints. The built-in components pass the same
+suite.
 """
 
 from __future__ import annotations

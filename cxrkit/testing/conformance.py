@@ -84,8 +84,8 @@ def conformance_cases(
 
     Args:
         name: an installed distribution, or the name of a plugin's entry point.
-        roots: folders to try datasets on, by the dataset's name.
-        parameters: what to build components with, by their names: a large network is checked sooner when it is narrow.
+        roots: folders to test datasets with, by the dataset's name.
+        parameters: what to build components with, by their names: a narrow network is checked sooner than a wide one.
         plugins: by default the installed ones.
 
     Raises:

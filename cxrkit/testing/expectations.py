@@ -24,7 +24,7 @@ class ConformanceError(ContractError):
     Args:
         expected: what the contract asks for, as the rest of a sentence that begins with "Expected".
         got: what it got instead.
-        remedy: what the component's author does about it.
+        remedy: what the component's author should do about it.
     """
 
     def __init__(self, expected: str, got: str, remedy: str) -> None:

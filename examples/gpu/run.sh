@@ -102,7 +102,7 @@ ablation() {                          # ablation NAME LIMIT SEEDS PLAN-AND-FLAGS
 table_1() {
   [ -n "$DATA$TINY" ] || { skip table-1 "DATA names no films"; return; }
   local settings=(--set preprocess.size=512 --set model.base_channels=48)
-  local small=(--mixup 0,0.2 --train-size 10 --set train.batch_size=2 --set model.base_channels=4 --set model.depth=2 --set preprocess.size=32
+  local small=(--mixup 0.2 --train-size 10 --set train.batch_size=2 --set model.base_channels=4 --set model.depth=2 --set preprocess.size=32
     --set split.test_size=3 --set train.steps=4 --set train.precision=32 --set train.validate_every=2)
   [ -n "$DATA" ] || small+=(--set data.count=20 --set data.size=64)
   [ -n "$TINY" ] && settings=("${small[@]}")

@@ -1,4 +1,4 @@
-"""The built-in components, which enter cxrkit through the same door as a third party's.
+"""The built-in components, registered in the same way as those of other packages.
 
 Everything is registered lazily: listing components imports neither torch nor the components.
 """
@@ -10,7 +10,7 @@ from cxrkit.hookspecs import Register, Shorthand, hookimpl
 
 @hookimpl
 def register_models(register: Register) -> None:
-    """The networks of the paper's story."""
+    """Networks."""
     models = "cxrkit_plugins.models"
     register(
         "attn-bcdu", f"{models}.attn_bcdu:AttentionBCDUNet", summary="Attention BCDU-Net (Maga 2021)", default=True
@@ -45,7 +45,7 @@ def register_augments(register: Register) -> None:
         summary="convex combinations of pairs of films (Zhang 2017)",
         shorthand=Shorthand(
             "delta",
-            "Mix pairs of films with λ ~ Beta(δ, δ); the paper's best for few films is 0.2; 0 switches it off.",
+            "Mix pairs of films with λ ~ Beta(δ, δ); the paper's best value for few films is 0.2; 0 switches it off.",
             "DELTA",
         ),
     )
@@ -85,7 +85,7 @@ def register_loggers(register: Register) -> None:
 
 @hookimpl
 def register_writers(register: Register) -> None:
-    """What is written of a segmented film."""
+    """What is written for a segmented film."""
     writers = "cxrkit_plugins.writers"
     register("masks", f"{writers}.masks:MasksWriter", summary="a PNG mask of each structure", default=True)
     register(

@@ -100,7 +100,7 @@ def test_messages_come_out_as_they_are_however_long_and_bracketed(cxrkit, monkey
     assert cxrkit("train", "--quiet").err == f"Error: {path}: can't be read.\nLook at {path} [here].\n"
 
 
-def test_a_defect_is_told_in_a_line_and_traced_on_demand(cxrkit, monkeypatch) -> None:
+def test_a_defect_is_reported_in_a_line_and_traced_on_demand(cxrkit, monkeypatch) -> None:
     failing(monkeypatch, ZeroDivisionError("division\nby [zero]"))
     outcome = cxrkit("train", "--quiet")
     assert outcome.code == 1
@@ -139,7 +139,7 @@ def test_a_closed_pipe_is_no_fault() -> None:
     assert done.stderr == ""
 
 
-def test_a_broken_plugin_is_told_once_and_the_rest_works(cxrkit, monkeypatch) -> None:
+def test_a_broken_plugin_is_reported_once_and_the_rest_works(cxrkit, monkeypatch) -> None:
     from cxrkit import plugins
 
     broken = plugins.PluginStatus(
@@ -161,7 +161,7 @@ def test_a_broken_plugin_is_told_once_and_the_rest_works(cxrkit, monkeypatch) ->
     assert details.endswith("trace\n")
 
 
-def test_a_slow_plugin_is_told_with_the_remedy(cxrkit, monkeypatch) -> None:
+def test_a_slow_plugin_is_reported_with_the_remedy(cxrkit, monkeypatch) -> None:
     from cxrkit import plugins
 
     loaded = plugins.load_plugins()
@@ -234,7 +234,7 @@ def test_closed_streams_are_no_fault(streams) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-def test_results_that_meet_a_full_disk_are_told() -> None:
+def test_results_that_meet_a_full_disk_are_reported() -> None:
     command = f"{sys.executable} -m cxrkit list loss > /dev/full"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 6

@@ -26,7 +26,7 @@ def finished(cxrkit, tmp_path_factory):
     return out, outcome
 
 
-def test_failures_are_told_at_the_end_and_stop_nothing(finished) -> None:
+def test_failures_are_reported_at_the_end_and_stop_nothing(finished) -> None:
     out, outcome = finished
     assert outcome.code == 5, outcome.err
     results = load_results(out)
@@ -119,7 +119,7 @@ def test_other_settings_in_the_same_folder_are_refused(finished, cxrkit) -> None
         (["--resume", "nowhere", "--loss", "dice"], "which --loss, --set data.count can't change"),
     ],
 )
-def test_mistakes_are_told(cxrkit, tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_mistakes_are_reported(cxrkit, tmp_path: Path, arguments: list[str], message: str) -> None:
     out = [] if "--resume" in arguments else ["--out", tmp_path / "x"]
     outcome = cxrkit("ablate", "--set", "data.count=12", *arguments, *out)
     assert outcome.code in (2, 3, 4), outcome.err
@@ -127,7 +127,7 @@ def test_mistakes_are_told(cxrkit, tmp_path: Path, arguments: list[str], message
     assert "Traceback" not in outcome.err
 
 
-def test_resuming_what_is_not_there_is_told(cxrkit, tmp_path: Path) -> None:
+def test_resuming_a_missing_ablation_is_reported(cxrkit, tmp_path: Path) -> None:
     outcome = cxrkit("ablate", "--resume", tmp_path)
     assert outcome.code == 2
     assert "ablation.yaml" in outcome.err

@@ -187,7 +187,7 @@ def test_a_dry_run_refuses_what_the_run_would(cxrkit, tmp_path: Path) -> None:
         (("--set", "launcher.nope=1"), "nope"),
     ],
 )
-def test_a_slip_in_the_launcher_is_told_before_anything_is_written(
+def test_a_mistake_in_the_launcher_is_reported_before_anything_is_written(
     cxrkit,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -203,7 +203,7 @@ def test_a_slip_in_the_launcher_is_told_before_anything_is_written(
 
 
 @pytest.mark.parametrize("damage", ["{no json\n{no json\n{}\n", '{"op_code": 99}\n'])
-def test_a_damaged_record_of_a_search_is_told(cxrkit, searched: Path, damage: str) -> None:
+def test_a_damaged_record_of_a_search_is_reported(cxrkit, searched: Path, damage: str) -> None:
     (searched / "search.journal").write_text(damage)
     outcome = cxrkit("ablate", "--resume", searched, *HERE)
     assert outcome.code == 3, outcome.err
@@ -211,7 +211,7 @@ def test_a_damaged_record_of_a_search_is_told(cxrkit, searched: Path, damage: st
     assert "--out" in outcome.err
 
 
-def test_a_record_of_other_choices_is_told(cxrkit, searched: Path) -> None:
+def test_a_record_of_other_choices_is_reported(cxrkit, searched: Path) -> None:
     import optuna
 
     journal = optuna.storages.journal.JournalFileBackend(str(searched / "search.journal"))
@@ -235,7 +235,7 @@ def test_a_record_of_other_choices_is_told(cxrkit, searched: Path) -> None:
         (("--loss", "dice,bce", "--exclude", "loss=bce"), "tries all combinations"),
     ],
 )
-def test_what_a_search_cannot_try_is_told(cxrkit, tmp_path: Path, flags: tuple[str, ...], message: str) -> None:
+def test_what_a_search_cannot_try_is_reported(cxrkit, tmp_path: Path, flags: tuple[str, ...], message: str) -> None:
     outcome = cxrkit("ablate", *SMALL, "--search", "2", *flags, "--out", tmp_path / "x")
     assert outcome.code == 2, outcome.err
     assert message in said(outcome.err)
@@ -253,7 +253,7 @@ def test_what_a_search_cannot_try_is_told(cxrkit, tmp_path: Path, flags: tuple[s
         ("base: {train: {epochs: 2}}", (), "equal number of updates"),
     ],
 )
-def test_mistakes_in_a_file_with_flags_are_told(
+def test_mistakes_in_a_file_with_flags_are_reported(
     cxrkit, tmp_path: Path, content: str, flags: tuple[str, ...], message: str
 ) -> None:
     (tmp_path / "plan.yaml").write_text(content + "\n")

@@ -82,7 +82,7 @@ seeds: 3
     ("flags", "code", "message"),
     [
         (["--model", "unet,unett"], 4, "Did you mean 'unet'"),
-        (["--model", "unet", "--size", "32,34"], 2, "size 34: --size 34: is no multiple of 4"),
+        (["--model", "unet", "--size", "32,34"], 2, "size 34: --size 34: is not a multiple of 4"),
         (["--model", "unet", "--batch-size", "1", "--set", "model.depth=5"], 2, "batch normalisation"),
         (["--model", "unet", "--vary", "model.depth"], 2, "KEY=A,B"),
         (["--model", "unet", "--reference", "dice"], 2, "there is no such arm"),
@@ -100,7 +100,7 @@ seeds: 3
         (["--model", "unet", "--config", "nowhere.yaml"], 2, "no such configuration file"),
     ],
 )
-def test_mistakes_are_told(cxrkit, flags: list[str], code: int, message: str) -> None:
+def test_mistakes_are_reported(cxrkit, flags: list[str], code: int, message: str) -> None:
     outcome = cxrkit("bench", *SMALL, *flags)
     assert outcome.code == code, outcome.err
     assert message in said(outcome.err)
@@ -158,7 +158,7 @@ def test_what_the_machine_cannot_do_is_refused_before_anything_is_built(cxrkit, 
         assert message in said(outcome.err)
 
 
-def test_a_device_that_is_not_there_is_told(cxrkit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_device_is_reported(cxrkit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     outcome = cxrkit("bench", "--model", "unet", *SMALL, "--device", "cuda")
     assert outcome.code == 2

@@ -36,7 +36,7 @@ def test_listing_imports_no_torch() -> None:
     assert done.stdout.endswith("]\nFalse\n")
 
 
-def test_an_unknown_kind_or_name_is_told_with_the_nearest(cxrkit) -> None:
+def test_an_unknown_kind_or_name_is_reported_with_the_nearest(cxrkit) -> None:
     outcome = cxrkit("list", "modle")
     assert (outcome.code, "Did you mean 'model'" in outcome.err) == (4, True)
     outcome = cxrkit("show", "model", "attn-unt")

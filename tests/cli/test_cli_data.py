@@ -82,6 +82,6 @@ def test_stores_that_are_half_written_are_not_listed(cxrkit, tmp_path, monkeypat
     assert store["file"] == "phantom-32-abc.h5"
 
 
-def test_an_empty_cache_is_said_to_be_empty(cxrkit, tmp_path, monkeypatch) -> None:
+def test_an_empty_cache_is_reported_as_empty(cxrkit, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("CXRKIT_CACHE", str(tmp_path / "none"))
     assert f"No prepared films in {tmp_path / 'none'} yet." in cxrkit("data", "list").out

@@ -74,7 +74,7 @@ def test_check_passes_where_nothing_failed(cxrkit, monkeypatch) -> None:
     assert [item["outcome"] for item in json.loads(outcome.out)] == ["passed", "skipped"]
 
 
-def test_an_unknown_plugin_is_told(cxrkit) -> None:
+def test_an_unknown_plugin_is_reported(cxrkit) -> None:
     outcome = cxrkit("plugins", "check", "builtni")
     assert outcome.code == 4
     assert "Did you mean 'builtin'" in outcome.err

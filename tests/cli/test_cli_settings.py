@@ -118,7 +118,7 @@ def test_mixup_comes_last_and_keeps_what_the_file_says_of_it(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("written", ["5", "[5]", "true"])
-def test_a_file_whose_augments_are_no_list_is_told(tmp_path: Path, written) -> None:
+def test_a_file_whose_augments_are_not_a_list_is_reported(tmp_path: Path, written) -> None:
     file = tmp_path / "run.yaml"
     file.write_text(f"augment: {written}\n")
     with pytest.raises(ConfigError, match="not a list of augmentations"):
@@ -184,7 +184,7 @@ def test_a_table_is_read_by_the_folder_dataset(tmp_path: Path) -> None:
     assert parse_source(str(tmp_path / "films.csv"), DATASETS)["name"] == "folder"
 
 
-def test_a_place_that_is_not_there_is_told_with_the_datasets_of_a_like_name() -> None:
+def test_a_missing_place_is_reported_with_datasets_of_similar_names() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'phantom'") as caught:
         parse_source("phantmo", DATASETS)
     assert "no such file or folder" in caught.value.what
@@ -223,7 +223,7 @@ def test_the_dataset_that_recognises_a_place_reads_it(tmp_path: Path) -> None:
     }
 
 
-def test_a_place_that_several_datasets_recognise_must_be_told_apart(tmp_path: Path) -> None:
+def test_a_place_that_several_datasets_recognise_needs_a_dataset_name(tmp_path: Path) -> None:
     (tmp_path / "tape").touch()
     with pytest.raises(ConfigError, match="several datasets recognise it: tapes, reels") as caught:
         parse_source(str(tmp_path), [dataset("tapes", Tapes), dataset("reels", Tapes)])
@@ -231,7 +231,7 @@ def test_a_place_that_several_datasets_recognise_must_be_told_apart(tmp_path: Pa
     assert parse_source(f"reels:{tmp_path}", [dataset("tapes", Tapes), dataset("reels", Tapes)])["name"] == "reels"
 
 
-def test_a_place_that_no_dataset_recognises_is_told_with_what_datasets_expect(tmp_path: Path) -> None:
+def test_a_place_that_no_dataset_recognises_is_reported_with_what_datasets_expect(tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     (tmp_path / ".hidden").touch()
     broken = [dataset("crashing", Crashing), dataset("lost", "no_such_module:Tapes")]

@@ -69,7 +69,7 @@ def test_a_dry_run_leaves_nothing_behind(cxrkit, tmp_path, monkeypatch) -> None:
         (["--resume", "nowhere", "--lr", "0.1", "--set", "seed=1"], 2, "--lr, --set would change"),
     ],
 )
-def test_mistakes_are_told_with_their_remedy(cxrkit, tmp_path, monkeypatch, arguments, code, message) -> None:
+def test_mistakes_are_reported_with_their_remedy(cxrkit, tmp_path, monkeypatch, arguments, code, message) -> None:
     monkeypatch.chdir(tmp_path)
     outcome = cxrkit("train", *arguments)
     assert outcome.code == code
@@ -125,14 +125,14 @@ def test_evaluate_on_other_data_scores_all_of_it(cxrkit, trained) -> None:
         (["--data", "phantom", "--set", "data.cuont=4"], "Did you mean 'count'"),
     ],
 )
-def test_what_evaluate_cannot_combine_is_told(cxrkit, trained, arguments, message) -> None:
+def test_what_evaluate_cannot_combine_is_reported(cxrkit, trained, arguments, message) -> None:
     run, _ = trained
     outcome = cxrkit("evaluate", run, *arguments)
     assert outcome.code == 2
     assert message in outcome.err
 
 
-def test_evaluate_without_a_run_is_told(cxrkit, tmp_path) -> None:
+def test_evaluate_without_a_run_is_reported(cxrkit, tmp_path) -> None:
     outcome = cxrkit("evaluate", tmp_path)
     assert outcome.code == 3
     assert "there is no run in that place" in outcome.err
@@ -173,7 +173,7 @@ def test_predict_without_weights_uses_those_that_come_with_cxrkit_and_says_so(cx
     assert (tmp_path / "found" / "predictions.csv").is_file()
 
 
-def test_a_wrong_path_is_told_before_anything_else(cxrkit, tmp_path) -> None:
+def test_a_wrong_path_is_reported_before_anything_else(cxrkit, tmp_path) -> None:
     outcome = cxrkit("predict", tmp_path / "gone.png", "--out", tmp_path / "out")
     assert outcome.code == 3
     assert outcome.err.startswith(f"Error: {tmp_path / 'gone.png'}: there is no such file")

@@ -41,7 +41,7 @@ def test_a_log_gets_a_line_every_tenth(capsys, clock) -> None:
     assert lines[-1] == "Training: 1000/1000 (100 %), loss 1000"
 
 
-def test_quick_work_is_told_when_it_is_done(capsys, clock) -> None:
+def test_quick_work_is_reported_when_it_is_done(capsys, clock) -> None:
     observer = PlainProgress()
     observer.stage("Evaluating", 50)
     for done in range(51):

@@ -85,7 +85,7 @@ def test_two_processes_compute_what_one_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_process_is_told_as_that(tmp_path: Path) -> None:
+def test_a_killed_process_is_reported_as_killed(tmp_path: Path) -> None:
     process = start("--steps", "100000", "--out", "run", folder=tmp_path)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     if not children.is_file():

@@ -118,11 +118,11 @@ def test_a_group_of_verbs_is_one_too(cxrkit, install: Install) -> None:
 )
 def test_a_broken_package_harms_only_its_own_verb(cxrkit, install: Install, source: str, target: str) -> None:
     install(source=source, target=target)
-    assert "A verb of cxrkit-clinic." in cxrkit("--help").out
+    assert "A command of cxrkit-clinic." in cxrkit("--help").out
     assert cxrkit("list", "loss").code == 0
     outcome = cxrkit("serve")
     assert outcome.code == 4
-    assert outcome.err.startswith("Error: The verb 'serve' of cxrkit-clinic 1.2 can't be loaded: ")
+    assert outcome.err.startswith("Error: The command 'serve' of cxrkit-clinic 1.2 can't be loaded: ")
     assert "Traceback" not in outcome.err
 
 
@@ -130,7 +130,7 @@ def test_built_in_verbs_win(cxrkit, install: Install) -> None:
     install("doctor")
     assert "Check the installation" in cxrkit("doctor", "--help").out
     reported = cxrkit("plugins", "list").out
-    assert "The verb 'doctor' of cxrkit-clinic can't be used: cxrkit has one of that name." in reported
+    assert "The command 'doctor' of cxrkit-clinic can't be used: cxrkit has one of that name." in reported
 
 
 def test_two_packages_with_one_verb_clash(cxrkit, install: Install, monkeypatch) -> None:

@@ -130,7 +130,7 @@ def test_what_a_films_file_says_against_it_is_a_warning(chests: Callable[..., An
     assert (found.severity, found.id, found.message) == ("warning", "film_002", "The header says view LL.")
 
 
-def test_spacing_is_told_once(chests: Callable[..., Any]) -> None:
+def test_missing_spacing_is_reported_once(chests: Callable[..., Any]) -> None:
     def without(sample: Sample) -> Sample:
         return replace(sample, spacing=None)
 

@@ -32,7 +32,7 @@ def test_films_come_out_with_bone_bright_and_in_millimetres(tmp_path: Path, name
 
 
 @pytest.mark.parametrize(("length", "state"), [(8_388_607, "truncated"), (0, "truncated"), (8_388_610, "not a raw")])
-def test_films_of_another_length_are_told(tmp_path: Path, length: int, state: str) -> None:
+def test_films_of_another_length_are_reported(tmp_path: Path, length: int, state: str) -> None:
     path = tmp_path / "JPCLN001.IMG"
     path.write_bytes(b"\0" * length)
     with pytest.raises(DataError, match=state) as caught:
@@ -42,7 +42,7 @@ def test_films_of_another_length_are_told(tmp_path: Path, length: int, state: st
     assert f"found {length:,}" in caught.value.what
 
 
-def test_more_than_twelve_bits_are_told(tmp_path: Path) -> None:
+def test_more_than_twelve_bits_are_reported(tmp_path: Path) -> None:
     path = tmp_path / "JPCLN001.IMG"
     BRIGHT.astype("<u2").tofile(path)
     with pytest.raises(DataError, match="little-endian") as caught:
@@ -57,7 +57,7 @@ def test_more_than_twelve_bits_are_told(tmp_path: Path) -> None:
     assert "little-endian" not in caught.value.what
 
 
-def test_a_film_that_shows_nothing_or_is_missing_is_told(tmp_path: Path) -> None:
+def test_a_film_that_shows_nothing_or_is_missing_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="every pixel is 4088"):
         read_film(stored(tmp_path / "flat.IMG", np.full((2048, 2048), 4088)))
     with pytest.raises(DataError, match="can't be read"):

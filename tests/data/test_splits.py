@@ -135,7 +135,7 @@ def test_very_few_films() -> None:
 def test_too_few_films() -> None:
     refused(films(50), "41 training films", "10 test films", "only 40", test_size=10, train_size=41)
     refused(films(5), "5 test films", "only 5", test_size=5)
-    refused(films(20), "6 of the 6", "none to train", test_size=2, train_size=6, validation=6)
+    refused(films(20), "6 of the 6", "leaves none for training", test_size=2, train_size=6, validation=6)
     refused(films(9, group_size=9), "8 more belong", test_size=1)
 
 
@@ -204,7 +204,7 @@ def test_a_file_that_tests_patients_who_train_is_refused(tmp_path: Path) -> None
 def test_the_paper_protocol_needs_a_file_with_test_films(tmp_path: Path) -> None:
     file = tmp_path / "split.json"
     Split(train=("f000",), validation=("f001",), test=(), seed=0).save(file)
-    refused(films(3), "selects on the test films", protocol="paper", file=file)
+    refused(films(3), "weights on the test films, but there are none", protocol="paper", file=file)
 
 
 def test_whether_a_configuration_tests(tmp_path: Path) -> None:

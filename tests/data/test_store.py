@@ -320,7 +320,7 @@ def test_a_film_that_is_damaged_on_disk_is_named_and_the_store_rebuilt(chests: C
     assert sorted(dataset.reads) == list(store.ids)
 
 
-def test_a_store_that_vanishes_is_told(chests: Callable[..., Any]) -> None:
+def test_a_store_that_vanishes_is_reported(chests: Callable[..., Any]) -> None:
     store = make(chests())
     store.path.unlink()
     with pytest.raises(StorageError) as caught:

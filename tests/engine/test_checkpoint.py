@@ -157,7 +157,7 @@ def test_an_optimizer_goes_on_as_if_it_had_never_stopped() -> None:
         assert torch.equal(one, other)
 
 
-def test_a_full_disk_is_told(components: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported(components: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 

@@ -27,7 +27,7 @@ class Hearing:
         self.said.append(message)
 
 
-def test_other_circumstances_are_told_and_recorded_and_the_precision_stays(
+def test_a_different_environment_is_reported_and_recorded_and_the_precision_stays(
     new_run: NewRun, components: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = new_run("run", train__precision="auto", train__checkpoint_every=2)
@@ -40,7 +40,7 @@ def test_other_circumstances_are_told_and_recorded_and_the_precision_stays(
     monkeypatch.setattr(hardware.torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     heard = Hearing()
     train(run, components, heard)
-    assert sum("other circumstances" in said and "was 2.6.0" in said for said in heard.said) == 1
+    assert sum("a different environment" in said and "was 2.6.0" in said for said in heard.said) == 1
     record = run.provenance()
     assert record.precision == "32", "not what auto means on the machine that it goes on with"
     assert [change.split()[0] for change in record.continued] == ["torch"]

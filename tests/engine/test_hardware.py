@@ -18,14 +18,14 @@ def test_auto_is_the_fastest_that_is_there(monkeypatch: pytest.MonkeyPatch) -> N
     assert choose_device("auto").type == "cuda"
 
 
-def test_a_missing_device_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_device_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="--device cuda") as caught:
         choose_device("cuda")
     assert "cpu" in caught.value.remedy
 
 
-def test_too_many_devices_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_devices_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ConfigError, match="has 1 CUDA"):

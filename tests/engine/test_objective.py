@@ -69,7 +69,7 @@ def test_side_outputs_are_compared_at_their_size() -> None:
     assert torch.allclose(worse, loss(logits, targets) + 1)
 
 
-def test_a_loss_that_is_no_scalar_says_so() -> None:
+def test_a_loss_that_is_not_a_scalar_is_reported() -> None:
     class Vector(Squared):
         def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
             return (logits - targets).mean((1, 2, 3))

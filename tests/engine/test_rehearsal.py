@@ -182,12 +182,12 @@ def test_attention_and_recurrent_layers_are_counted(
 
 @pytest.mark.parametrize(("size", "remedy"), [(34, "Use --size 32 or 36."), (18, "Use --size 16 or 20.")])
 def test_a_size_that_would_be_padded_is_refused(tiny: Tiny, components: Registry, size: int, remedy: str) -> None:
-    with pytest.raises(ConfigError, match=f"--size {size}: is no multiple of 4") as caught:
+    with pytest.raises(ConfigError, match=f"--size {size}: is not a multiple of 4") as caught:
         Rehearsal(tiny(preprocess__size=size), components)
     assert caught.value.remedy == remedy
 
 
-def test_a_batch_too_small_to_be_normalised_is_told(
+def test_a_batch_too_small_to_be_normalised_is_reported(
     tiny: Tiny, components: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Five times halved, 32 × 32 pixels are one.
@@ -208,7 +208,7 @@ def test_a_batch_too_small_to_be_normalised_is_told(
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
     ],
 )
-def test_running_out_of_memory_is_told(tiny: Tiny, components: Registry, add: Add, error: Exception) -> None:
+def test_running_out_of_memory_is_reported(tiny: Tiny, components: Registry, add: Add, error: Exception) -> None:
     class Exhausted(Loss):
         def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
             raise error
@@ -229,7 +229,7 @@ def test_a_components_own_failure_goes_through(tiny: Tiny, components: Registry,
         Rehearsal(tiny(loss="broken"), components).update()
 
 
-def test_updates_that_diverge_are_told(tiny: Tiny, components: Registry) -> None:
+def test_updates_that_diverge_are_reported(tiny: Tiny, components: Registry) -> None:
     rehearsal = Rehearsal(tiny(train__lr=1e30, train__warmup=0), components)
     rehearsal.update()  # the loss before the first step is finite yet
     with pytest.raises(TrainingError, match="not finite") as caught:

@@ -72,13 +72,13 @@ def test_a_run_with_a_checkpoint_is_never_taken_back(tmp_path: Path, tiny: Calla
     assert run.config() == tiny()
 
 
-def test_an_impossible_place_is_told(tmp_path: Path, tiny: Callable[..., RunConfig]) -> None:
+def test_an_impossible_folder_is_reported(tmp_path: Path, tiny: Callable[..., RunConfig]) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="part of the path is a file"):
         RunDirectory.create(tmp_path / "file" / "run", tiny())
 
 
-def test_what_is_not_a_run_is_told(tmp_path: Path) -> None:
+def test_what_is_not_a_run_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no config\.yaml"):
         RunDirectory.open(tmp_path)
     with pytest.raises(DataError, match="provenance"):

@@ -83,6 +83,6 @@ def test_a_run_is_held_while_it_trains_and_not_after(new_run: NewRun, components
         pass
 
 
-def test_a_lock_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_lock_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StorageError), locked(tmp_path / "nowhere" / "lock", ConfigError("busy")):
         pass

@@ -216,7 +216,7 @@ def test_mixing_augments_come_last(new_run: NewRun, components: Registry) -> Non
         train(new_run("run", augment=["mixup", "geometric"]), components)
 
 
-def test_running_out_of_memory_is_told(new_run: NewRun, components: Registry, add: Callable[..., None]) -> None:
+def test_running_out_of_memory_is_reported(new_run: NewRun, components: Registry, add: Callable[..., None]) -> None:
     def exhausted(**_: object) -> Loss:
         class Exhausted(Loss):
             def forward(self, logits: Tensor, targets: Tensor) -> Tensor:

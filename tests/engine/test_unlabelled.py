@@ -98,7 +98,9 @@ def test_films_that_train_or_test_are_known_by_their_pixels_and_left_out(
     observer = StopAt(-1, lambda: None)
     found = find_unlabelled(config, films, observer)
     assert found is not None
-    assert any("5 of the 7 films without masks train or test already" in message for message in observer.said)
+    assert any(
+        "5 of the 7 films without masks are training or test films already" in message for message in observer.said
+    )
     validating = films.store.image_hashes(films.indices(films.split.validation))
     assert sorted(found.store.image_hashes(found.indices)) == sorted(validating)
 
@@ -171,14 +173,14 @@ def test_pseudo_labels_are_masks_as_hands_draw_them() -> None:
     assert pseudo_labels(Brightness(("heart",)).eval(), images).shape == (1, 1, 2, 2)
 
 
-def test_that_none_is_left_is_said(new_run: NewRun, components: Registry) -> None:
+def test_having_no_film_left_is_reported(new_run: NewRun, components: Registry) -> None:
     observer = StopAt(-1, lambda: None)
     train(new_run("run", unlabelled__films="rest", split__validation=0), components, observer)
     assert any("none is left" in message for message in observer.said)
 
 
 @pytest.mark.parametrize("inside", [None, "notes.txt"])
-def test_a_folder_without_films_is_told(
+def test_a_folder_without_films_is_reported(
     new_run: NewRun, components: Registry, tmp_path: Path, inside: str | None
 ) -> None:
     place = tmp_path / "wild"

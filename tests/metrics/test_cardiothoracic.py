@@ -111,7 +111,7 @@ def test_without_a_mask_there_is_no_ratio(missing: int) -> None:
     assert cardiothoracic_ratio(*given_masks) is None
 
 
-def test_masks_of_different_sizes_are_told() -> None:
+def test_masks_of_different_sizes_are_reported() -> None:
     heart, left_lung, right_lung = chest()
     with pytest.raises(DataError, match=r"heart \(40, 60\), left lung \(40, 59\)"):
         cardiothoracic_ratio(heart, left_lung[:, 1:], right_lung)

@@ -131,7 +131,7 @@ def test_sums_keep_their_digits_in_large_float32_films() -> None:
 
 
 @pytest.mark.parametrize("metric", [dice, intersection_over_union])
-def test_what_is_not_a_mask_is_told(metric: object) -> None:
+def test_what_is_not_a_mask_is_reported(metric: object) -> None:
     assert callable(metric)
     with pytest.raises(DataError, match="Threshold it first"):
         metric(FULL * 0.3, FULL)
@@ -142,7 +142,7 @@ def test_what_is_not_a_mask_is_told(metric: object) -> None:
 
 
 @pytest.mark.parametrize("metric", [soft_dice_pooled, soft_iou_per_channel])
-def test_channels_that_do_not_fit_are_told(metric: object) -> None:
+def test_channels_that_do_not_fit_are_reported(metric: object) -> None:
     assert callable(metric)
     with pytest.raises(DataError, match="of one shape"):
         metric(np.zeros((4, 8, 8)), np.zeros((3, 8, 8)))

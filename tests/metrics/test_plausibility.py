@@ -79,12 +79,12 @@ def spot_row() -> np.ndarray:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_each_distortion_is_told(case: str) -> None:
+def test_each_distortion_is_reported(case: str) -> None:
     make, expected = CASES[case]
     assert any(expected in text for text in warned(make())), warned(make())
 
 
-def test_a_network_that_is_not_certain_is_told() -> None:
+def test_a_network_that_is_not_certain_is_reported() -> None:
     assert warned(chest(), certain=0.7) == tuple(
         f"{name}: the network is not certain" for name in ("left lung", "right lung", "heart")
     )

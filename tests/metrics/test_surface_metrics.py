@@ -106,12 +106,12 @@ def test_the_outline_is_one_pixel_wide_and_includes_the_border() -> None:
 
 
 @pytest.mark.parametrize("spacing", [(1.0,), (1.0, 1.0, 1.0), (0.0, 1.0), (1.0, -1.0), (1.0, float("nan"))])
-def test_a_spacing_that_is_none_is_told(spacing: tuple[float, ...]) -> None:
+def test_an_invalid_spacing_is_reported(spacing: tuple[float, ...]) -> None:
     mask = np.ones((4, 4), bool)
     with pytest.raises(DataError, match="spacing"):
         surface_distances(mask, mask, spacing)
 
 
-def test_masks_of_two_sizes_are_told() -> None:
+def test_masks_of_two_sizes_are_reported() -> None:
     with pytest.raises(DataError, match="differ in shape"):
         surface_distances(np.ones((4, 4), bool), np.ones((4, 5), bool))

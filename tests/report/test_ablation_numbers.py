@@ -65,7 +65,7 @@ def test_a_real_difference_is_reported(two: Fake) -> None:
     two.score("B", noise(0))
     said = headline(numbers(two))
     assert "A (" in said[0]
-    assert "better than every other arm (p < 0.05, Holm-corrected)" in said[0]
+    assert "better than B (p < 0.05, Holm-corrected)" in said[0]
     assert "hold for these trained networks" in said[-1]
 
 

@@ -57,7 +57,7 @@ def test_an_arm_alone_has_no_ratio_and_few_rounds_have_no_interval() -> None:
     assert "no interval below 6 rounds" in table.caption
 
 
-def test_what_was_measured_is_said_where_all_arms_share_it() -> None:
+def test_what_was_measured_is_stated_once_if_all_arms_share_it() -> None:
     assert measured(costs()) == (
         "Measured: cpu (a processor), 2 threads, torch 2.9, precision 32, 256 × 256, batches of 5, loss dice, "
         "no augments, 6 rounds of 3 updates and 5 films; random films and masks."

@@ -102,7 +102,7 @@ def test_empty_masks_and_no_masks_are_drawn_without_complaint() -> None:
         assert draw_overlay(film(240), masks, truth={"heart": nothing}).shape == (240, 240, 3)
 
 
-def test_shapes_that_differ_are_told() -> None:
+def test_shapes_that_differ_are_reported() -> None:
     with pytest.raises(DataError, match=r"mask of heart is \(32, 32\), the film \(64, 64\)"):
         draw_overlay(film(64), {"heart": np.zeros((32, 32), bool)})
     with pytest.raises(DataError, match="true mask of heart"):

@@ -111,7 +111,7 @@ def test_a_broken_plugin_fails_to_load_with_its_traceback(install: Install) -> N
     assert "Traceback" in results[0].message
 
 
-def test_a_plugin_that_registers_nothing_is_told_how_to(install: Install) -> None:
+def test_the_author_of_a_plugin_that_registers_nothing_learns_how_to(install: Install) -> None:
     install("empty", "def register_losses(register):\n    register('x', 'a:B', summary='no hookimpl')\n")
     (first, *_) = run_conformance("empty", plugins=load())
     assert first.outcome == "failed"
@@ -124,7 +124,7 @@ def test_a_disabled_plugin_is_skipped(install: Install, monkeypatch: pytest.Monk
     assert outcomes(run_conformance("off", plugins=load()))["it loads"] == "skipped"
 
 
-def test_a_clash_is_told(install: Install) -> None:
+def test_a_clash_is_reported(install: Install) -> None:
     install("first")
     install("second")
     found = {result.check: result for result in run_conformance("first", plugins=load())}
@@ -132,7 +132,7 @@ def test_a_clash_is_told(install: Install) -> None:
     assert "the loss 'square', which cxrkit-second has too" in found["its names are its own"].message
 
 
-def test_a_plugin_that_imports_torch_to_be_listed_is_told(install: Install, tmp_path: Path) -> None:
+def test_a_plugin_that_imports_torch_to_be_listed_is_reported(install: Install, tmp_path: Path) -> None:
     install("heavy", "import torch\n" + PLUGIN)
     # In this process torch is there already; the check's own process meets one that takes no time to import.
     (tmp_path / "torch.py").touch()
@@ -141,7 +141,7 @@ def test_a_plugin_that_imports_torch_to_be_listed_is_told(install: Install, tmp_
     assert '"package.module:Class"' in found["listing it imports no torch"].message
 
 
-def test_errors_that_are_not_the_suites_are_told_with_their_type(install: Install) -> None:
+def test_errors_that_are_not_the_suites_are_reported_with_their_type(install: Install) -> None:
     install("odd", losses=LOSSES.replace("logits.sigmoid()", "logits.sigmoyd()"))
     found = {result.check: result for result in run_conformance("odd", plugins=load())}
     assert found["values are finite scalars"].outcome == "failed"

@@ -187,7 +187,7 @@ def test_each_fault_is_found(failures: Judge, fault: str) -> None:
     ("fault", "words"),
     [(FileNotFoundError("raw"), "FileNotFoundError: raw"), (DataError("No luck."), "an error that names")],
 )
-def test_a_wrong_folder_must_be_told_readably(failures: Judge, films: Path, fault: Exception, words: str) -> None:
+def test_a_wrong_folder_must_be_reported_readably(failures: Judge, films: Path, fault: Exception, words: str) -> None:
     class Careless(Folder):
         """Doesn't look whether its folder is there."""
 

@@ -97,7 +97,7 @@ def test_each_fault_is_found(failures: Judge, loss: type[Loss], check: str, word
     assert words in found[check]
 
 
-def test_a_parameter_without_default_is_told_once_and_clearly(failures: Judge) -> None:
+def test_a_parameter_without_default_is_reported_once_and_clearly(failures: Judge) -> None:
     class Demanding(Good):
         """Asks for a parameter."""
 

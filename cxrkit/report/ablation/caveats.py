@@ -126,7 +126,7 @@ def _weights(results: Results) -> Iterator[str]:
         yield "One seed: nothing here shows how much another split or other initial weights would change."
     if any(run.paper is not None and run.paper.selected_on == "test" for run in results.finished):
         yield (
-            "Columns marked «chosen on test» are of weights that were chosen on the test films themselves, as in the "
+            "Columns marked “chosen on test” are of weights that were chosen on the test films themselves, as in the "
             "paper's released code: they are optimistic. All other columns of these runs are of their last weights, "
             "for which nothing was chosen."
         )

@@ -40,8 +40,8 @@ def draw_all_figures(numbers: Numbers) -> Iterator[Drawn]:
     """All figures for which there is data."""
     yield from _training(numbers)
     dots = (
-        "Each dot is a test film, with its mean over the seeds that tested it. Boxes from the lower to the upper "
-        "quartile, the line is the median, whiskers reach to the last film within 1.5 box lengths."
+        "Each dot is a test film, with its mean over the seeds that tested it. Boxes reach from the lower to the upper "
+        "quartile, with a line at the median; whiskers reach to the last film within 1.5 box lengths."
     )
     overlaps = [column for column in numbers.columns if column.measure.primary]
     errors = [c for c in numbers.columns if c.measure.main and not c.measure.primary and c.measure.protocol == "honest"]
@@ -52,9 +52,9 @@ def draw_all_figures(numbers: Numbers) -> Iterator[Drawn]:
         yield Drawn("distances", "Films: distances and ratio", _draw_distributions(numbers, errors), caption)
     if any(effects.levels for effects in numbers.effects):
         caption = (
-            "Each dot is a run (its mean over films), the bar the mean over runs; a thin line joins runs that differ "
-            "in this factor alone. As in the table, only those combinations of the other factors and a seed that every "
-            "level has."
+            "Each dot is a run (its mean over films), each bar the mean over runs; thin lines join runs that differ in "
+            "this factor alone. As in the table, only combinations of the other factors and a seed that every level "
+            "has are shown."
         )
         yield Drawn("effects", "Main effects", _draw_effects(numbers), caption)
 
@@ -69,10 +69,10 @@ def _training(numbers: Numbers) -> Iterator[Drawn]:
         "Curves",
         draw_curves(curves, on),
         f"Soft Dice coefficient (the paper's DSC) of the training batches and of the {on} films over updates; "
-        "mean over seeds, the band from the lowest to the highest seed.",
+        "lines are means over seeds, bands reach from the lowest to the highest seed.",
     )
     if 1 < len(curves) <= _TOGETHER and any(one.valid for one in curves):
-        caption = f"The DSC of the {on} films of all arms; mean over seeds."
+        caption = f"The DSC of the {on} films of all arms, as means over seeds."
         yield Drawn("validation", "Validation", draw_together(curves, on), caption)
 
 

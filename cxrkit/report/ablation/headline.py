@@ -73,7 +73,8 @@ def _evidence(numbers: Numbers, ranking: Ranking) -> str:
     contrary, undecided, mixed, better = duels.values()
     count = sum(map(len, duels.values()))
     if len(better) == count:
-        return f"better than every other arm{' that could be ranked' if ranking.left_out else ''} {_TESTED}"
+        rivals = better[0].second.label if count == 1 else "every other arm"
+        return f"better than {rivals}{' that could be ranked' if count > 1 and ranking.left_out else ''} {_TESTED}"
     parts = []
     if better:
         parts.append(f"better than {len(better)} of the {count} other arms {_TESTED}")

@@ -19,7 +19,7 @@ from cxrkit.report.text_table import NONE, Table
 OVER_SEEDS = "Mean ± sample standard deviation (ddof 1) over seeds; each seed's value is its mean over the test films."
 _BOLD = "Bold: the best mean of the arms that can be ranked."
 _CHOSEN = (
-    "Runs with the paper's protocol: columns «chosen on test» are of the weights that the test films chose, all others "
+    "Runs with the paper's protocol: columns “chosen on test” are of the weights that the test films chose, all others "
     "of the last weights."
 )
 _MISSED = (
@@ -29,24 +29,24 @@ _MISSED = (
 _OVER_FILMS = (
     "Mean ± sample standard deviation (ddof 1) over test films, and the mean's 95 % bootstrap interval. A film that "
     "several seeds tested counts once, with its mean; for the interval, patients are drawn with replacement, each with "
-    "all films."
+    "all their films."
 )
 _PAIRS = (
-    "Paired over the films and seeds that both arms have, films of one patient with their mean: Wilcoxon's "
-    "signed-rank test, corrected by Holm over all pairs of arms in that measure; the effect is the matched-pairs "
-    "rank-biserial correlation. The tests are over {items}: they hold for these trained networks, not for others that "
-    "other seeds would give. «A higher, seeds»: in how many seeds A has the higher mean."
+    "Paired over the films and seeds that both arms have, where films of one patient count once, with their mean: "
+    "Wilcoxon's signed-rank test, Holm-corrected over all pairs of arms in that measure; the effect is the "
+    "matched-pairs rank-biserial correlation. The tests are over {items}: they hold for these trained networks, not "
+    "for others that other seeds would give. “A higher (seeds)”: with how many seeds A has the higher mean."
 )
 _LEVELS = (
     "Levels of a factor, compared over runs: a run counts once, with its mean over films, and is paired with the run "
     "that differs from it in this factor alone (same seed, same other levels). A − B is the mean ± sample standard "
-    "deviation (ddof 1) over these pairs; Wilcoxon's signed-rank test, corrected by Holm over the factor's pairs. "
+    "deviation (ddof 1) over these pairs, tested by Wilcoxon's signed-rank test, Holm-corrected over the factor's pairs. "
     "{few}Unlike the tests over films this shows whether a difference holds for another training. Runs of one seed "
     "share their films, so few seeds show less than the number of pairs suggests."
 )
 _EFFECTS = (
-    "Main effects: mean ± sample standard deviation (ddof 1) over runs, only of those combinations of the other "
-    "factors and a seed that every level has, and on the films that all of these were tested on."
+    "Main effects: mean ± sample standard deviation (ddof 1) over runs, using only combinations of the other factors "
+    "and a seed that every level has, and the films that all of these runs were tested on."
 )
 
 
@@ -113,7 +113,7 @@ def _over_films(arm: ArmNumbers, column: Column, count: int) -> str:
 
 def pairs_table(numbers: Numbers, comparisons: Sequence[Comparison]) -> Table:
     """Comparisons of arms, a row for each."""
-    seeds = "A higher, seeds"
+    seeds = "A higher (seeds)"
     headings = ("measure", "arm A", "arm B", "A − B", "95 % interval", seeds, "effect", "p", "p (Holm)", numbers.items)
     return Table(
         _PAIRS.format(items=numbers.items), headings, tuple(map(partial(_pair, numbers), comparisons)), names=3

@@ -1,4 +1,4 @@
-"""The verb, as the command line calls it."""
+"""The command, as the command line calls it."""
 
 import json
 import subprocess

@@ -16,22 +16,22 @@ from cxrkit_plugins.augments.sampling import happens, to_device, uniform
 
 
 class Geometric(Augment):
-    """Rotate, shift, scale, shear and bend every film of a batch, each in its own way, its masks along with it.
+    """Rotate, shift, scale, shear and bend every film of a batch, each differently, together with its masks.
 
-    Both steps are joined into one grid and one bilinear resampling, so nothing is blurred twice; images and
-    targets use the same grid. What comes in from outside the film repeats its border, for images and targets
-    alike: channels that add up to one before (disjoint structures and the background) do so afterwards.
-    Targets become soft along their edges and stay in [0, 1].
+    All steps are combined into one grid and one bilinear resampling, so that nothing is blurred twice; images and
+    targets use the same grid. Areas outside the film repeat its border, in images and targets alike, so that
+    channels that add up to one (disjoint structures and the background) still do so afterwards. Targets become
+    soft along their edges and stay in [0, 1].
 
-    A flipped film shows the anatomy mirrored, as in situs inversus: its masks keep their names, so that
-    `left_lung` is then on the other side. It is off unless asked for.
+    A flipped film shows mirrored anatomy, as in situs inversus: its masks keep their names, so that `left_lung` is
+    then on the other side. Flipping is off by default.
     """
 
     def __init__(
         self,
         *,
         rotation: Annotated[float, Field(ge=0, le=180, description="largest rotation either way, degrees")] = 10.0,
-        translation: Annotated[float, Field(ge=0, le=0.5, description="largest shift, share of the side")] = 0.05,
+        translation: Annotated[float, Field(ge=0, le=0.5, description="largest shift, as a share of the side")] = 0.05,
         scaling: Annotated[
             float, Field(ge=0, le=0.9, description="scale factors are drawn from 1 - this to 1 + this")
         ] = 0.1,
@@ -41,7 +41,7 @@ class Geometric(Augment):
             Field(ge=0, le=0.05, description="standard deviation of the bending, share of the side; 0: no bending"),
         ] = 0.008,
         elastic_points: Annotated[
-            int, Field(ge=3, le=16, description="control points along each side of the bending; more make finer waves")
+            int, Field(ge=3, le=16, description="control points of the bending along each side; more make finer waves")
         ] = 6,
         horizontal_flip: Annotated[
             float, Field(ge=0, le=1, description="probability that a film is mirrored: heart and names change sides")

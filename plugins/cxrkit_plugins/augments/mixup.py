@@ -17,15 +17,15 @@ from cxrkit_plugins.augments.sampling import to_device
 class Mixup(Augment):
     """Mix film i of a batch's first half with film i of its second half: 2B films become B.
 
-    x = λ·x₁ + (1 − λ)·x₂ with λ ~ Beta(δ, δ); **λ is the share of the first half's film**. The pairs are
-    disjoint, every film is used once: with a sampler that draws without replacement these are the paper's
-    halves of a fresh permutation.
+    x = λ·x₁ + (1 − λ)·x₂ with λ ~ Beta(δ, δ); **λ is the share of the film from the first half**. The pairs are
+    disjoint, and every film is used once: with a sampler that draws without replacement they are the two halves
+    of a fresh permutation, as in the paper.
 
     `target="labels"` mixes the targets in the same way (the paper). `target="losses"` leaves the first targets as they
     are and adds the second ones as `Batch.partner` with weight λ, so that λ·loss(x, g₁) + (1 − λ)·loss(x, g₂)
     can be formed (the original mixup; the same only for losses that are linear in the target).
 
-    A channel of a mixture is known where it is known of both films.
+    A channel of a mixture is known if it is known for both films.
     """
 
     draws = 2
@@ -34,13 +34,13 @@ class Mixup(Augment):
         self,
         *,
         delta: Annotated[
-            float, Field(ge=1e-3, le=1e3, description="δ of λ ~ Beta(δ, δ): small, hardly mixed; 1, uniform")
+            float, Field(ge=1e-3, le=1e3, description="δ of λ ~ Beta(δ, δ): small values hardly mix, 1 is uniform")
         ] = 0.2,
         per: Annotated[
-            Literal["sample", "batch"], Field(description="draw λ for every pair (the paper), or once a batch")
+            Literal["sample", "batch"], Field(description="draw λ for every pair (as in the paper), or once per batch")
         ] = "sample",
         target: Annotated[
-            Literal["labels", "losses"], Field(description="mix the masks (the paper), or the losses of both masks")
+            Literal["labels", "losses"], Field(description="mix the masks (as in the paper), or the losses of both")
         ] = "labels",
     ) -> None:
         self.delta = delta

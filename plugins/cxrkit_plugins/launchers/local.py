@@ -13,7 +13,7 @@ from cxrkit_plugins.launchers.process import Process, thread_environment
 
 
 class LocalLauncher(Launcher):
-    """Processes on this machine: on the CPU they share the cores; with GPUs each run has one.
+    """Processes on this machine: on a CPU they share the cores; if there are GPUs, each run has its own.
 
     Small networks leave most of a GPU idle: `per_gpu` puts several runs on each.
     """

@@ -22,7 +22,7 @@ _LOST = 70  # the status of a job whose worker died
 
 
 class RayLauncher(Launcher):
-    """Each run is an actor of Ray's, which starts the run's process where Ray finds room.
+    """Each run is a Ray actor, which starts the run's process on a machine with enough room.
 
     The ablation's folder, the films and cxrkit itself must be at the same paths on every machine: a shared disk.
 
@@ -34,10 +34,10 @@ class RayLauncher(Launcher):
         self,
         *,
         address: Annotated[
-            str | None, Field(description="cluster to join, `auto` or host:port (null: start one on this machine)")
+            str | None, Field(description="cluster to join: `auto` or host:port (null: start one on this machine)")
         ] = None,
         workers: Annotated[
-            int | None, Field(ge=1, description="most parallel runs (null: as many as the cluster has room for)")
+            int | None, Field(ge=1, description="most runs at a time (null: as many as the cluster has room for)")
         ] = None,
         cpus: Annotated[float, Field(gt=0, description="CPU cores of a run")] = 1,
         gpus: Annotated[float, Field(ge=0, description="GPUs of a run; 0.25 puts four on one")] = 0,

@@ -13,7 +13,7 @@ from cxrkit import ConfigError, Logger, Reading, TrainingReading
 
 
 class MLflow(Logger):
-    """Writes settings and readings to an MLflow server or database; a run that continues continues its MLflow run."""
+    """Writes settings and readings to an MLflow server or database; a resumed run continues its MLflow run."""
 
     def __init__(
         self,

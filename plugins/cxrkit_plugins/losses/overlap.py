@@ -13,7 +13,7 @@ from cxrkit_plugins.losses.functional import Reduction, focal_tversky_loss
 ReductionChoice = Annotated[
     Reduction, Field(description="per-class: sum of the classes' losses; pooled: one index over all classes together")
 ]
-Epsilon = Annotated[float, Field(gt=0, description="pixels added above and below: decides where nothing is to be seen")]
+Epsilon = Annotated[float, Field(gt=0, description="pixels added to both sums, which matter if nothing is there")]
 FalseNegativeWeight = Annotated[float, Field(gt=0, description="α: weight of missed pixels")]
 FalsePositiveWeight = Annotated[float, Field(gt=0, description="β: weight of wrongly marked pixels")]
 
@@ -105,7 +105,7 @@ class FocalTverskyLoss(_TverskyFamily):
         false_negative_weight: FalseNegativeWeight = 0.6,
         false_positive_weight: FalsePositiveWeight = 0.4,
         inverse_gamma: Annotated[
-            float, Field(gt=0, le=3, description="1/γ, the exponent of 1 - TI; below 1 it presses on good masks")
+            float, Field(gt=0, le=3, description="1/γ, the exponent of 1 - TI; below 1 it emphasises good masks")
         ] = 0.675,
         reduction: ReductionChoice = "per-class",
         epsilon: Epsilon = 0.1,

@@ -136,13 +136,13 @@ def test_structures_can_be_chosen(folder: Path) -> None:
             FolderDataset(folder, structures=wrong)
 
 
-def test_a_missing_root_is_told(tmp_path: Path) -> None:
+def test_a_missing_root_is_reported(tmp_path: Path) -> None:
     assert "no such folder" in fails(tmp_path / "nowhere").what
     with pytest.raises(ConfigError, match="where the films are"):
         FolderDataset(None)
 
 
-def test_a_wrong_layout_is_told(tmp_path: Path, write_film: Write) -> None:
+def test_a_wrong_layout_is_reported(tmp_path: Path, write_film: Write) -> None:
     root = tmp_path / "films"
     write_film(root / "one.png")
     (root / "train").mkdir()
@@ -160,7 +160,7 @@ def test_a_wrong_layout_is_told(tmp_path: Path, write_film: Write) -> None:
     assert "neither a folder nor a CSV" in fails(root / "one.png").what
 
 
-def test_no_films_is_told(folder: Path, write_film: Write) -> None:
+def test_no_films_is_reported(folder: Path, write_film: Write) -> None:
     for film in (folder / "images").iterdir():
         film.unlink()
     assert "found: nothing" in fails(folder).what
@@ -193,13 +193,13 @@ def test_masks_without_a_film_are_warned_of(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["images", "masks/heart"])
-def test_two_pictures_of_one_name_are_told(folder: Path, write_film: Write, place: str) -> None:
+def test_two_pictures_of_one_name_are_reported(folder: Path, write_film: Write, place: str) -> None:
     write_film(folder / place / "b.tif")
     error = fails(folder)
     assert "b.png and b.tif" in error.what
 
 
-def test_names_that_mean_the_same_are_told(folder: Path) -> None:
+def test_names_that_mean_the_same_are_reported(folder: Path) -> None:
     (folder / "masks/left_lung").mkdir()
     assert "both mean 'left_lung'" in fails(folder).what
 
@@ -209,7 +209,7 @@ def test_background_is_no_structure(folder: Path) -> None:
     assert "'Background' can't name a structure" in fails(folder).what
 
 
-def test_a_mask_of_another_size_is_told(folder: Path, write_mask: Write) -> None:
+def test_a_mask_of_another_size_is_reported(folder: Path, write_mask: Write) -> None:
     write_mask(folder / "masks/heart/a.png", shape=(24, 21))
     error = fails_to_read(folder)
     assert str(folder / "masks/heart/a.png") in error.what
@@ -245,7 +245,7 @@ def test_unreadable_films_are_named(folder: Path) -> None:
     assert str(folder / "images/a.png") in fails_to_read(folder).what
 
 
-def test_a_film_of_another_dataset_is_told(folder: Path) -> None:
+def test_a_film_of_another_dataset_is_reported(folder: Path) -> None:
     with pytest.raises(DataError, match="no film 'z'"):
         FolderDataset(folder).read(Entry("z", "z"))
 

@@ -177,7 +177,7 @@ def test_converted_films_with_dark_bone(tmp_path: Path, bits: int) -> None:
     np.testing.assert_array_equal(dataset.read(dataset.entries()[0]).image, film)
 
 
-def test_bright_films_declared_dark_are_told(converted: Path) -> None:
+def test_bright_films_declared_dark_are_reported(converted: Path) -> None:
     assert "data.inverted=false" in read_error(converted, "JPCLN002", inverted=True).remedy
 
 
@@ -199,7 +199,7 @@ def test_links_in_circles_are_survived(converted: Path) -> None:
     assert len(JsrtDataset(converted).entries()) == 2
 
 
-def test_a_mask_that_is_there_twice_is_told(converted: Path) -> None:
+def test_a_mask_that_exists_twice_is_reported(converted: Path) -> None:
     write_gif(converted / "fold1/heart/JPCLN002.gif", mask_of("heart"))
     assert "JPCLN002 is there twice" in error_of(converted).what
 
@@ -237,7 +237,7 @@ def test_masks_without_films_are_normal(converted: Path) -> None:
     assert len(JsrtDataset(converted).entries()) == 2
 
 
-def test_where_to_get_the_data_is_told(tmp_path: Path) -> None:
+def test_the_error_says_where_to_get_the_data(tmp_path: Path) -> None:
     (tmp_path / "other.png").write_bytes(b"")
     for root in (tmp_path, tmp_path / "nowhere"):
         error = error_of(root)

@@ -151,14 +151,14 @@ def test_paths_that_lead_out_are_refused(folder: Path, path: str) -> None:
         ('image,heart\n"images/a.png,masks/heart/a.png\n', "not readable as CSV"),
     ],
 )
-def test_faults_are_told(folder: Path, text: str, fault: str) -> None:
+def test_faults_are_reported(folder: Path, text: str, fault: str) -> None:
     error = error_of(folder, text)
     assert str(folder / "manifest.csv") in error.what
     assert fault in error.what
     assert error.remedy
 
 
-def test_another_encoding_is_told(folder: Path) -> None:
+def test_another_encoding_is_reported(folder: Path) -> None:
     (folder / "manifest.csv").write_bytes("image,heart\nimages/\xe4.png,x\n".encode("latin-1"))
     with pytest.raises(DataError, match="not UTF-8") as caught:
         FolderDataset(folder)

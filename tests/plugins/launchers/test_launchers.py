@@ -153,7 +153,7 @@ def test_ray_without_ray_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
         component("ray").build()
 
 
-def test_ray_that_cannot_be_reached_is_told() -> None:
+def test_ray_that_cannot_be_reached_is_reported() -> None:
     pytest.importorskip("ray")
     with pytest.raises(ConfigError, match=r"127\.0\.0\.1:1"):
         component("ray").build(address="127.0.0.1:1")

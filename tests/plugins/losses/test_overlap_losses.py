@@ -188,21 +188,21 @@ def awkward() -> dict[str, tuple[Tensor, Tensor]]:
     }
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize(
     ("name", "options"),
     [("bce", {}), *((name, {"reduction": reduction}) for name in OVERLAP for reduction in REDUCTIONS)],
     ids=str,
 )
-def test_values_and_gradients_are_finite(name: str, options: dict[str, str], dtype: torch.dtype) -> None:
-    for case, (logits, targets) in awkward().items():
-        logits = logits.to(dtype).requires_grad_()
-        value = build(name, **options)(logits, targets)
-        value.backward()
-        assert value.dtype == torch.float32
-        assert value.isfinite(), case
-        assert logits.grad is not None
-        assert bool(logits.grad.isfinite().all()), case
+def test_values_and_gradients_are_finite_in_half_precision_too(name: str, options: dict[str, str]) -> None:
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        for case, (logits, targets) in awkward().items():
+            logits = logits.to(dtype).requires_grad_()
+            value = build(name, **options)(logits, targets)
+            value.backward()
+            assert value.dtype == torch.float32
+            assert value.isfinite(), (dtype, case)
+            assert logits.grad is not None
+            assert bool(logits.grad.isfinite().all()), (dtype, case)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -242,10 +242,10 @@ def test_per_class_is_the_sum_over_classes_and_equals_pooled_for_one_class() -> 
 
 
 @pytest.mark.parametrize("name", ALL)
-@pytest.mark.parametrize("shape", [(2, 1, 8, 8), (2, 4, 8, 4), (4, 8, 8)])
-def test_other_shapes_are_told(name: str, shape: tuple[int, ...]) -> None:
-    with pytest.raises(ContractError, match=r"\(2, 4, 8, 8\)"):
-        build(name)(torch.zeros(shape), torch.zeros(2, 4, 8, 8))
+def test_other_shapes_are_reported(name: str) -> None:
+    for shape in ((2, 1, 8, 8), (2, 4, 8, 4), (4, 8, 8)):
+        with pytest.raises(ContractError, match=r"\(2, 4, 8, 8\)"):
+            build(name)(torch.zeros(shape), torch.zeros(2, 4, 8, 8))
 
 
 def test_parameters_show_in_print() -> None:

@@ -97,7 +97,7 @@ def test_dpt_takes_images_of_any_size() -> None:
         ({"encoder": "tu-vit_tiny_patch16_224"}, "resnet18"),
     ],
 )
-def test_what_does_not_exist_or_fit_is_told_with_a_hint(options: dict[str, str], hint: str) -> None:
+def test_what_does_not_exist_or_fit_is_reported_with_a_hint(options: dict[str, str], hint: str) -> None:
     with pytest.raises(ConfigError) as caught:
         SegmentationModelsPytorch(CHANNELS, **options)
     assert next(reversed(options.values())) in caught.value.what

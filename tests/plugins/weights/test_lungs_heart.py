@@ -38,6 +38,6 @@ def test_it_is_small_and_its_card_says_what_it_must() -> None:
         assert word in weights.card
 
 
-def test_unknown_weights_are_told() -> None:
+def test_unknown_weights_are_reported() -> None:
     with pytest.raises(ConfigError, match="no weights of that name"):
         cxrkit.load("lungs-hart")

@@ -26,5 +26,5 @@ def register_losses(register: Register) -> None:
     register(
         "contour-bce",
         "cxrkit_example_plugin.contour_bce:ContourBCELoss",
-        summary="binary cross-entropy that weighs pixels near contours more",
+        summary="binary cross-entropy that gives pixels near contours more weight",
     )

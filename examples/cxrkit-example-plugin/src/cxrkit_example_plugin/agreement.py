@@ -1,4 +1,4 @@
-"""The verb `cxrkit agreement`: how well two readers' masks agree."""
+"""The command `cxrkit agreement`: how well two readers' masks agree."""
 
 from __future__ import annotations
 
