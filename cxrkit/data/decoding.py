@@ -1,9 +1,9 @@
 """From a picture file to its pixels: PNG, JPEG, BMP and GIF here, TIFF in a module of its own.
 
-Pillow reads the header, so that a picture of monstrous size is refused before it is decoded. Damaged data must never pass
-for a picture: libpng, by imagecodecs, checks each chunk, the checksum of the whole and that no row is missing, where
-Pillow leaves rows black; and it keeps 16-bit colour, which Pillow reduces to 8. JPEG, BMP and GIF have no checksum: of
-these, what was changed within the compressed data can't be noticed, only what is missing.
+Pillow reads the header, so that a picture of monstrous size is refused before it is decoded. Damaged data must never
+pass for a picture: libpng, by imagecodecs, checks each chunk, the checksum of the whole and that no row is missing,
+where Pillow leaves rows black; and it keeps 16-bit colour, which Pillow reduces to 8. JPEG, BMP and GIF have no
+checksum: of these, what was changed within the compressed data can't be noticed, only what is missing.
 
 A picture that is turned by an EXIF orientation is refused: masks that were drawn on it rarely carry one, so that it
 is unknown which way they lie.
@@ -35,7 +35,8 @@ _TEXT_CHUNKS = (b"eXIf", b"iTXt", b"zTXt", b"tEXt")
 def decode(path: Path, *, numbers: bool = False) -> np.ndarray:
     """The pixels as stored: `(H, W)` or `(H, W, channels)`; palettes are looked up, 1-bit becomes 0/255.
 
-    With `numbers`, for pixels that are class numbers, those of a palette stay as they are, and so do few bits of a TIFF.
+    With `numbers`, for pixels that are class numbers, those of a palette stay as they are, and so do few bits of a
+    TIFF.
 
     Raises:
         DataError: the file isn't a picture, is damaged, too large, of several pages, not grey or RGB, or turned.

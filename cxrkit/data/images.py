@@ -6,6 +6,9 @@ JSRT's films have a spacing.
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +24,18 @@ FILM_SUFFIXES: tuple[str, ...] = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bm
 #: A picture with colour in no more than this share of its pixels is a grey film with a coloured mark on it.
 COLOURED_SHARE = 0.05
 
+_OTHER_KINDS = {
+    **dict.fromkeys((".webp",), "WebP"),
+    **dict.fromkeys((".jp2", ".j2k", ".j2c", ".jpx", ".jpf"), "JPEG 2000"),
+    **dict.fromkeys((".jls",), "JPEG-LS"),
+    **dict.fromkeys((".heic", ".heif", ".avif"), "HEIF"),
+    **dict.fromkeys((".nii", ".nii.gz"), "NIfTI"),
+    **dict.fromkeys((".mha", ".mhd", ".nrrd", ".nhdr"), "MetaImage or NRRD"),
+    **dict.fromkeys((".npy", ".npz"), "NumPy"),
+    **dict.fromkeys((".zip", ".gz", ".tar", ".tgz", ".7z", ".rar"), "archives"),
+    **dict.fromkeys((".txt", ".csv", ".tsv", ".json", ".xml", ".md", ".log", ".yaml", ".yml", ".html"), "text"),
+    **dict.fromkeys((".pdf", ".doc", ".docx", ".xls", ".xlsx", ".ppt", ".pptx"), "documents"),
+}
 _DICOM_SUFFIXES = (".dcm", ".dicom")
 _JSRT_SUFFIX = ".img"
 #: What red, green and blue add to a grey value (ITU-R BT.601).
@@ -132,6 +147,21 @@ def is_dicom(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
+def warn_of_left_out(folder: Path, files: Iterable[Path]) -> None:
+    """Warn the user, in a line, how many files of which kinds in a folder are no films or masks that are read."""
+    names = [file.name.lower() for file in files]
+    kinds = Counter(
+        "NIfTI" if name.endswith(".nii.gz") else _OTHER_KINDS.get(Path(name).suffix, f"*{Path(name).suffix}")
+        for name in names
+    )
+    if kinds:
+        which = ", ".join(
+            f"{count} {'without a suffix' if kind == '*' else kind}" for kind, count in kinds.most_common()
+        )
+        few = "file in it is" if len(names) == 1 else "files in it are"
+        warnings.warn(f"{folder}: {len(names)} {few} left out, of kinds that aren't read: {which}.", stacklevel=3)
+
+
 def _must_be_file(path: Path) -> None:
     try:
         size = path.stat().st_size
@@ -160,7 +190,9 @@ def _film_of_picture(path: Path) -> Film:
         return Film(grey, None)
     if share > COLOURED_SHARE:
         raise _colour_picture(path, "film")
-    grey[coloured] = np.rint(pixels[coloured] @ np.array(_LUMA)) if grey.dtype.kind in "ui" else pixels[coloured] @ _LUMA
+    grey[coloured] = (
+        np.rint(pixels[coloured] @ np.array(_LUMA)) if grey.dtype.kind in "ui" else pixels[coloured] @ _LUMA
+    )
     return Film(grey, None, (f"{100 * share:.2g} % of the picture is coloured, a mark perhaps; it was read as grey",))
 
 

@@ -20,7 +20,7 @@ from cxrkit.data.borders import Region, film_region
 FULL_SCALE = 65535
 
 #: Grey values beyond a gap of four fifths of the film's range aren't the film's, but those of a burned-in label or of
-#: padding: at most `_APART` of the pixels, with no more than `_BETWEEN` of them in the gap, such as the label's soft edge.
+#: padding: at most `_APART` of the pixels, with no more than `_BETWEEN` of them in the gap, such as a soft edge.
 #: Narrower gaps stay: wingspan's films have markers above gaps of up to three quarters, and networks are used to them.
 _APART, _BETWEEN = 0.05, 0.001
 _BINS, _WIDTH = 256, 205
@@ -120,7 +120,7 @@ def preprocess_film(
 
 
 def film_levels(pixels: np.ndarray) -> np.ndarray:
-    """A film's grey values, uint8, uint16 or finite float32 `(H, W)`, from its darkest to its brightest, as float32 in [0, 1].
+    """A film's grey values, uint8, uint16 or finite float32 `(H, W)`, from darkest to brightest, float32 in [0, 1].
 
     Equal films give equal levels, bit for bit, whatever factor and offset their whole numbers are stored with. What
     lies beyond a gap in the histogram becomes black or white.
@@ -133,21 +133,21 @@ def film_levels(pixels: np.ndarray) -> np.ndarray:
     values = np.arange(np.iinfo(pixels.dtype).max + 1.0) if whole else pixels.astype(np.float64)
     levels = np.clip((values - low) / (high - low), 0, 1).astype(np.float32)
     levels = levels[pixels] if whole else levels
-    counts = np.bincount((levels * np.float32(_BINS - 1)).astype(np.uint8).ravel(), minlength=_BINS) / levels.size
-    below, above = _gap(counts[::-1]), _gap(counts)
-    if below is None and above is None:
-        return levels
-    low, high = 1 - (below or 1), above or 1
-    return np.clip((levels - np.float32(low)) / np.float32(high - low), 0, 1)
+    bins = (levels * np.float32(_BINS - 1)).astype(np.uint8)
+    counts = np.bincount(bins.ravel(), minlength=_BINS) / bins.size
+    first, last = _BINS - 1 - _last_of_film(counts[::-1]), _last_of_film(counts)
+    film = levels if (first, last) == (0, _BINS - 1) else levels[(bins >= first) & (bins <= last)]
+    low, high = film.min(), film.max()
+    return levels if (low, high) == (0, 1) or low == high else np.clip((levels - low) / (high - low), 0, 1)
 
 
-def _gap(shares: np.ndarray) -> float | None:
-    """Where the film ends and a wide gap follows, in (0, 1), of the shares of pixels in `_BINS` bins; None: nowhere."""
+def _last_of_film(shares: np.ndarray) -> int:
+    """The bin after which only a wide gap and what lies beyond it follow, of the shares of pixels in `_BINS` bins."""
     up_to = np.cumsum(shares)
-    for last, share in enumerate(up_to[: -_WIDTH]):
-        if 1 - share <= _APART and up_to[last + _WIDTH] - share <= _BETWEEN:
-            return (last + 1) / (_BINS - 1)
-    return None
+    for last in range(_BINS - _WIDTH):
+        if 1 - up_to[last] <= _APART and up_to[last + _WIDTH] - up_to[last] <= _BETWEEN:
+            return last
+    return _BINS - 1
 
 
 def _within_borders(pixels: np.ndarray) -> tuple[int, int, int, int] | None:

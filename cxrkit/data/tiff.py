@@ -19,7 +19,19 @@ BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 #: Compressions that are read, by TIFF's number, and how many times smaller they can make data at most: none, CCITT (a
 #: line of white takes a bit), LZW, JPEG, deflate, PackBits, LZMA and Zstandard.
-_COMPRESSIONS = {1: 1, 2: 1e5, 3: 1e5, 4: 1e5, 5: 2800, 7: 1600, 8: 1032, 32946: 1032, 32773: 64, 34925: 1e4, 50000: 1e5}
+_COMPRESSIONS = {
+    1: 1,
+    2: 1e5,
+    3: 1e5,
+    4: 1e5,
+    5: 2800,
+    7: 1600,
+    8: 1032,
+    32946: 1032,
+    32773: 64,
+    34925: 1e4,
+    50000: 1e5,
+}
 _ORIENTATION = 274
 _COLOURED = {5: "CMYK", 8: "Lab", 9: "Lab", 10: "Lab"}
 
@@ -30,8 +42,8 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 def read_tiff(path: Path, *, numbers: bool = False) -> np.ndarray:
     """The pixels of a TIFF file of one page, `(H, W)` or `(H, W, channels)`, of the type that it holds.
 
-    Where low means white they are inverted, palettes are looked up, and fewer than 8 bits are spread over 8; not so with
-    `numbers`, for pixels that are class numbers.
+    Where low means white they are inverted, palettes are looked up, and fewer than 8 bits are spread over 8; not so
+    with `numbers`, for pixels that are class numbers.
 
     Raises:
         DataError: it has several pages, lies turned, is too large or cut off, or is of a kind that isn't read.
