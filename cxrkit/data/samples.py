@@ -50,7 +50,8 @@ def list_entries(dataset: Dataset, *, faulty: bool = False) -> tuple[Entry, ...]
         shown = " ".join(faults[:_SHOWN]) + (f" And {len(faults) - _SHOWN} more." if len(faults) > _SHOWN else "")
         raise DataError(
             f"{_name(dataset)}: {len(faults)} of {len(entries)} films can't be used. {shown}",
-            "Add what is missing, take these films away, or choose other --structures. `cxrkit data check` lists all.",
+            "Add what is missing, take these films away, or leave a structure out (--set data.structures=[...]). "
+            "`cxrkit data check` lists all faults.",
         )
     return entries
 

@@ -59,6 +59,8 @@ def read_tiff(path: Path, *, numbers: bool = False) -> np.ndarray:
         refuse_turned(path, page.tags.valueof(_ORIENTATION))
         _must_be_readable(path, page)
         pixels: np.ndarray = page.asarray(maxworkers=1)
+    if pixels.shape != page.shape or pixels.size == 0:
+        raise DataError(f"{path}: the picture is truncated: it has the shape {pixels.shape}.", "Copy it again.")
     if page.axes == "SYX":
         pixels = np.moveaxis(pixels, 0, -1)
     return pixels if numbers else _as_shown(pixels, page)

@@ -347,8 +347,3 @@ def test_a_marker_at_the_end_of_a_film_that_uses_a_quarter_of_the_range_stays_wh
     grey = np.random.default_rng(0).integers(0, 64, (50, 50)).astype(np.uint8)
     grey[:3, :3] = 255
     np.testing.assert_array_equal(film_levels(grey), (grey / np.float64(255)).astype(np.float32))
-
-
-def test_settings_saved_before_films_were_resized_as_floats_find_their_stores() -> None:
-    assert "resize_as" not in PreprocessConfig(resize_as="stored").stored()
-    assert PreprocessConfig().stored()["resize_as"] == "float"

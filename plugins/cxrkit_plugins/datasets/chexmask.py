@@ -194,13 +194,8 @@ def _draw(text: str, size: tuple[int, int], where: str) -> np.ndarray:
         runs = np.array([0])
     starts, lengths = runs[: len(runs) // 2 * 2].reshape(-1, 2).T
     total = size[0] * size[1]
-    if (
-        len(runs) % 2
-        or (starts < 1).any()
-        or (lengths < 1).any()
-        or (lengths > total).any()
-        or (starts + lengths > total + 1).any()
-    ):
+    outside = (starts < 1) | (starts > total) | (lengths < 1) | (lengths > total)
+    if len(runs) % 2 or outside.any() or (starts + lengths > total + 1).any():
         raise DataError(
             f"{where} isn't made of run lengths within {size[1]} × {size[0]} pixels.",
             "Download the table again; it and the films must both be the original ones or both the preprocessed ones.",
