@@ -11,6 +11,7 @@ is unknown which way they lie.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,10 @@ _PLAIN_MODES = {"1": "L", "P": "RGB", "PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
 _ORIENTATION = 274
 #: The chunks of a PNG in which an orientation may lie: EXIF, or text as some programs write it.
 _TEXT_CHUNKS = (b"eXIf", b"iTXt", b"zTXt", b"tEXt")
+
+# They log what is odd about a file; what matters is raised.
+for _library in ("imagecodecs", "tifffile"):
+    logging.getLogger(_library).addHandler(logging.NullHandler())
 
 
 def decode(path: Path, *, numbers: bool = False) -> np.ndarray:

@@ -5,7 +5,6 @@ Pillow reads some kinds wrongly (signed 8 bits, 16-bit planes) and libtiff print
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +33,6 @@ _COMPRESSIONS = {
 }
 _ORIENTATION = 274
 _COLOURED = {5: "CMYK", 8: "Lab", 9: "Lab", 10: "Lab"}
-
-# It logs what is odd about a file; what matters is raised.
-logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 def read_tiff(path: Path, *, numbers: bool = False) -> np.ndarray:

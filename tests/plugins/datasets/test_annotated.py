@@ -33,7 +33,6 @@ FLAT = [value for point in CORNERS for value in point]
 def error_of(build: Callable[[], Dataset], *, read: bool = False) -> CxrkitError:
     """The error of building a dataset and listing its films, or with `read` of reading the first; it has a remedy."""
 
-
     def use() -> None:
         dataset = build()
         entries = list_entries(dataset)
