@@ -127,7 +127,9 @@ def check_film(entry: Entry, sample: Sample) -> Iterator[Finding]:
     height, width = image.shape
     for remark in sample.remarks:
         yield _about(
-            entry, f"{remark[0].upper()}{remark[1:]}.", "Leave the film out, unless it is an upright frontal one."
+            entry,
+            f"{remark[0].upper()}{remark[1:]}.",
+            "Look at it; leave the film out, unless it is an upright frontal one.",
         )
     if min(height, width) < SMALL_SIDE:
         yield _about(
