@@ -82,13 +82,19 @@ class PreprocessConfig(_Part):
         "before CLAHE, so that a bright marker doesn't use up the range",
     )
 
+    resize_as: Literal["float", "stored"] = Field(
+        "float",
+        description="films are resized in float32, so that one gives the same at any depth; 'stored': in the type that "
+        "the film comes in, as runs did that were saved without this setting",
+    )
+
     def stored(self) -> dict[str, Any]:
         """The settings that determine the content of a store, as plain values.
 
-        Settings that were added later are left out at their defaults, so that stores written before are still found.
+        Settings that were added later are left out where they change nothing, so that stores written before are found.
         """
-        fields, later = type(self).model_fields, ("remove_borders", "clip_greys")
-        unchanged = {name for name in later if getattr(self, name) == fields[name].default}
+        before = {"remove_borders": False, "clip_greys": 0.0, "resize_as": "stored"}
+        unchanged = {name for name, value in before.items() if getattr(self, name) == value}
         return self.model_dump(mode="json", exclude={"standardise", *unchanged})
 
 

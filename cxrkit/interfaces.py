@@ -207,6 +207,8 @@ class Entry:
         fold: the official fold or part (`"fold1"`, `"test"`) that the data comes with, if any.
         labelled: the structures that the film has masks of, empty ones included; None: all of the dataset's. The
             others are unknown, not absent.
+        fault: why the film can't be used, where that is known before reading, such as a mask's file that is missing:
+            one sentence. Nothing is trained with such films among the others; `cxrkit data check` lists them all.
     """
 
     id: str
@@ -214,6 +216,7 @@ class Entry:
     files: tuple[Path, ...] = ()
     fold: str | None = None
     labelled: tuple[str, ...] | None = None
+    fault: str = ""
 
     def known(self, structures: Sequence[str]) -> tuple[str, ...]:
         """Those of the given structures that the film has masks of."""
@@ -270,7 +273,7 @@ class Dataset(ABC):
         """Every film, in a fixed order, without reading pixels.
 
         Raises:
-            cxrkit.errors.DataError: nothing is found, or files are missing; it names them.
+            cxrkit.errors.DataError: nothing is found. What is missing for one film is its entry's `fault`.
         """
 
     @abstractmethod

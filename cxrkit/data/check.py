@@ -30,6 +30,9 @@ _ENOUGH_FOR_OUTLIERS = 10
 #: Left and right structures that share more than this part of the smaller one are likely the same mask.
 _SHARED = 0.5
 
+#: A mask that takes up most of its film and more than this part of the film's outermost pixels is likely inverted.
+_INVERTED_FRAME = 0.9
+
 _ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
 
 
@@ -67,9 +70,9 @@ def check_dataset(
 ) -> list[Finding]:
     """Read every film and report everything that is wrong or odd, errors first.
 
-    Errors are films that can't be read. Warnings: empty masks, masks of an unusual area, left and right swapped, a
-    heart that isn't between the lungs, the same picture twice, tiny, dark or flat films, and the dataset's own
-    warnings. Notes: no spacing.
+    Errors are films that can't be read, or have a fault (`Entry.fault`). Warnings: empty and inverted masks, masks of
+    an unusual area, left and right swapped, a heart that isn't between the lungs, the same picture twice, tiny, dark or
+    flat films, and the dataset's own warnings. Notes: no spacing.
 
     By default masks of all structures are checked. `progress` is called with the number of films that are done, 0 at
     first, and of all.
@@ -79,26 +82,26 @@ def check_dataset(
     """
     findings: list[Finding] = []
     with _warnings_into(findings):
-        entries = list_entries(dataset)
+        entries = list_entries(dataset, faulty=True)
     chosen = choose_structures(dataset, structures)
     seen: list[_Seen] = []
     if progress is not None:
         progress(0, len(entries))
     for done, entry in enumerate(entries, start=1):
+        if entry.fault:
+            findings.append(_about(entry, entry.fault, "Add what is missing, or take the film away.", "error"))
         try:
-            sample = read_sample(dataset, entry, chosen)
+            sample = read_sample(dataset, entry, () if entry.fault else chosen)
         except CxrkitError as error:
             findings.append(_about(entry, error.what, error.remedy, "error"))
-        # A plugin's defect in one film shouldn't hide what is wrong with the others.
-        except Exception as error:
-            what = f"The dataset plugin fails on film '{entry.id}': {type(error).__name__}: {error}."
-            findings.append(_about(entry, what, "Report it to the plugin's author.", "error"))
-        else:
-            findings.extend(check_film(entry, sample))
+            continue
+        finally:
+            if progress is not None:
+                progress(done, len(entries))
+        findings.extend(check_film(entry, sample))
+        if not entry.fault:
             findings.extend(check_anatomy(entry, {name: sample.masks[name] for name in entry.known(chosen)}))
             seen.append(_remember(entry, sample, entry.known(chosen)))
-        if progress is not None:
-            progress(done, len(entries))
     findings.extend(_duplicates(seen))
     for name in chosen:
         findings.extend(_area_outliers(seen, name))
@@ -124,7 +127,9 @@ def check_film(entry: Entry, sample: Sample) -> Iterator[Finding]:
     height, width = image.shape
     for remark in sample.remarks:
         yield _about(
-            entry, f"{remark[0].upper()}{remark[1:]}.", "Leave the film out, unless it is an upright frontal one."
+            entry,
+            f"{remark[0].upper()}{remark[1:]}.",
+            "Look at it; leave the film out, unless it is an upright frontal one.",
         )
     if min(height, width) < SMALL_SIDE:
         yield _about(
@@ -161,6 +166,12 @@ def check_anatomy(entry: Entry, masks: Mapping[str, np.ndarray]) -> Iterator[Fin
             )
         elif mask.all():
             yield _about(entry, f"The mask of '{name}' covers the whole film.", "Check the mask file; 0 is background.")
+        elif mask.mean() > 0.5 and _frame(mask).mean() > _INVERTED_FRAME:
+            yield _about(
+                entry,
+                f"The mask of '{name}' covers {100 * mask.mean():.0f} % of the film, its edges too: it seems inverted.",
+                "Look at it; if background and structure are exchanged, invert the mask: 0 is background.",
+            )
     columns = {name: float(np.nonzero(mask)[1].mean()) for name, mask in masks.items() if mask.any()}
     for left in [name for name in columns if name.startswith("left_")]:
         right = "right_" + left.removeprefix("left_")
@@ -187,6 +198,11 @@ def check_anatomy(entry: Entry, masks: Mapping[str, np.ndarray]) -> Iterator[Fin
                 "The centre of 'heart' does not lie between the centres of the lungs.",
                 "Look at the masks: heart and a lung may be swapped.",
             )
+
+
+def _frame(mask: np.ndarray) -> np.ndarray:
+    """The outermost rows and columns of a mask `(H, W)`, one after the other."""
+    return np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
 
 
 def _remember(entry: Entry, sample: Sample, structures: Sequence[str]) -> _Seen:

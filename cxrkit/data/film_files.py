@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cxrkit.data.dicom_file import is_dicom
-from cxrkit.data.images import FILM_SUFFIXES
+from cxrkit.data.images import FILM_SUFFIXES, warn_of_left_out
 
 #: The table of contents of a disk of DICOM files, which is one itself.
 _DICOM_INDEX = "DICOMDIR"
@@ -20,7 +20,8 @@ UNFINISHED_LIST = "predictions-unfinished.jsonl"
 def films_below(folder: Path) -> list[Path]:
     """The films in a folder and its subfolders, sorted: files with a film's suffix, and DICOM files with any or none.
 
-    Masks in a folder `masks` beside the films' `images` are left out, and so is what `cxrkit predict` has written.
+    Masks in a folder `masks` beside the films' `images` are left out, and so is what `cxrkit predict` has written. A
+    warning says how many other files there are.
     """
     other: dict[Path, bool] = {}
 
@@ -31,16 +32,19 @@ def films_below(folder: Path) -> list[Path]:
             other[inside] = own or (inside != folder and holds_other_things(inside.parent))
         return other[inside]
 
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if not path.name.startswith(".")
-        and not holds_other_things(path.parent)
-        and (
-            # A broken link is reported as a film that can't be read.
-            (path.suffix.lower() in FILM_SUFFIXES and (path.is_file() or path.is_symlink())) or _is_nameless_dicom(path)
-        )
-    )
+    films: list[Path] = []
+    others: list[Path] = []
+    for path in sorted(folder.rglob("*")):
+        if path.name.startswith(".") or holds_other_things(path.parent):
+            continue
+        # A broken link is reported as a film that can't be read.
+        named = path.suffix.lower() in FILM_SUFFIXES and (path.is_file() or path.is_symlink())
+        if named or _is_nameless_dicom(path):
+            films.append(path)
+        elif path.is_file() and path.name.upper() != _DICOM_INDEX:
+            others.append(path)
+    warn_of_left_out(folder, others)
+    return films
 
 
 def _is_nameless_dicom(path: Path) -> bool:

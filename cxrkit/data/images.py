@@ -1,28 +1,23 @@
-"""Reading films and masks from picture files: PNG, TIFF, JPEG, BMP and GIF here, DICOM and JSRT's .IMG by their rooms.
+"""Films and masks from files: pictures (PNG, TIFF, JPEG, BMP, GIF), DICOM, and JSRT's .IMG.
 
-Pillow reads the header first, so that a picture of monstrous size is refused before it is decoded. It decodes
-too, because it raises on a truncated file where OpenCV hands back what it got; OpenCV decodes only 16-bit colour,
-which Pillow would reduce to 8 bits.
-
-A picture that is turned by an EXIF orientation is refused: masks that were drawn on it rarely carry one, so that it
-is unknown which way they lie. The resolution (dpi) of a picture file says nothing dependable about millimetres on the
-detector, so only DICOM and JSRT's films have a spacing.
+The resolution (dpi) of a picture file says nothing dependable about millimetres on the detector, so only DICOM and
+JSRT's films have a spacing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import warnings
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
+from cxrkit.data.decoding import decode
 from cxrkit.data.dicom_file import is_dicom
-from cxrkit.data.limits import reading, refuse_huge
-from cxrkit.errors import CxrkitError, DataError
+from cxrkit.data.limits import reading
+from cxrkit.errors import DataError
 from cxrkit.segmentation import Film, FilmSource
 
 #: Suffixes that are recognised as films, lower case.
@@ -31,13 +26,24 @@ FILM_SUFFIXES: tuple[str, ...] = (
     *(".dcm", ".dicom", ".ima", ".dic", ".acr"),
 )
 
-_FORMATS = ("PNG", "TIFF", "JPEG", "BMP", "GIF")
+#: A picture with colour in no more than this share of its pixels is a grey film with a coloured mark on it.
+COLOURED_SHARE = 0.05
+
+_OTHER_KINDS = {
+    **dict.fromkeys((".webp",), "WebP"),
+    **dict.fromkeys((".jp2", ".j2k", ".j2c", ".jpx", ".jpf"), "JPEG 2000"),
+    **dict.fromkeys((".jls",), "JPEG-LS"),
+    **dict.fromkeys((".heic", ".heif", ".avif"), "HEIF"),
+    **dict.fromkeys((".nii", ".nii.gz"), "NIfTI"),
+    **dict.fromkeys((".mha", ".mhd", ".nrrd", ".nhdr"), "MetaImage or NRRD"),
+    **dict.fromkeys((".npy", ".npz"), "NumPy"),
+    **dict.fromkeys((".zip", ".gz", ".tar", ".tgz", ".7z", ".rar"), "archives"),
+    **dict.fromkeys((".txt", ".csv", ".tsv", ".json", ".xml", ".md", ".log", ".yaml", ".yml", ".html"), "text"),
+    **dict.fromkeys((".pdf", ".doc", ".docx", ".xls", ".xlsx", ".ppt", ".pptx"), "documents"),
+}
 _JSRT_SUFFIX = ".img"
-_COLOUR_SPACES = {"CMYK": "CMYK", "YCbCr": "YCbCr", "LAB": "Lab", "HSV": "HSV"}
-_PLAIN_MODES = {"1": "L", "P": "RGB", "PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
-_TIFF_PHOTOMETRIC = 262
-_MIN_IS_WHITE = 0
-_ORIENTATION = 274
+#: What red, green and blue add to a grey value (ITU-R BT.601).
+_LUMA = (0.299, 0.587, 0.114)
 
 
 def read_film(path: Path, *, window: int | None = 1) -> Film:
@@ -48,8 +54,9 @@ def read_film(path: Path, *, window: int | None = 1) -> Film:
         window: the n-th of a DICOM file's VOI look-up tables and windows, in this order, from 1; None for none of them.
 
     Raises:
-        DataError: the file is missing, empty, truncated, not a picture, coloured, translucent, of several pages,
-            turned by EXIF, too large, not finite, constant, or looks like a mask; it names the file and the remedy.
+        DataError: the file is missing, empty, damaged, not a picture, coloured but for a mark, translucent, of several
+            pages, turned by EXIF, too large, not finite, constant, or looks like a mask; it names the file and the
+            remedy.
     """
     path = Path(path)
     _must_be_file(path)
@@ -67,7 +74,7 @@ def _read(path: Path, window: int | None) -> Film:
 
         film = read_img(path)
     else:
-        film = Film(_as_grey(_decode(path), path, "film"), None)
+        film = _film_of_picture(path)
     pixels = _film_type(film.pixels, path)
     check_shows_something(pixels, str(path))
     return replace(film, pixels=pixels, source=film.source or FilmSource(path))
@@ -93,18 +100,13 @@ def read_mask(path: Path, *, threshold: int | None = None) -> np.ndarray:
     """Read a mask as bool `(H, W)`: non-zero is structure, and so a mask of one non-zero value is all True.
 
     Without a threshold the file must hold 0 and at most one other value (1-bit, grey, palette or equal RGB
-    channels). With one, what is greater than it is structure. An empty mask comes back all False; whether that is
-    allowed is the caller's matter.
+    channels). With one, what is greater than it is structure. An empty mask is returned as all False; the caller
+    decides whether that is allowed.
 
     Raises:
         DataError: the file can't be read (see `read_film`), is coloured, or has more than two values.
     """
-    path = Path(path)
-    _must_be_file(path)
-    if is_dicom(path) or path.suffix.lower() == _JSRT_SUFFIX:
-        kind = "DICOM" if is_dicom(path) else "raw"
-        raise DataError(f"{path}: is a {kind} file; masks are read from picture files.", "Export the mask as PNG.")
-    pixels = _as_grey(_decode(path), path, "mask")
+    pixels = _mask_pixels(path, numbers=False)
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         raise DataError(f"{path}: the mask holds values that are not finite (NaN or infinity).", "Export it as PNG.")
     if threshold is not None:
@@ -116,14 +118,54 @@ def read_mask(path: Path, *, threshold: int | None = None) -> np.ndarray:
         raise DataError(
             f"{path}: a mask holds 0 and one other value, but this one holds {len(values)} ({shown}).",
             "If the greys are soft or compressed edges, say where to cut: --set data.mask_threshold=127. "
-            "If they stand for several structures, save each as a mask of its own.",
+            "If they stand for several structures, name those: --set 'data.labels={left_lung: 1, ...}'.",
         )
     return np.asarray(pixels != 0)
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """Read a picture of class numbers, integers `(H, W)`: a palette's indices, or grey values.
+
+    Raises:
+        DataError: the file can't be read (see `read_film`), is coloured, or holds fractions.
+    """
+    pixels = _mask_pixels(path, numbers=True)
+    if pixels.dtype.kind == "f":
+        whole = np.isfinite(pixels).all() and (pixels == np.round(pixels)).all() and np.abs(pixels).max() < 2**31
+        if not whole:
+            raise DataError(f"{path}: holds other values than whole numbers.", "Save the class numbers as grey PNG.")
+        pixels = pixels.astype(np.int64)
+    return pixels
+
+
+def _mask_pixels(path: Path, *, numbers: bool) -> np.ndarray:
+    path = Path(path)
+    _must_be_file(path)
+    if is_dicom(path) or path.suffix.lower() == _JSRT_SUFFIX:
+        kind = "DICOM" if is_dicom(path) else "raw"
+        raise DataError(f"{path}: is a {kind} file; masks are read from picture files.", "Export the mask as PNG.")
+    with reading(path):
+        return _as_grey(decode(path, numbers=numbers), path, "mask")
 
 
 def _two_valued(pixels: np.ndarray) -> bool:
     # Far cheaper than np.unique, which sorts.
     return bool(((pixels == pixels.min()) | (pixels == pixels.max())).all())
+
+
+def warn_of_left_out(folder: Path, files: Iterable[Path]) -> None:
+    """Warn the user, in a line, how many files of which kinds in a folder are no films or masks that are read."""
+    names = [file.name.lower() for file in files]
+    kinds = Counter(
+        "NIfTI" if name.endswith(".nii.gz") else _OTHER_KINDS.get(Path(name).suffix, f"*{Path(name).suffix}")
+        for name in names
+    )
+    if kinds:
+        which = ", ".join(
+            f"{count} {'without a suffix' if kind == '*' else kind}" for kind, count in kinds.most_common()
+        )
+        few = "file in it is" if len(names) == 1 else "files in it are"
+        warnings.warn(f"{folder}: {len(names)} {few} left out, of kinds that aren't read: {which}.", stacklevel=3)
 
 
 def _must_be_file(path: Path) -> None:
@@ -142,73 +184,26 @@ def _must_be_file(path: Path) -> None:
         raise DataError(f"{path}: can't be read: {reason}.", "Check the path and its permissions.") from error
 
 
-@contextmanager
-def _decoding(path: Path) -> Iterator[None]:
-    """Turn whatever a decoder raises on a broken file into a DataError that names it."""
-    try:
-        yield
-    except (CxrkitError, MemoryError):
-        raise
-    except UnidentifiedImageError as error:
-        raise DataError(
-            f"{path}: is not a readable picture, or is cut off.",
-            f"cxrkit reads {', '.join(_FORMATS)}, DICOM and JSRT's .IMG. If a viewer can't open it either, "
-            "copy it again.",
-        ) from error
-    except Image.DecompressionBombError as error:
-        raise DataError(
-            f"{path}: is too large for a film ({error}).", "Scale it down, or check that this is the right file."
-        ) from error
-    # A corrupt file makes decoders raise anything from SyntaxError to struct.error.
-    except Exception as error:
-        raise DataError(
-            f"{path}: the picture is truncated or corrupt ({error}).", "Copy or export the file again."
-        ) from error
+def _film_of_picture(path: Path) -> Film:
+    """A picture as a film: grey, or grey but for a small coloured part, which a remark then mentions."""
+    pixels = _opaque(decode(path), path, "film")
+    if pixels.ndim == 2:
+        return Film(pixels, None)
+    grey = np.ascontiguousarray(pixels[..., 0])
+    coloured = (pixels != grey[..., None]).any(axis=2)
+    share = coloured.mean()
+    if share == 0:
+        return Film(grey, None)
+    if share > COLOURED_SHARE:
+        raise _colour_picture(path, "film")
+    grey[coloured] = (
+        np.rint(pixels[coloured] @ np.array(_LUMA)) if grey.dtype.kind in "ui" else pixels[coloured] @ _LUMA
+    )
+    return Film(grey, None, (f"{100 * share:.2g} % of the picture is coloured, a mark perhaps; it was read as grey",))
 
 
-def _decode(path: Path) -> np.ndarray:
-    """The pixels as stored: `(H, W)` or `(H, W, channels)`; palettes are looked up, 1-bit becomes 0/255."""
-    with _decoding(path), Image.open(path, formats=_FORMATS) as image:
-        refuse_huge(path, image.height, image.width)
-        pages = getattr(image, "n_frames", 1)
-        if pages > 1:
-            raise DataError(f"{path}: holds {pages} pages or frames; a film is one.", "Save the right one by itself.")
-        if image.mode in _COLOUR_SPACES:
-            raise DataError(f"{path}: is a {_COLOUR_SPACES[image.mode]} picture, not grey.", "Save it as grey.")
-        deep_colour = len(image.getbands()) > 1 and any(";16" in str(tile[3]) for tile in image.tile)
-        # Pillow inverts 8-bit pictures where low means white, but not wider ones.
-        inverted = _tiff_tag(image, _TIFF_PHOTOMETRIC) == _MIN_IS_WHITE and image.mode not in ("1", "L", "P")
-        turns = {_tiff_tag(image, _ORIENTATION)}  # now, for Pillow turns a TIFF as it loads it
-        image.load()
-        turns.add(image.getexif().get(_ORIENTATION))  # now, for Pillow loads a PNG to find it
-        if turns - {None, 0, 1}:
-            raise DataError(
-                f"{path}: lies turned in its file, and an EXIF orientation says how, which not every program follows.",
-                "Save it upright, without that tag.",
-            )
-        if deep_colour:
-            return _decode_deep_colour(path)
-        pixels = np.asarray(image.convert(_PLAIN_MODES.get(image.mode, image.mode)))
-    if inverted:
-        pixels = pixels.max() - (pixels - pixels.min())
-    return pixels
-
-
-def _tiff_tag(image: Image.Image, tag: int) -> int | None:
-    tags = getattr(image, "tag_v2", None)
-    return None if tags is None else tags.get(tag)
-
-
-def _decode_deep_colour(path: Path) -> np.ndarray:
-    # imdecode rather than imread: the latter can't open every path on Windows.
-    pixels = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
-        raise DataError(f"{path}: the picture can't be decoded.", "Save it as 16-bit grey PNG.")
-    return np.asarray(pixels)
-
-
-def _as_grey(pixels: np.ndarray, path: Path, role: str) -> np.ndarray:
-    """`(H, W)` of a picture whose colour channels are equal and whose alpha, if any, is opaque."""
+def _opaque(pixels: np.ndarray, path: Path, role: str) -> np.ndarray:
+    """`(H, W)` or `(H, W, 3)` of a picture whose alpha, if any, is opaque."""
     if pixels.ndim == 2:
         return pixels
     if pixels.shape[2] in (2, 4):
@@ -216,13 +211,25 @@ def _as_grey(pixels: np.ndarray, path: Path, role: str) -> np.ndarray:
         opaque = np.iinfo(alpha.dtype).max if alpha.dtype.kind == "u" else 1
         if (alpha != opaque).any():
             raise DataError(f"{path}: the {role} is partly transparent.", "Save it without an alpha channel.")
+    return pixels[..., 0] if pixels.shape[2] == 1 else pixels
+
+
+def _as_grey(pixels: np.ndarray, path: Path, role: str) -> np.ndarray:
+    """`(H, W)` of a picture whose colour channels are equal and whose alpha, if any, is opaque."""
+    pixels = _opaque(pixels, path, role)
+    if pixels.ndim == 2:
+        return pixels
     grey: np.ndarray = pixels[..., 0]
     if (pixels != grey[..., None]).any():
-        raise DataError(
-            f"{path}: is a colour picture: its red, green and blue differ; a {role} is grey.",
-            f"Save the {role} as grey; if it carries coloured marks, export it again without them.",
-        )
+        raise _colour_picture(path, role)
     return np.ascontiguousarray(grey)
+
+
+def _colour_picture(path: Path, role: str) -> DataError:
+    return DataError(
+        f"{path}: is a colour picture: its red, green and blue differ; a {role} is grey.",
+        f"Save the {role} as grey; if it carries coloured marks, export it again without them.",
+    )
 
 
 def _film_type(pixels: np.ndarray, path: Path) -> np.ndarray:

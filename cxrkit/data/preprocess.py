@@ -1,7 +1,8 @@
 """From a film as read to the network's square input, and from the network's output back to the film.
 
 The order is the paper's (Maga 2021, §2.4): resize → grey values to the full 16 bits → CLAHE → pad to a square; a border
-around the film may be left out first. The padding comes after CLAHE so that it takes no part in any histogram. What is
+around the film may be left out first. Films are resized as float32, so that one film gives the same whether it comes in
+8 bits, 16 bits or as floats. The padding comes after CLAHE so that it takes no part in any histogram. What is
 stored is uint16; `to_input` makes the float32 that a network sees. `Placement.restore` is the one way back.
 """
 
@@ -19,6 +20,12 @@ from cxrkit.data.borders import Region, film_region
 FULL_SCALE = 65535
 #: Pixels whose height and width differ by less than this share count as square.
 NEARLY_SQUARE = 0.01
+
+#: Grey values beyond a gap of four fifths of the film's range aren't the film's, but those of a burned-in label or of
+#: padding: at most `_APART` of the pixels, with no more than `_BETWEEN` of them in the gap, such as a soft edge.
+#: Narrower gaps stay: wingspan's films have markers above gaps of up to three quarters, and networks are used to them.
+_APART, _BETWEEN = 0.05, 0.001
+_BINS, _WIDTH = 256, 205
 
 
 @dataclass(frozen=True)
@@ -115,18 +122,53 @@ def preprocess_film(
     aspect: float | None = None,
 ) -> tuple[np.ndarray, Placement]:
     """A film `(H, W)` uint8, uint16 or finite float32 to uint16 `(size, size)`, and its placement."""
-    inside = _within_borders(pixels) if config.remove_borders else None
+    levels_of = film_levels if config.resize_as == "float" else np.asarray
+    levels = levels_of(pixels)
+    inside = _within_borders(levels) if config.remove_borders else None
     shape = pixels.shape[:2] if inside is None else inside[2:]
     placement = replace(
         place(shape, spacing, config.size, config.fit, aspect), original_shape=pixels.shape[:2], inside=inside
     )
-    resized = resize_film(pixels[placement.inner], placement.content[2:], config.resize)
+    if inside is not None:  # the borders' levels don't count
+        levels = levels_of(pixels[placement.inner])
+    resized = resize_film(levels, placement.content[2:], config.resize)
     content = full_range(resized, config.clip_greys)
     if config.clahe is not None:
         content = clahe(content, config.clahe)
     square = np.zeros((config.size, config.size), dtype=np.uint16)
     square[placement.region] = content
     return square, placement
+
+
+def film_levels(pixels: np.ndarray) -> np.ndarray:
+    """A film's grey values, uint8, uint16 or finite float32 `(H, W)`, from darkest to brightest, float32 in [0, 1].
+
+    Equal films give equal levels, bit for bit, whatever factor and offset their whole numbers are stored with. What
+    lies beyond a gap in the histogram becomes black or white.
+    """
+    low, high = float(pixels.min()), float(pixels.max())
+    if high <= low:
+        return np.zeros(pixels.shape, dtype=np.float32)
+    # float64, in which the quotients of k, 257 k and float(k) are the same number.
+    whole = pixels.dtype.kind == "u"
+    values = np.arange(np.iinfo(pixels.dtype).max + 1.0) if whole else pixels.astype(np.float64)
+    levels = np.clip((values - low) / (high - low), 0, 1).astype(np.float32)
+    levels = levels[pixels] if whole else levels
+    bins = (levels * np.float32(_BINS - 1)).astype(np.uint8)
+    counts = np.bincount(bins.ravel(), minlength=_BINS) / bins.size
+    first, last = _BINS - 1 - _last_of_film(counts[::-1]), _last_of_film(counts)
+    film = levels if (first, last) == (0, _BINS - 1) else levels[(bins >= first) & (bins <= last)]
+    low, high = film.min(), film.max()
+    return levels if (low, high) == (0, 1) or low == high else np.clip((levels - low) / (high - low), 0, 1)
+
+
+def _last_of_film(shares: np.ndarray) -> int:
+    """The bin after which only a wide gap and what lies beyond it follow, of the shares of pixels in `_BINS` bins."""
+    up_to = np.cumsum(shares)
+    for last in range(_BINS - _WIDTH):
+        if 1 - up_to[last] <= _APART and up_to[last + _WIDTH] - up_to[last] <= _BETWEEN:
+            return last
+    return _BINS - 1
 
 
 def _within_borders(pixels: np.ndarray) -> tuple[int, int, int, int] | None:

@@ -11,12 +11,19 @@ import numpy as np
 from cxrkit.errors import ContractError, CxrkitError, DataError, nearest
 from cxrkit.interfaces import BACKGROUND, STRUCTURE_NAME, Dataset, Entry, Sample
 
+#: Films with faults that an error names.
+_SHOWN = 3
 
-def list_entries(dataset: Dataset) -> tuple[Entry, ...]:
+
+def list_entries(dataset: Dataset, *, faulty: bool = False) -> tuple[Entry, ...]:
     """The dataset's entries; their ids are unique and usable as file names.
 
+    Args:
+        dataset: the dataset.
+        faulty: whether films may have faults.
+
     Raises:
-        DataError: there are none, or ids that are not so.
+        DataError: there are none, ids that are not so, or films with a fault.
         ContractError: an entry is labelled with something else than structures of the dataset.
     """
     entries = tuple(dataset.entries())
@@ -39,6 +46,13 @@ def list_entries(dataset: Dataset) -> tuple[Entry, ...]:
                 f"Fix the dataset: `Entry.labelled` is a tuple of its structures ({', '.join(dataset.structures)}).",
             )
         seen.add(entry.id)
+    if not faulty and (faults := [entry.fault for entry in entries if entry.fault]):
+        shown = " ".join(faults[:_SHOWN]) + (f" And {len(faults) - _SHOWN} more." if len(faults) > _SHOWN else "")
+        raise DataError(
+            f"{_name(dataset)}: {len(faults)} of {len(entries)} films can't be used. {shown}",
+            "Add what is missing, take these films away, or leave a structure out (--set data.structures=[...]). "
+            "`cxrkit data check` lists all faults.",
+        )
     return entries
 
 
@@ -113,9 +127,14 @@ def read_sample(dataset: Dataset, entry: Entry, structures: Sequence[str]) -> Sa
         raise
     except OSError as error:
         raise DataError(f"Film '{entry.id}' can't be read: {error}.", "Check the file and its permissions.") from error
+    # Libraries raise anything at odd files, through any dataset's plugin.
     except Exception as error:
-        error.add_note(f"This happened while {_name(dataset)} read the film '{entry.id}'{_files(entry)}.")
-        raise
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise DataError(
+            f"Film '{entry.id}' can't be read ({reason}){_files(entry)}.",
+            "Check that a viewer shows its files, and export them again. If nothing is wrong with them, this is a "
+            f"defect of the dataset plugin ({type(dataset).__module__}): --debug shows where.",
+        ) from error
     if not isinstance(sample, Sample):
         raise _broken(dataset, entry, "a cxrkit.Sample", type(sample).__name__, "return `Sample(entry.id, ...)`.")
     _check_image(dataset, entry, sample)

@@ -79,12 +79,12 @@ def progress_of(stage: str, observer: Observer) -> Progress:
 
 
 def report_remarks(store: Store, films: str, observer: Observer) -> None:
-    """Report how many of the films may not be upright frontal chest films."""
+    """Report how many of the films may not be upright frontal chest films, or carry coloured marks."""
     if store.remarks:
         film, remarks = next(iter(store.remarks.items()))
         observer.say(
-            f"{len(store.remarks)} of the {len(store)} {films} may not be upright frontal chest films, such as {film} "
-            f"({'; '.join(remarks)}): see cxrkit data check."
+            f"{len(store.remarks)} of the {len(store)} {films} may not be upright frontal chest films, or carry marks, "
+            f"such as {film} ({'; '.join(remarks)}): see cxrkit data check."
         )
 
 

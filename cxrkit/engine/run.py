@@ -172,8 +172,8 @@ class RunDirectory:
         )
 
     def config(self) -> RunConfig:
-        """The run's configuration."""
-        return make_config(read_yaml(self.config_file))
+        """The run's configuration; of a run from before `resize_as`, with what its films were prepared by."""
+        return make_config({"preprocess": {"resize_as": "stored"}}, read_yaml(self.config_file))
 
     def with_own_split(self, config: RunConfig) -> RunConfig:
         """A configuration with the split that was saved when the run began, if one was."""

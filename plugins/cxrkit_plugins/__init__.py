@@ -59,6 +59,9 @@ def register_datasets(register: Register) -> None:
     datasets = "cxrkit_plugins.datasets"
     register("folder", f"{datasets}.folder:FolderDataset", summary="images/ and masks/<structure>/, or a CSV manifest")
     register("jsrt", f"{datasets}.jsrt:JsrtDataset", summary="JSRT films (.IMG or PNG) with SCR masks")
+    register("coco", f"{datasets}.coco:CocoDataset", summary="films with COCO polygons or run lengths")
+    register("labelme", f"{datasets}.labelme:LabelMeDataset", summary="films with polygons drawn in LabelMe")
+    register("chexmask", f"{datasets}.chexmask:CheXmaskDataset", summary="public films with CheXmask's masks (CSV)")
     register(
         "phantom",
         f"{datasets}.phantom:PhantomDataset",

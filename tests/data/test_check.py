@@ -37,6 +37,7 @@ def test_a_good_dataset_has_no_findings(chests: Callable[..., Any]) -> None:
     [
         (with_masks(heart=lambda s: np.zeros(s.image.shape, bool)), "'heart' is empty"),
         (with_masks(heart=lambda s: np.ones(s.image.shape, bool)), "covers the whole film"),
+        (with_masks(heart=lambda s: ~s.masks["heart"]), "seems inverted"),
         (
             with_masks(left_lung=lambda s: s.masks["right_lung"], right_lung=lambda s: s.masks["left_lung"]),
             "swapped, or the film mirrored",

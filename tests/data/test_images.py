@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import struct
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -7,11 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
-from cxrkit.data.images import FILM_SUFFIXES, Film, read_film, read_mask
+from cxrkit.data.images import FILM_SUFFIXES, Film, read_film, read_labels, read_mask
 from cxrkit.data.limits import SIDE_LIMIT
 from cxrkit.errors import DataError
 
@@ -97,11 +101,179 @@ def test_palette_films_are_looked_up(tmp_path: Path) -> None:
 
 
 def test_colour_is_refused(tmp_path: Path) -> None:
-    marked = np.dstack([GREY] * 3)
+    photograph = np.dstack([GREY, GREY // 2, 255 - GREY])
+    refused(save(tmp_path / "photograph.png", photograph), "colour", "as grey")
+    marked = np.dstack([DISC * np.uint8(255)] * 3)
     marked[3, 4] = (255, 0, 0)
-    refused(save(tmp_path / "marked.png", marked), "colour", "as grey")
+    refused(save(tmp_path / "mask.png", marked), "colour", "as grey", read=read_mask)
     Image.fromarray(np.dstack([GREY] * 3)).convert("CMYK").save(tmp_path / "cmyk.jpg")
     refused(tmp_path / "cmyk.jpg", "CMYK")
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "bmp"])
+def test_a_grey_film_with_a_coloured_mark_is_grey_with_a_remark(tmp_path: Path, suffix: str) -> None:
+    marked = np.dstack([GREY] * 3)
+    marked[3:6, 4:9] = (255, 0, 0)
+    film = read_film(save(tmp_path / f"film.{suffix}", marked))
+    expected = GREY.copy()
+    expected[3:6, 4:9] = 76  # 0.299 · 255
+    np.testing.assert_array_equal(film.pixels, expected)
+    assert film.remarks == ("0.5 % of the picture is coloured, a mark perhaps; it was read as grey",)
+
+
+def png(pixels: np.ndarray, colour: int, raw: bytes | None = None, crc: int | None = None) -> bytes:
+    """A PNG without filters, of other raw data or with another checksum of it."""
+
+    def chunk(kind: bytes, data: bytes, crc: int | None = None) -> bytes:
+        return (
+            struct.pack(">I", len(data))
+            + kind
+            + data
+            + struct.pack(">I", zlib.crc32(kind + data) if crc is None else crc)
+        )
+
+    big = pixels.astype(pixels.dtype.newbyteorder(">"))
+    rows = b"".join(b"\0" + row.tobytes() for row in big) if raw is None else raw
+    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 8 * pixels.itemsize, colour, 0, 0, 0)
+    stream = chunk(b"IDAT", rows if raw is not None else zlib.compress(rows), crc)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + stream + chunk(b"IEND", b"")
+
+
+COLOURS = {
+    "grey": (GREY, 0),
+    "16-bit grey": (DEEP, 0),
+    "colour": (np.dstack([GREY] * 3), 2),
+    "16-bit": (np.dstack([DEEP] * 3), 2),
+}
+
+
+@pytest.mark.parametrize("read", [read_film, read_mask, read_labels])
+@pytest.mark.parametrize("kind", COLOURS)
+def test_a_png_that_lacks_rows_or_has_a_wrong_checksum_is_refused(
+    tmp_path: Path, kind: str, read: Callable[..., object]
+) -> None:
+    pixels, colour = COLOURS[kind]
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    whole = zlib.compress(rows)
+    damaged = {
+        "half the rows": png(pixels, colour, zlib.compress(rows[: len(rows) // 2])),
+        "checksum of the chunk": png(pixels, colour, crc=1),
+        "checksum of the stream": png(pixels, colour, whole[:-4] + b"abcd"),
+        "no checksum": png(pixels, colour, whole[:-4]),
+    }
+    for name, data in damaged.items():
+        path = tmp_path / f"{name}.png"
+        path.write_bytes(data)
+        refused(path, "truncated or corrupt", read=read)
+
+
+@pytest.mark.parametrize("read", [read_film, read_mask])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp", "tif"])
+def test_a_huge_size_over_little_data_is_refused(tmp_path: Path, suffix: str, read: Callable[..., object]) -> None:
+    data = bytearray(save(tmp_path / f"small.{suffix}", GREY).read_bytes())
+    height, width = GREY.shape
+    order = ">" if suffix in ("png", "jpg") else "<"
+    for old, new in ((height, 9000), (width, 9001)):
+        data = data.replace(struct.pack(order + "H", old), struct.pack(order + "H", new))
+    if suffix == "png":
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    path = tmp_path / f"huge.{suffix}"
+    path.write_bytes(data)
+    tracemalloc.start()
+    refused(path, read=read)
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("compression", [None, "zlib", "lzw", "packbits"])
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", ">u2", "i2", "u4", "i4", "f2", "f4", "f8"])
+def test_tiff_of_all_kinds_of_numbers(tmp_path: Path, dtype: str, compression: str | None) -> None:
+    stored = (DEEP // 600 - (50 if "i" in dtype else 0)).astype(dtype)
+    tifffile.imwrite(tmp_path / "film.tif", stored, compression=compression, tile=(16, 16))
+    tifffile.imwrite(tmp_path / "planes.tif", np.stack([stored] * 3), compression=compression, photometric="rgb")
+    if stored.min() < 0:
+        refused(tmp_path / "film.tif", "don't fit into 16 bits")
+        return
+    for name in ("film.tif", "planes.tif"):
+        np.testing.assert_array_equal(read_film(tmp_path / name).pixels, stored)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_tiff_of_packed_bits(tmp_path: Path, bits: int) -> None:
+    stored = DEEP >> (16 - bits)
+    tifffile.imwrite(tmp_path / "film.tif", np.zeros((60, 50), np.uint16), compression="zlib", bitspersample=16)
+    rows = [np.packbits((row[:, None] >> np.arange(bits - 1, -1, -1) & 1).astype(np.uint8)).tobytes() for row in stored]
+    (tmp_path / "film.tif").write_bytes(tiff_of(b"".join(rows), bits))
+    np.testing.assert_array_equal(read_film(tmp_path / "film.tif").pixels, stored)
+
+
+def tiff_of(data: bytes, bits: int, compression: int = 1) -> bytes:
+    """A little-endian TIFF of one strip, of GREY's size."""
+    tags = {256: 50, 257: 60, 258: bits, 259: compression, 262: 1, 273: 8, 277: 1, 278: 60, 279: len(data)}
+    data += bytes(len(data) % 2)
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+def test_damaged_tiff_strips_are_refused(tmp_path: Path) -> None:
+    path, raw = tmp_path / "film.tif", GREY.tobytes()
+    whole = zlib.compress(raw)
+    path.write_bytes(tiff_of(whole, 8, 8))
+    np.testing.assert_array_equal(read_film(path).pixels, GREY)
+    for data, compression in (
+        (raw[:1500], 1),
+        (zlib.compress(raw[:1500]), 8),
+        (whole[: len(whole) // 2], 8),
+        (whole[:-4] + b"abcd", 8),
+        (zlib.compress(bytes(10**7)), 8),
+    ):
+        path.write_bytes(tiff_of(data, 8, compression))
+        refused(path)
+
+
+def test_complex_and_strange_tiff_is_refused_by_its_kind(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "film.tif", GREY.astype(np.complex64))
+    refused(tmp_path / "film.tif", "complex", "64-bit")
+    tifffile.imwrite(tmp_path / "many.tif", np.dstack([GREY] * 6), photometric="minisblack", planarconfig="contig")
+    refused(tmp_path / "many.tif", "6 a pixel")
+
+
+def test_nothing_of_a_damaged_tiff_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data = bytearray(tiff_of(zlib.compress(GREY.tobytes()), 8, 8))
+    for place in range(8, len(data), 7):
+        path = tmp_path / "film.tif"
+        path.write_bytes(data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :])
+        with suppress(DataError):
+            read_film(path)
+    assert capfd.readouterr() == ("", "")
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.integers(0, 10**6), value=st.integers(1, 255), suffix=st.sampled_from(["png", "tif"]))
+def test_a_changed_byte_never_changes_pixels_unnoticed(tmp_path: Path, place: int, value: int, suffix: str) -> None:
+    options = {} if suffix == "png" else {"compression": "tiff_deflate"}
+    data = bytearray(save(tmp_path / f"film.{suffix}", DEEP, **options).read_bytes())
+    stream = (
+        (data.index(b"IDAT"), data.index(b"IEND")) if suffix == "png" else (10, len(zlib.compress(DEEP.tobytes())) - 10)
+    )
+    data[stream[0] + place % (stream[1] - stream[0])] ^= value
+    path = tmp_path / f"damaged.{suffix}"
+    path.write_bytes(data)
+    with suppress(DataError):
+        np.testing.assert_array_equal(read_film(path).pixels, DEEP)
+
+
+def test_class_numbers_of_palettes_and_greys(tmp_path: Path) -> None:
+    numbers = (GREY // 60).astype(np.uint8)
+    palette = Image.fromarray(numbers)
+    palette.putpalette([200, 3, 9] * 6)
+    palette.save(tmp_path / "palette.png")
+    palette.save(tmp_path / "palette.gif")
+    save(tmp_path / "grey.png", numbers)
+    save(tmp_path / "grey.tif", numbers.astype(np.float32))
+    for name in ("palette.png", "palette.gif", "grey.png", "grey.tif"):
+        np.testing.assert_array_equal(read_labels(tmp_path / name), numbers)
+    refused(save(tmp_path / "half.tif", numbers / np.float32(2)), "whole numbers", read=read_labels)
 
 
 def test_transparency_is_refused(tmp_path: Path) -> None:

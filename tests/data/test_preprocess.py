@@ -14,6 +14,7 @@ from cxrkit.config import ClaheConfig, PreprocessConfig
 from cxrkit.data.preprocess import (
     FULL_SCALE,
     clahe,
+    film_levels,
     full_range,
     place,
     preprocess_film,
@@ -92,9 +93,10 @@ def test_the_setting_decides_how_a_film_shrinks() -> None:
     config = PreprocessConfig(size=32, clahe=None)
     for method in ("area", "linear"):
         square, _ = preprocess_film(pixels, config.model_copy(update={"resize": method}))
-        np.testing.assert_array_equal(square, full_range(resize_film(pixels, (32, 32), method)))  # type: ignore[arg-type]
+        levels = film_levels(pixels)
+        np.testing.assert_array_equal(square, full_range(resize_film(levels, (32, 32), method)))  # type: ignore[arg-type]
     default, _ = preprocess_film(pixels, config)
-    np.testing.assert_array_equal(default, full_range(resize_film(pixels, (32, 32), "area")))
+    np.testing.assert_array_equal(default, full_range(resize_film(film_levels(pixels), (32, 32), "area")))
 
 
 @pytest.mark.parametrize("target", [(40, 40), (64, 64), (200, 200), (50, 130)])
@@ -302,3 +304,61 @@ def test_a_constant_film_becomes_zero_not_nan() -> None:
     for value in (0, 30_000, FULL_SCALE):
         out = to_input(np.full((16, 16), value, np.uint16), standardise=True)
         assert (out == 0).all()
+
+
+DEPTHS = {
+    "8 bits in 16": lambda grey: grey.astype(np.uint16),
+    "16 bits": lambda grey: grey.astype(np.uint16) * 257,
+    "12 bits with an offset": lambda grey: grey.astype(np.uint16) * 16 + 5,
+    "float": lambda grey: grey.astype(np.float32),
+    "signed float": lambda grey: grey.astype(np.float32) - 1000,
+}
+
+
+@pytest.mark.parametrize("clahe", [None, ClaheConfig(bits=8), ClaheConfig(bits=16)], ids=["plain", "8", "16"])
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_a_film_gives_the_same_whatever_its_numbers_are_stored_as(depth: str, clahe: ClaheConfig | None) -> None:
+    grey = (np.random.default_rng(3).random((95, 71)).cumsum(0) * 5).astype(np.uint8)
+    config = PreprocessConfig(size=40, clahe=clahe, remove_borders=True)
+    expected, _ = preprocess_film(grey, config)
+    found, _ = preprocess_film(DEPTHS[depth](grey), config)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_floats_in_0_to_1_differ_by_their_rounding_at_most() -> None:
+    grey = (np.random.default_rng(3).random((95, 71)).cumsum(0) * 5).astype(np.uint8)
+    config = PreprocessConfig(size=40, clahe=None)
+    expected, _ = preprocess_film(grey, config)
+    found, _ = preprocess_film((grey / 255).astype(np.float32), config)
+    assert np.abs(found.astype(int) - expected.astype(int)).max() <= 1
+
+
+def test_reducing_does_not_round_to_the_grey_values_of_the_film() -> None:
+    grey = np.tile(np.array([[0, 1], [2, 8]], np.uint8), (20, 20))
+    grey[:4], grey[4:8] = 255, 0
+    square, _ = preprocess_film(grey, PreprocessConfig(size=20, clahe=None))
+    assert square[-1, -1] == round((0 + 1 + 2 + 8) / 4 / 255 * FULL_SCALE)
+    before, _ = preprocess_film(grey, PreprocessConfig(size=20, clahe=None, resize_as="stored"))
+    assert before[-1, -1] == 3 * 257, "as runs of before have it"
+
+
+@pytest.mark.parametrize("label", [65535, -30000], ids=["label", "padding"])
+def test_a_few_values_far_from_all_others_do_not_squeeze_the_film(label: int) -> None:
+    rows, columns = np.mgrid[:100, :100]
+    plain = (np.sin(rows / 13) * np.cos(columns / 17) * 2000 + 2040).astype(np.float32)
+    plain[0, 0], plain[0, 1] = 0, 4095
+    labelled = plain.copy()
+    labelled[40:50, 40:60] = label
+    labelled[39, 40:46] = (label + 2000) / 2  # a soft edge
+    config = PreprocessConfig(size=100, clahe=None)
+    expected, found = preprocess_film(plain, config)[0], preprocess_film(labelled, config)[0]
+    there = np.ones((100, 100), bool)
+    there[39:50, 40:60] = False
+    assert np.abs(found.astype(int) - expected.astype(int))[there].max() < 0.03 * FULL_SCALE
+    assert (found[42:48, 42:58] == (FULL_SCALE if label > 0 else 0)).all()
+
+
+def test_a_marker_at_the_end_of_a_film_that_uses_a_quarter_of_the_range_stays_where_it_is() -> None:
+    grey = np.random.default_rng(0).integers(0, 64, (50, 50)).astype(np.uint8)
+    grey[:3, :3] = 255
+    np.testing.assert_array_equal(film_levels(grey), (grey / np.float64(255)).astype(np.float32))

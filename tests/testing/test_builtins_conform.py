@@ -10,7 +10,7 @@ import pytest
 from cxrkit.testing import Case, check_dataset, check_model, conformance_cases
 
 #: Datasets that read: their own tests run the suite on files in their formats.
-READERS = {"folder", "jsrt"}
+READERS = {"folder", "jsrt", "coco", "labelme", "chexmask"}
 #: Narrow networks: what the suite checks doesn't depend on the width.
 NARROW = {
     "attn-bcdu": {"base_channels": 4, "lstm_filters": 4},

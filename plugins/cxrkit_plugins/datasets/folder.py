@@ -8,10 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 from pydantic import Field
 
 from cxrkit import ConfigError, DataError, Dataset, Entry, Sample, read_film
-from cxrkit.data.images import FILM_SUFFIXES
+from cxrkit.data.images import FILM_SUFFIXES, read_labels
 from cxrkit.errors import nearest
 from cxrkit_plugins.datasets.listing import (
     contents,
@@ -29,6 +30,7 @@ _LAYOUT = (
     "Expected: {root}/images/<name>.png (or .tif, .jpg, .dcm, ...) and {root}/masks/<structure>/<name>.png, "
     "or a CSV manifest with the columns image and one a structure."
 )
+_LABELS = "labels"
 _IF_EMPTY = (
     "Draw it, or leave the film out; if the film really doesn't show the structure: --set data.allow_empty=true."
 )
@@ -39,7 +41,8 @@ class FolderDataset(Dataset):
 
     Structures are called as their folders or columns, in snake_case; lungs, heart and clavicles come first. A
     film needs a mask of every structure, of its own size. Masks without a film are not used; a warning says so.
-    In a folder each film is a patient of its own; a manifest can say otherwise.
+    With `labels` there is one picture of class numbers a film instead, in `masks/<name>.<suffix>` or the manifest's
+    column `labels`: a palette, or greys. In a folder each film is a patient of its own; a manifest can say otherwise.
 
     A manifest is used where `root` is a `.csv` file or holds `manifest.csv`. Its columns: `image` and one a
     structure, with paths relative to the CSV's folder and not leading out of it; optionally `id` (by default the
@@ -67,6 +70,12 @@ class FolderDataset(Dataset):
         mask_threshold: Annotated[
             int | None, Field(ge=0, le=65534, description="masks are what is brighter (null: they have no greys)")
         ] = None,
+        labels: Annotated[
+            dict[str, int] | None,
+            Field(
+                description="structures and their class numbers, where a film has one picture of those (null: masks)"
+            ),
+        ] = None,
         allow_empty: Annotated[bool, Field(description="accept masks without a single pixel")] = False,
         spacing: Annotated[
             float | None, Field(gt=0, description="millimetres a pixel, of all films (null: as the films say)")
@@ -80,8 +89,14 @@ class FolderDataset(Dataset):
         self.mask_threshold = mask_threshold
         self.allow_empty = allow_empty
         self.spacing = spacing
+        self._numbers = labels
         self._manifest = _find_manifest(Path(root), manifest)
-        self._sources = self._manifest.structures if self._manifest else _mask_folders(Path(root), images, masks)
+        if labels is not None:
+            self._sources = _label_names(labels, self._manifest)
+        elif self._manifest:
+            self._sources = self._manifest.structures
+        else:
+            self._sources = _mask_folders(Path(root), images, masks)
         self.structures = _choose(self._sources, structures, Path(root))
 
     @classmethod
@@ -93,14 +108,15 @@ class FolderDataset(Dataset):
 
     @cached_property
     def _records(self) -> dict[str, Record]:
-        found = self._manifest.records(self.structures) if self._manifest else self._records_of_folders()
+        wanted = self.structures if self._numbers is None else (_LABELS,)
+        found = self._manifest.records(wanted) if self._manifest else self._records_of_folders(wanted)
         return {record.entry.id: record for record in found}
 
     def entries(self) -> Sequence[Entry]:
         """Every film: in the order of the names, or of the manifest's lines.
 
         Raises:
-            DataError: there are no films, or masks are missing; names them.
+            DataError: there are no films. Masks that are missing are the fault of their film.
         """
         return [record.entry for record in self._records.values()]
 
@@ -115,13 +131,12 @@ class FolderDataset(Dataset):
         if record is None:
             raise DataError(f"{self.root}: there is no film '{entry.id}'.", "Choose from this dataset's entries.")
         film = read_film(record.film)
-        masks = read_masks(
-            record.masks, threshold=self.mask_threshold, if_empty=None if self.allow_empty else _IF_EMPTY
-        )
+        masks = self._masks(record)
         for name, mask in masks.items():
             if mask.shape != film.pixels.shape:
+                file = record.masks[name if self._numbers is None else _LABELS]
                 raise DataError(
-                    f"{record.masks[name]}: the mask is {size_of(mask)} pixels, but its film "
+                    f"{file}: the mask is {size_of(mask)} pixels, but its film "
                     f"{record.film} is {size_of(film.pixels)} (width × height).",
                     "Export the mask at the film's size.",
                 )
@@ -129,20 +144,56 @@ class FolderDataset(Dataset):
         spacing = own or record.spacing or film.spacing
         return Sample(entry.id, film.pixels, masks, spacing, film.remarks, film.aspect)
 
-    def _records_of_folders(self) -> list[Record]:
-        films = _films(inside(self.root, self.images, "data.images"))
+    def _masks(self, record: Record) -> dict[str, np.ndarray]:
+        """Structure to bool mask `(H, W)`, of those that are there."""
+        if self._numbers is None:
+            if_empty = None if self.allow_empty else _IF_EMPTY
+            return read_masks(record.masks, threshold=self.mask_threshold, if_empty=if_empty)
+        if _LABELS not in record.masks:
+            return {}
+        numbers = read_labels(record.masks[_LABELS])
+        masks = {name: numbers == self._numbers[self._sources[name]] for name in self.structures}
+        empty = [f"{name} ({self._numbers[self._sources[name]]})" for name, mask in masks.items() if not mask.any()]
+        if empty and not self.allow_empty:
+            there = shown([str(number) for number in np.unique(numbers)])
+            raise DataError(
+                f"{record.masks[_LABELS]}: holds no {', '.join(empty)}; its numbers are {there}.", _IF_EMPTY
+            )
+        return masks
+
+    def _records_of_folders(self, wanted: Sequence[str]) -> list[Record]:
+        faults: dict[str, str] = {}
+        films = _films(inside(self.root, self.images, "data.images"), faults)
         folder = inside(self.root, self.masks, "data.masks")
-        found = {name: pictures(folder / self._sources[name]) for name in self.structures}
-        for name, masks in found.items():
-            _need_masks(folder / self._sources[name], films, masks)
+        places = {name: folder if name == _LABELS else folder / self._sources[name] for name in wanted}
+        found = {name: pictures(place, faults) for name, place in places.items()}
         spare = sorted({stem for masks in found.values() for stem in masks if stem not in films})
         if spare:
             warnings.warn(f"{folder}: {len(spare)} masks have no film and are not used: {shown(spare)}.", stacklevel=2)
         records = []
         for stem, film in films.items():
-            masks = {name: found[name][stem] for name in self.structures}
-            records.append(Record(Entry(stem, stem, (film, *masks.values())), film, masks))
+            masks = {name: found[name][stem] for name in wanted if stem in found[name]}
+            missing = [str(place) for name, place in places.items() if name not in masks]
+            fault = (
+                f"The film {film} has no mask of its name in {', '.join(missing)}." if missing else faults.get(stem, "")
+            )
+            records.append(Record(Entry(stem, stem, (film, *masks.values()), fault=fault), film, masks))
         return records
+
+
+def _label_names(labels: Mapping[str, int], manifest: Manifest | None) -> Mapping[str, str]:
+    """Structure to its name in `labels`."""
+    if not labels or len(set(labels.values())) < len(labels):
+        raise ConfigError(
+            f"data.labels={dict(labels)}: {'two structures have one number' if labels else 'names no structure'}.",
+            "Name each structure with its class number: --set 'data.labels={left_lung: 1, right_lung: 2}'.",
+        )
+    if manifest is not None and _LABELS not in manifest.structures:
+        raise DataError(
+            f"{manifest.path}: data.labels is set, but there is no column '{_LABELS}'.",
+            "Name the pictures of class numbers in that column.",
+        )
+    return name_structures(labels, "data.labels")
 
 
 def _find_manifest(root: Path, name: str | None) -> Manifest | None:
@@ -173,7 +224,9 @@ def _mask_folders(root: Path, images: str, masks: str) -> Mapping[str, str]:
     if not sources:
         found = shown([path.name for path in contents(folder)])
         raise DataError(
-            f"{folder}: there is no folder of masks in it; found: {found or 'nothing'}.", _LAYOUT.format(root=root)
+            f"{folder}: there is no folder of masks in it; found: {found or 'nothing'}.",
+            f"{_LAYOUT.format(root=root)} If a film has one picture of class numbers, name those: "
+            "--set 'data.labels={left_lung: 1, right_lung: 2}'.",
         )
     return sources
 
@@ -195,8 +248,8 @@ def _choose(sources: Mapping[str, str], asked: Sequence[str] | None, root: Path)
     return chosen
 
 
-def _films(folder: Path) -> dict[str, Path]:
-    films = pictures(folder)
+def _films(folder: Path, faults: dict[str, str]) -> dict[str, Path]:
+    films = pictures(folder, faults)
     if not films:
         found = shown([path.name + ("/" if path.is_dir() else "") for path in contents(folder)])
         raise DataError(
@@ -204,16 +257,3 @@ def _films(folder: Path) -> dict[str, Path]:
             f"Put the films there, as one of {', '.join(FILM_SUFFIXES)}.",
         )
     return films
-
-
-def _need_masks(folder: Path, films: Mapping[str, Path], masks: Mapping[str, Path]) -> None:
-    missing = [stem for stem in films if stem not in masks]
-    if not missing:
-        return
-    spare = [path.name for stem, path in masks.items() if stem not in films]
-    hint = f" (Masks there without a film: {shown(spare)}.)" if spare else ""
-    raise DataError(
-        f"{folder}: {len(missing)} of {len(films)} films have no mask here: {shown(missing)}.",
-        "A mask is called as its film, with any suffix. Add the masks, take these films away, or leave the "
-        f"structure out with --set data.structures=[...].{hint}",
-    )

@@ -25,7 +25,7 @@ from cxrkit import ConfigError, DataError, Dataset, Entry, Sample, read_film
 from cxrkit.data.images import FILM_SUFFIXES
 from cxrkit.data.jsrt_img import SIDE, SPACING, WHITE
 from cxrkit_plugins.datasets.folder import FolderDataset
-from cxrkit_plugins.datasets.listing import CHANNEL_ORDER, contents, read_masks, shown, size_of, structure_name
+from cxrkit_plugins.datasets.listing import CHANNEL_ORDER, contents, read_masks, size_of, structure_name
 
 _ID = re.compile(r"JPC(?:LN|NN)\d{3}", re.IGNORECASE)
 _FILM = re.compile(rf"{_ID.pattern}\.\w+", re.IGNORECASE)
@@ -35,6 +35,7 @@ _RAW = ".img"
 _DEPTH = 6
 #: Names that are looked at to tell whether a folder holds JSRT's films.
 _LOOK_AT = 20_000
+_FAULT = "The film {film} has no mask of {masks}; --set data.allow_missing=true leaves such films out."
 _GET = (
     "Films (JPCLN001.IMG to JPCLN154.IMG, JPCNN001.IMG to JPCNN093.IMG) come from the Japanese Society of Radiological "
     "Technology (db.jsrt.or.jp), masks (fold1/masks/heart/JPCLN001.gif and so on) from the SCR database "
@@ -101,14 +102,16 @@ class JsrtDataset(Dataset):
     @cached_property
     def _records(self) -> dict[str, _Record]:
         found = _find(self.root)
-        _need(found, self.structures, self.root, self.allow_missing)
+        _need(found, self.structures, self.root)
         records: dict[str, _Record] = {}
         for name, film in sorted(found.films.items()):
             masks = {structure: found.masks[structure].get(name) for structure in self.structures}
             files = {structure: path for structure, path in masks.items() if path is not None}
             fold = next((fold for path in files.values() if (fold := _fold_of(path, self.root))), None)
-            if len(files) == len(masks) and self.fold in (None, fold):
-                records[name] = _Record(Entry(name, name, (film, *files.values()), fold), film, files)
+            lacking = [structure for structure in masks if structure not in files]
+            if self.fold in (None, fold) and not (lacking and self.allow_missing):
+                fault = _FAULT.format(film=film, masks=", ".join(lacking)) if lacking else ""
+                records[name] = _Record(Entry(name, name, (film, *files.values()), fold, fault=fault), film, files)
         if not records:
             raise DataError(
                 f"{self.root}: none of the {len(found.films)} films is left: "
@@ -123,7 +126,8 @@ class JsrtDataset(Dataset):
         """The films that are there, in the order of their names.
 
         Raises:
-            DataError: nothing is found, masks are missing, or one film or mask is there twice.
+            DataError: nothing is found, or one film or mask is there twice. Masks that are missing are the fault of
+                their film.
         """
         return [record.entry for record in self._records.values()]
 
@@ -148,7 +152,7 @@ class JsrtDataset(Dataset):
                     "Use the masks as they come.",
                 )
         masks = {name: to_side(mask, image.shape[0]) for name, mask in masks.items()}
-        if not raw:
+        if not raw and not entry.fault:
             _need_bright_bone(record.film, image, masks, self.inverted)
         spacing = SPACING * SIDE / image.shape[0]
         return Sample(entry.id, image, masks, (spacing, spacing))
@@ -249,7 +253,7 @@ def _fold_of(path: Path, root: Path) -> str | None:
     return next((part.lower() for part in reversed(parts) if _FOLD.fullmatch(part)), None)
 
 
-def _need(found: _Found, structures: Sequence[str], root: Path, allow_missing: bool) -> None:
+def _need(found: _Found, structures: Sequence[str], root: Path) -> None:
     if not found.films:
         raise DataError(f"{root}: no JSRT film was found in it or in the folders below.", _GET)
     without = [name.replace("_", " ") for name in structures if not found.masks[name]]
@@ -258,19 +262,6 @@ def _need(found: _Found, structures: Sequence[str], root: Path, allow_missing: b
             f"{root}: found {len(found.films)} films, but no masks in folders called "
             f"{', '.join(repr(name) for name in without)}.",
             _GET,
-        )
-    if allow_missing:
-        return
-    missing = [
-        f"{film} ({structure.replace('_', ' ')})"
-        for film in sorted(found.films)
-        for structure in structures
-        if film not in found.masks[structure]
-    ]
-    if missing:
-        raise DataError(
-            f"{root}: {len(missing)} masks are missing: {shown(missing)}.",
-            "Add them, or leave out the films that lack one: --set data.allow_missing=true.",
         )
 
 

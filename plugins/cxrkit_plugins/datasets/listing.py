@@ -11,7 +11,7 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 
 from cxrkit import DataError, read_mask
-from cxrkit.data.images import FILM_SUFFIXES
+from cxrkit.data.images import FILM_SUFFIXES, is_dicom, warn_of_left_out
 from cxrkit.interfaces import BACKGROUND
 
 #: Structures that come first, in this order; others follow by name.
@@ -75,22 +75,30 @@ def contents(folder: Path) -> list[Path]:
     return [path for path in found if not path.name.startswith(".") and path.name.lower() not in _CLUTTER]
 
 
-def pictures(folder: Path) -> dict[str, Path]:
-    """Stem to file, of the films or masks directly in a folder.
+def pictures(folder: Path, faults: dict[str, str]) -> dict[str, Path]:
+    """Name without suffix to file, of the films or masks directly in a folder; a warning says what else there is.
+
+    Args:
+        folder: the folder.
+        faults: where a name's fault goes, a sentence: two files that differ only in their suffixes.
 
     Raises:
-        DataError: two files differ only in their suffixes, or the folder can't be listed.
+        DataError: the folder can't be listed.
     """
     found: dict[str, Path] = {}
+    others: list[Path] = []
     for path in contents(folder):
-        if path.suffix.lower() not in FILM_SUFFIXES or not path.is_file():
+        if not path.is_file():
             continue
-        if path.stem in found:
-            raise DataError(
-                f"{folder}: {found[path.stem].name} and {path.name} are two pictures of the same name.",
-                "Remove or rename one: films and masks are matched by their names without suffixes.",
-            )
-        found[path.stem] = path
+        # The last number of a DICOM file's UID is no suffix.
+        name = path.name if path.suffix[1:].isdigit() else path.stem
+        if path.suffix.lower() not in FILM_SUFFIXES and not is_dicom(path):
+            others.append(path)
+        elif name in found:
+            faults[name] = f"{folder}: {found[name].name} and {path.name} are two pictures of the same name."
+        else:
+            found[name] = path
+    warn_of_left_out(folder, others)
     return found
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxrkit import DataError, Entry
-from cxrkit_plugins.datasets.listing import inside, name_structures, shown, structure_name
+from cxrkit_plugins.datasets.listing import inside, name_structures, structure_name
 
 #: Columns with a meaning of their own; every other column is a structure.
 COLUMNS = ("id", "image", "patient", "fold", "split", "spacing", "row_spacing", "col_spacing")
@@ -50,15 +50,13 @@ class Manifest:
         """The films with the masks of these structures.
 
         Raises:
-            DataError: a cell is empty or not accepted, a path leads out of the manifest's folder or to nothing,
-                or a film or an id occurs twice.
+            DataError: a cell is empty or not accepted, a path leads out of the manifest's folder, or a film or an id
+                occurs twice. Files that don't exist are the fault of their film.
         """
         records: list[Record] = []
-        missing: list[str] = []
         lines: dict[str | Path, int] = {}
         for line, row in self.rows:
             record = self._record(line, row, structures)
-            missing += [str(path) for path in record.entry.files if not path.is_file()]
             for key, what in ((record.entry.id, f"id '{record.entry.id}'"), (record.film, f"film {record.film}")):
                 if key in lines:
                     raise DataError(
@@ -67,12 +65,6 @@ class Manifest:
                     )
                 lines[key] = line
             records.append(record)
-        if missing:
-            raise DataError(
-                f"{self.path}: {len(missing)} of the files that it names don't exist: {shown(missing)}.",
-                "Paths are relative to the CSV's folder, and case-sensitive. Every column other than "
-                f"{', '.join(COLUMNS)} is read as masks; choose with --set data.structures=[heart].",
-            )
         return records
 
     def _record(self, line: int, row: Mapping[str, str], structures: Sequence[str]) -> Record:
@@ -94,7 +86,15 @@ class Manifest:
             raise DataError(f"{where}: the id {name!r} can't be a file name.", "Use letters, digits, '-' and '_'.")
         patient = cell("patient") if "patient" in row else name
         fold = row.get("fold") or row.get("split") or None
-        return Record(Entry(name, patient, (film, *masks.values(), self.path), fold), film, masks, _spacing(row, where))
+        missing = [str(path) for path in (film, *masks.values()) if not path.is_file()]
+        fault = (
+            f"{where}: there is no file {', '.join(missing)} (paths are relative to the CSV's folder)."
+            if missing
+            else ""
+        )
+        there = {name: path for name, path in masks.items() if path.is_file()}
+        entry = Entry(name, patient, (film, *masks.values(), self.path), fold, fault=fault)
+        return Record(entry, film, there, _spacing(row, where))
 
 
 def read_manifest(path: Path) -> Manifest:

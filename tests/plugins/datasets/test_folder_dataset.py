@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cxrkit import Entry
+from cxrkit.data.check import check_dataset as check_all
+from cxrkit.data.samples import list_entries
 from cxrkit.errors import ConfigError, DataError
 from cxrkit.testing.conformance import check_dataset
 from cxrkit_plugins.datasets.folder import FolderDataset
@@ -22,9 +24,9 @@ Write = Callable[..., Path]
 
 
 def fails(root: Path, **parameters: object) -> DataError:
-    """The error of building a folder dataset and listing it."""
+    """The error of building a folder dataset and listing its films for a training."""
     with pytest.raises(DataError) as caught:
-        FolderDataset(root, **parameters).entries()  # type: ignore[arg-type]
+        list_entries(FolderDataset(root, **parameters))  # type: ignore[arg-type]
     return caught.value
 
 
@@ -105,7 +107,7 @@ def test_dicom_films_bring_their_spacing(folder: Path) -> None:
 
 
 def test_clutter_is_ignored(folder: Path) -> None:
-    for clutter in ("images/.DS_Store", "images/Thumbs.db", "masks/heart/._a.png", "images/notes.txt", "masks/x.txt"):
+    for clutter in ("images/.DS_Store", "images/Thumbs.db", "masks/heart/._a.png", "masks/x.txt"):
         (folder / clutter).write_text("no picture")
     (folder / "masks/__MACOSX").mkdir()
     (folder / "masks/.hidden").mkdir()
@@ -175,14 +177,17 @@ def test_missing_masks_are_listed(folder: Path, write_film: Write) -> None:
     for number in range(7):
         write_film(folder / f"images/new{number}.png")
     error = fails(folder, structures=["heart"])
-    assert "7 of 10 films have no mask" in error.what
-    assert str(folder / "masks/heart") in error.what
-    assert "new0, new1, new2, new3, new4 and 2 more" in error.what
+    assert "7 of 10 films can't be used" in error.what
+    assert f"new0.png has no mask of its name in {folder / 'masks/heart'}" in error.what
+    assert "And 4 more" in error.what
+    found = check_all(FolderDataset(folder, structures=["heart"]))
+    assert [item.id for item in found if item.severity == "error"] == [f"new{number}" for number in range(7)]
 
 
 def test_masks_of_another_name_are_hinted_at(folder: Path) -> None:
     (folder / "masks/heart/a.png").rename(folder / "masks/heart/a_mask.png")
-    assert "a_mask.png" in fails(folder).remedy
+    with pytest.warns(UserWarning, match="1 masks have no film and are not used: a_mask"):
+        assert "a.png has no mask" in fails(folder).what
 
 
 def test_masks_without_a_film_are_warned_of(folder: Path) -> None:
@@ -325,3 +330,69 @@ def test_folders_and_manifests_are_recognised(folder: Path, tmp_path: Path) -> N
     assert FolderDataset.recognises(tmp_path / "films.CSV")
     assert not FolderDataset.recognises(folder / "images" / "a.png")
     assert not FolderDataset.recognises(tmp_path)
+
+
+def test_files_of_other_kinds_are_counted(folder: Path) -> None:
+    for name in ("x.webp", "y.WEBP", "z.nii.gz", "notes.txt", "a.jp2", "odd.xyz", "README"):
+        (folder / "images" / name).write_bytes(b"?")
+    with pytest.warns(UserWarning, match="left out") as caught:
+        assert len(FolderDataset(folder).entries()) == 3
+    (line,) = (str(warning.message) for warning in caught)
+    assert line.startswith(f"{folder / 'images'}: 7 files in it are left out, of kinds that aren't read: 2 WebP, ")
+    assert all(kind in line for kind in ("1 NIfTI", "1 text", "1 JPEG 2000", "1 *.xyz", "1 without a suffix"))
+
+
+# --- one picture of class numbers a film ------------------------------------------------------------------
+
+
+@pytest.fixture
+def labelled(tmp_path: Path, write_film: Write) -> Path:
+    """Two films, one with a palette picture of class numbers and one with a 16-bit TIFF."""
+    numbers = np.zeros((24, 20), np.uint8)
+    numbers[3:9, 2:6], numbers[3:9, 12:16], numbers[10:14, 6:12] = 2, 1, 7
+    for name in "ab":
+        write_film(tmp_path / f"images/{name}.png")
+    (tmp_path / "masks").mkdir()
+    palette = Image.fromarray(numbers)
+    palette.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0] + [9] * 15)
+    palette.save(tmp_path / "masks/a.png")
+    Image.fromarray(numbers.astype(np.uint16)).save(tmp_path / "masks/b.tif")
+    return tmp_path
+
+
+NUMBERS = {"Left Lung": 1, "right_lung": 2, "heart": 7}
+
+
+def test_a_picture_of_class_numbers_gives_all_masks(labelled: Path) -> None:
+    check_dataset("folder", {"labels": NUMBERS}, root=labelled)
+    dataset = FolderDataset(labelled, labels=NUMBERS)
+    assert dataset.structures == ("left_lung", "right_lung", "heart")
+    for entry in dataset.entries():
+        masks = dataset.read(entry).masks
+        assert [np.argwhere(masks[name])[0].tolist() for name in dataset.structures] == [[3, 12], [3, 2], [10, 6]]
+        assert [int(mask.sum()) for mask in masks.values()] == [24, 24, 24]
+
+
+def test_class_numbers_can_be_listed_in_a_manifest(labelled: Path) -> None:
+    text = "image,labels\nimages/a.png,masks/a.png\nimages/b.png,masks/b.tif\n"
+    (labelled / "films.csv").write_text(text)
+    dataset = FolderDataset(labelled / "films.csv", labels={"heart": 7})
+    assert [int(dataset.read(entry).masks["heart"].sum()) for entry in dataset.entries()] == [24, 24]
+    (labelled / "films.csv").write_text(text.replace("labels", "heart"))
+    assert "no column 'labels'" in fails(labelled / "films.csv", labels={"heart": 7}).what
+
+
+def test_wrong_class_numbers_are_told(labelled: Path, write_mask: Write) -> None:
+    error = fails_to_read(labelled, labels={"heart": 3})
+    assert "a.png: holds no heart (3); its numbers are 0, 1, 2, 7" in error.what
+    with pytest.raises(ConfigError, match="two structures have one number"):
+        FolderDataset(labelled, labels={"heart": 1, "left_lung": 1})
+    assert "data.labels" in fails(labelled).remedy
+    write_mask(labelled / "masks/a.png", shape=(24, 21), value=7)
+    assert "21 × 24" in fails_to_read(labelled, labels={"heart": 7}).what
+    (labelled / "masks/b.tif").unlink()
+    assert "b.png has no mask" in fails(labelled, labels={"heart": 7}).what
+    Image.fromarray(np.random.default_rng(0).integers(0, 9, (24, 20, 3)).astype(np.uint8)).save(
+        labelled / "masks/a.png"
+    )
+    assert "colour" in fails_to_read(labelled, labels={"heart": 7}).what

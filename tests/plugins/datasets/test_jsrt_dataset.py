@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cxrkit import Entry
+from cxrkit.data.samples import list_entries
 from cxrkit.errors import ConfigError, DataError
 from cxrkit.testing.conformance import check_dataset
 from cxrkit_plugins.datasets.folder import FolderDataset
@@ -223,9 +224,11 @@ def test_missing_masks_are_listed(converted: Path) -> None:
     assert "SCR" in error.remedy
 
     (converted / "masks/heart/JPCNN093.gif").unlink()
-    error = error_of(converted)
-    assert "1 masks are missing: JPCNN093 (heart)" in error.what
-    assert "data.allow_missing=true" in error.remedy
+    with pytest.raises(DataError) as caught:
+        list_entries(JsrtDataset(converted))
+    error = caught.value
+    assert "JPCNN093.png has no mask of heart" in error.what
+    assert "data.allow_missing=true" in error.what
     assert [entry.id for entry in JsrtDataset(converted, allow_missing=True).entries()] == ["JPCLN002"]
 
     (converted / "masks/left lung/JPCLN002.gif").unlink()
