@@ -41,8 +41,8 @@ _LEVELS = (
     "Levels of a factor, compared over runs: a run counts once, with its mean over films, and is paired with the run "
     "that differs from it in this factor alone (same seed, same other levels). A − B is the mean ± sample standard "
     "deviation (ddof 1) over these pairs, tested by Wilcoxon's signed-rank test, Holm-corrected over the factor's "
-    "pairs. {few}Unlike the tests over films this shows whether a difference holds for another training. Runs of one seed "
-    "share their films, so few seeds show less than the number of pairs suggests."
+    "pairs. {few}Unlike the tests over films this shows whether a difference holds for another training. Runs of one "
+    "seed share their films, so few seeds show less than the number of pairs suggests."
 )
 _EFFECTS = (
     "Main effects: mean ± sample standard deviation (ddof 1) over runs, using only combinations of the other factors "

@@ -101,7 +101,7 @@ class AnnotatedDataset(Dataset):
                     "Draw it again, or remove the annotation.",
                 )
         spacing = film.spacing if self.spacing is None else (self.spacing, self.spacing)
-        return Sample(entry.id, film.pixels, masks, spacing, film.remarks)
+        return Sample(entry.id, film.pixels, masks, spacing, film.remarks, film.aspect)
 
 
 def read_json(path: Path) -> Any:

@@ -11,7 +11,8 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 
 from cxrkit import DataError, read_mask
-from cxrkit.data.images import FILM_SUFFIXES, is_dicom, warn_of_left_out
+from cxrkit.data.dicom_file import is_dicom
+from cxrkit.data.images import FILM_SUFFIXES, warn_of_left_out
 from cxrkit.interfaces import BACKGROUND
 
 #: Structures that come first, in this order; others follow by name.
