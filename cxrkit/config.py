@@ -336,9 +336,12 @@ def resolve(config: RunConfig, registry: Registry) -> RunConfig:
 
     def full(kind: str, item: ComponentConfig) -> dict[str, Any]:
         own = {key: getattr(item, key) for key in type(item).model_fields}
-        component = registry.get(kind, item.name)
+        name, colon, value = item.name.partition(":")
+        component = registry.get(kind, name)
+        params = ({component.first_parameter: value} if colon else {}) | item.params
         # As YAML will give them back: a tuple as a list, a path as text.
-        return own | component.parameters(**component.validate(item.params)).model_dump(mode="json")
+        whole = component.parameters(**component.validate(params)).model_dump(mode="json")
+        return own | {"name": name} | whole
 
     content = config.model_dump()
     content["model"] = full("model", config.model)

@@ -101,6 +101,17 @@ class Component:
         settings = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
         return create_model(f"{self.kind}_{self.name}", __config__=settings, **fields)
 
+    @property
+    def first_parameter(self) -> str:
+        """The parameter that `NAME:VALUE` sets: `monai:AttentionUnet`, `smp:fpn`, `fcn:32s`.
+
+        Raises:
+            ConfigError: it has no parameters.
+        """
+        if not self.parameters.model_fields:
+            raise ConfigError(f"{self.kind} '{self.name}' has no parameters.", f"Write {self.name} without a colon.")
+        return next(iter(self.parameters.model_fields))
+
     def validate(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters with defaults filled in, each of its declared type.
 

@@ -37,7 +37,6 @@ from cxrkit.registry import Registry
 
 #: Of the learning rate's schedule: far more than are ever rehearsed.
 _STEPS = 100_000
-_NORMALISING_ONE_VALUE = "Expected more than 1 value per channel"  # as torch says it
 
 
 class RandomFilms(Store):
@@ -212,13 +211,6 @@ def _readable_failures() -> Iterator[None]:
             raise
         raise TrainingError(
             "There isn't enough memory.", "Use a smaller --batch-size or --size, or leave this arm out."
-        ) from error
-    except ValueError as error:
-        if _NORMALISING_ONE_VALUE not in str(error):
-            raise
-        raise ConfigError(
-            "A layer of batch normalisation sees a single value, which has no variance.",
-            "Use a --batch-size of at least 2, or a larger --size.",
         ) from error
 
 

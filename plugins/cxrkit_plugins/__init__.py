@@ -18,7 +18,9 @@ def register_models(register: Register) -> None:
     register("unet", f"{models}.unet:UNet", summary="U-Net (Ronneberger 2015)")
     register("attn-unet", f"{models}.attn_unet:AttentionUNet", summary="Attention U-Net (Oktay 2018)")
     register("bcdu", f"{models}.bcdu:BCDUNet", summary="BCDU-Net: skips joined by ConvLSTMs (Azad 2019)")
-    register("unetpp", f"{models}.unetpp:UNetPlusPlus", summary="U-Net++: nested skips, a head at each depth (Zhou 2018)")
+    register(
+        "unetpp", f"{models}.unetpp:UNetPlusPlus", summary="U-Net++: nested skips, a head at each depth (Zhou 2018)"
+    )
     register("fcn", f"{models}.fcn:FCN", summary="FCN-32s, 16s and 8s on VGG-16 (Long 2015)")
     register("scau", f"{models}.scau:SCAUNet", summary="SCAU-Net: spatial and channel attention (Zhao 2020)")
     register(
@@ -37,7 +39,9 @@ def register_models(register: Register) -> None:
         f"{models}.cole:CoLeCNN",
         summary="CoLe-CNN: structures minus their context (Pezzano 2020; layers ours, after the abstract)",
     )
-    register("monai", f"{models}.monai:Monai", summary="any 2-D segmentation network of MONAI (pip install 'cxrkit[monai]')")
+    register(
+        "monai", f"{models}.monai:Monai", summary="any 2-D segmentation network of MONAI (pip install 'cxrkit[monai]')"
+    )
     register("smp", f"{models}.smp:SegmentationModelsPytorch", summary="any segmentation-models-pytorch network")
 
 

@@ -11,7 +11,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from cxrkit import Model
-from cxrkit_plugins.models.blocks import KERAS_EPSILON, ContractingPath, ConvLSTM, TwoStepConvLSTM, double_conv, he_normal
+from cxrkit_plugins.models.blocks import (
+    KERAS_EPSILON,
+    ContractingPath,
+    ConvLSTM,
+    TwoStepConvLSTM,
+    double_conv,
+    he_normal,
+)
 
 
 class BCDUNet(Model):
@@ -38,7 +45,8 @@ class BCDUNet(Model):
             int, Field(ge=2, multiple_of=2, description="channels of the first level; each level doubles")
         ] = 64,
         dense_blocks: Annotated[
-            int, Field(ge=1, le=6, description="densely connected double convolutions at the centre: 1 for D1, 3 for D3")
+            int,
+            Field(ge=1, le=6, description="densely connected double convolutions at the centre: 1 for D1, 3 for D3"),
         ] = 3,
         bidirectional: Annotated[
             bool, Field(description="a ConvLSTM each way (the paper); false: the one of the released code")
@@ -87,7 +95,9 @@ class DecoderStep(nn.Module):
 
     def __init__(self, width: int, *, bidirectional: bool) -> None:
         super().__init__()
-        self.up = nn.Sequential(nn.ConvTranspose2d(2 * width, width, 2, stride=2), nn.BatchNorm2d(width, eps=KERAS_EPSILON), nn.ReLU())
+        self.up = nn.Sequential(
+            nn.ConvTranspose2d(2 * width, width, 2, stride=2), nn.BatchNorm2d(width, eps=KERAS_EPSILON), nn.ReLU()
+        )
         self.lstm = TwoStepConvLSTM(width, width // 2, bidirectional=bidirectional, merge="sum")
         for lstm in self.lstm.modules():
             if isinstance(lstm, ConvLSTM):

@@ -119,7 +119,7 @@ class AttentionGate(nn.Module):
         gating: int,
         *,
         inner: int,
-        halvings: Literal[1, 2],
+        halvings: int,
         lstm: TwoStepConvLSTM | None,
         resampling: Resampling,
         norm: nn.Module,
@@ -253,7 +253,7 @@ class SameConvTranspose2d(nn.ConvTranspose2d):
     PyTorch's `padding=1, output_padding=1` lies one pixel beside that.
     """
 
-    def __init__(self, before: int, after: int, *, stride: Literal[1, 2]) -> None:
+    def __init__(self, before: int, after: int, *, stride: int) -> None:
         super().__init__(before, after, 3, stride=stride, padding=1 if stride == 1 else 0)
 
     def forward(self, feature: Tensor, output_size: list[int] | None = None) -> Tensor:
@@ -301,13 +301,12 @@ def residual_trunk(inputs: int, base_channels: int, normalise: Normalise) -> nn.
 
 
 @torch.no_grad()
-def bilinear_upsampling(up: nn.ConvTranspose2d) -> nn.ConvTranspose2d:
-    """Make a deconvolution of kernel 2s and stride s interpolate each channel bilinearly; returns it."""
-    (size, _), (stride, _) = up.kernel_size, up.stride
+def interpolate_bilinearly(up: nn.ConvTranspose2d) -> None:
+    """Let a deconvolution of kernel 2s and stride s interpolate each channel bilinearly."""
+    size, stride = up.kernel_size[0], up.stride[0]
     ramp = 1 - (torch.arange(size) - (size - 1) / 2).abs() / stride
     up.weight.zero_()
     for channel in range(up.out_channels):
         up.weight[channel, channel] = ramp[:, None] * ramp
     if up.bias is not None:
         up.bias.zero_()
-    return up

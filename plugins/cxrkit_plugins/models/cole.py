@@ -1,4 +1,4 @@
-"""CoLe-CNN (Pezzano 2020): structures and their context are learnt by two decoders; layers ours, after the description."""
+"""CoLe-CNN (Pezzano 2020): one decoder for structures, one for their context; layers ours, after the description."""
 
 from __future__ import annotations
 

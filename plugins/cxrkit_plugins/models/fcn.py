@@ -12,10 +12,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from cxrkit import Model
-from cxrkit_plugins.models.blocks import bilinear_upsampling, he_normal
+from cxrkit_plugins.models.blocks import he_normal, interpolate_bilinearly
 
-_CONVOLUTIONS = (2, 2, 3, 3, 3)
 _PADDING = 100
+#: Of each level, its convolutions and the padding of the first.
+_LEVELS = ((2, _PADDING), (2, 1), (3, 1), (3, 1), (3, 1))
 
 
 class FCN(Model):
@@ -48,10 +49,9 @@ class FCN(Model):
         classes, dense = len(self.channels), 64 * base_channels
         widths = [3, *(base_channels * factor for factor in (1, 2, 4, 8, 8))]
         self.levels = nn.ModuleList(
-            _level(before, after, count)
-            for (before, after), count in zip(pairwise(widths), _CONVOLUTIONS, strict=True)
+            _level(before, after, count, padding)
+            for (before, after), (count, padding) in zip(pairwise(widths), _LEVELS, strict=True)
         )
-        self.levels[0][0].padding = (_PADDING, _PADDING)
         self.dense = nn.Sequential(
             nn.Conv2d(widths[-1], dense, 7),
             nn.ReLU(inplace=True),
@@ -62,14 +62,16 @@ class FCN(Model):
         )
         # Of the dense layers, then of the poolings that are added, coarsest first.
         self.pooled = {"32s": (), "16s": (4,), "8s": (4, 3)}[variant]
-        self.scores = nn.ModuleList(nn.Conv2d(width, classes, 1) for width in (dense, *(widths[p] for p in self.pooled)))
+        scores = [nn.Conv2d(width, classes, 1) for width in (dense, *(widths[number] for number in self.pooled))]
         strides = [*[2 for _ in self.pooled], 32 >> len(self.pooled)]
-        self.ups = nn.ModuleList(nn.ConvTranspose2d(classes, classes, 2 * s, stride=s, bias=False) for s in strides)
+        ups = [nn.ConvTranspose2d(classes, classes, 2 * stride, stride=stride, bias=False) for stride in strides]
+        self.scores, self.ups = nn.ModuleList(scores), nn.ModuleList(ups)
         self.apply(he_normal)
-        for score in self.scores:
+        for score in scores:
             nn.init.zeros_(score.weight)
-        for up in self.ups:
-            bilinear_upsampling(up).requires_grad_(False)
+        for up in ups:
+            interpolate_bilinearly(up)
+            up.requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Float `(B, 1, H, W)` to logits `(B, C, H, W)`."""
@@ -96,8 +98,8 @@ def _crop(feature: Tensor, start: int, shape: torch.Size) -> Tensor:
     return feature[..., start : start + shape[-2], start : start + shape[-1]]
 
 
-def _level(before: int, after: int, convolutions: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for number in range(convolutions):
-        layers += [nn.Conv2d(after if number else before, after, 3, padding=1), nn.ReLU(inplace=True)]
+def _level(before: int, after: int, convolutions: int, padding: int) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Conv2d(before, after, 3, padding=padding), nn.ReLU(inplace=True)]
+    for _ in range(convolutions - 1):
+        layers += [nn.Conv2d(after, after, 3, padding=1), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)

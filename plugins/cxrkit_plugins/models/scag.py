@@ -31,7 +31,8 @@ class SpatialChannelGatedUNet(GatedUNet):
         depth: Annotated[int, Field(ge=2, le=6, description="how often the resolution is halved")] = 4,
         gate_first_skip: Annotated[bool, Field(description="gate the skip at full resolution too")] = True,
         channel_reduction: Annotated[
-            int, Field(ge=1, description="the channel part's first dense layer has this times fewer units than channels")
+            int,
+            Field(ge=1, description="the channel part's first dense layer has this times fewer units than channels"),
         ] = 8,
         deep_supervision: Annotated[bool, Field(description="side outputs at every decoder level in training")] = False,
         norm: Annotated[Norm, Field(description="normalisation after each convolution")] = "batch",

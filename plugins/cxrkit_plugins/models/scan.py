@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from cxrkit import Model
-from cxrkit_plugins.models.blocks import bilinear_upsampling, he_normal, residual_trunk
+from cxrkit_plugins.models.blocks import he_normal, interpolate_bilinearly, residual_trunk
 
 
 class SCANSegmentor(Model):
@@ -42,7 +42,7 @@ class SCANSegmentor(Model):
         self.score = nn.Conv2d(8 * base_channels, classes, 1)
         self.up = nn.ConvTranspose2d(classes, classes, 32, stride=16, padding=8)
         self.apply(he_normal)
-        bilinear_upsampling(self.up)
+        interpolate_bilinearly(self.up)
 
     def forward(self, images: Tensor) -> Tensor:
         """Float `(B, 1, H, W)` to logits `(B, C, H, W)`."""

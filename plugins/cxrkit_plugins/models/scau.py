@@ -73,7 +73,9 @@ class SpatialAttention(nn.Module):
     def __init__(self, pooling: Literal["mean", "sum"]) -> None:
         super().__init__()
         self.pooling = pooling
-        self.weigh = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 1, 3, padding=1), nn.Sigmoid())
+        self.weigh = nn.Sequential(
+            nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 1, 3, padding=1), nn.Sigmoid()
+        )
 
     def forward(self, feature: Tensor) -> Tensor:
         """`(B, C, H, W)` to the same, weighted."""
