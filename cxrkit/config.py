@@ -336,12 +336,10 @@ def resolve(config: RunConfig, registry: Registry) -> RunConfig:
 
     def full(kind: str, item: ComponentConfig) -> dict[str, Any]:
         own = {key: getattr(item, key) for key in type(item).model_fields}
-        name, colon, value = item.name.partition(":")
-        component = registry.get(kind, name)
-        params = ({component.first_parameter: value} if colon else {}) | item.params
+        component, params = registry.find(kind, item.name)
         # As YAML will give them back: a tuple as a list, a path as text.
-        whole = component.parameters(**component.validate(params)).model_dump(mode="json")
-        return own | {"name": name} | whole
+        whole = component.parameters(**component.validate(params | item.params)).model_dump(mode="json")
+        return own | {"name": component.name} | whole
 
     content = config.model_dump()
     content["model"] = full("model", config.model)

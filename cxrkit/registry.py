@@ -101,17 +101,6 @@ class Component:
         settings = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
         return create_model(f"{self.kind}_{self.name}", __config__=settings, **fields)
 
-    @property
-    def first_parameter(self) -> str:
-        """The parameter that `NAME:VALUE` sets: `monai:AttentionUnet`, `smp:fpn`, `fcn:32s`.
-
-        Raises:
-            ConfigError: it has no parameters.
-        """
-        if not self.parameters.model_fields:
-            raise ConfigError(f"{self.kind} '{self.name}' has no parameters.", f"Write {self.name} without a colon.")
-        return next(iter(self.parameters.model_fields))
-
     def validate(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters with defaults filled in, each of its declared type.
 
@@ -246,6 +235,22 @@ class Registry:
                 remedy += f" Plugins that failed to load (see `cxrkit plugins list`): {', '.join(sorted(self.broken))}."
             raise PluginError(f"There is no {kind} called '{name}'.", remedy)
         return found[0]
+
+    def find(self, kind: str, text: str) -> tuple[Component, dict[str, Any]]:
+        """The component that `NAME` or `NAME:VALUE` means, and the parameter that it sets: the component's first.
+
+        So one writes `monai:AttentionUnet`, `smp:fpn`, `fcn:32s`.
+
+        Raises:
+            PluginError: see `get`. ConfigError: there is a value, but the component has no parameters.
+        """
+        name, colon, value = text.partition(":")
+        component = self.get(kind, name)
+        if not colon:
+            return component, {}
+        if not component.parameters.model_fields:
+            raise ConfigError(f"{kind} '{name}' has no parameters.", f"Write {name} without a colon.")
+        return component, {next(iter(component.parameters.model_fields)): value}
 
     def default(self, kind: str) -> str:
         """The name of the component that is used where none of its kind is named; the built-in one wins.
