@@ -43,6 +43,9 @@ class LossConfig(ComponentConfig):
     """One term of a weighted sum of losses."""
 
     weight: float = Field(1.0, gt=0, description="factor of this term in the sum")
+    side_weight: Annotated[float, Field(ge=0)] | list[Annotated[float, Field(ge=0)]] | None = Field(
+        None, description="of networks with side outputs, what each counts beside the main one; or a list (null: 1)"
+    )
 
 
 class DataConfig(ComponentConfig):

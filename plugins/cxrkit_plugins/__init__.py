@@ -57,6 +57,20 @@ def register_losses(register: Register) -> None:
         summary="(1 - Tversky index)^(1/γ), the paper's loss (Abraham 2019)",
         default=True,
     )
+    register(
+        "focal", f"{losses}.library:FocalLoss", summary="cross-entropy that looks at hard pixels (Lin 2017; Kornia)"
+    )
+    register("lovasz", f"{losses}.library:LovaszLoss", summary="Lovász hinge, for IoU (Berman 2018; smp)")
+    register(
+        "hausdorff",
+        f"{losses}.library:HausdorffLoss",
+        summary="errors weighed by their distance from outlines (Karimi 2019; pip install 'cxrkit[monai]')",
+    )
+    register(
+        "mse-adaptive",
+        f"{losses}.squared_error:AdaptiveSquaredErrorLoss",
+        summary="squared error with adaptive weights, for cole (Pezzano 2020; weights ours)",
+    )
     register("bce", f"{losses}.cross_entropy:BinaryCrossEntropyLoss", summary="binary cross-entropy per channel")
 
 
