@@ -394,23 +394,3 @@ class Writer(ABC):
         Raises:
             cxrkit.CxrkitError: this film can't be written; it counts as failed, and the others are still processed.
         """
-
-
-class PretrainedWeights(ABC):
-    """A trained network that a package provides.
-
-    Attributes:
-        default: whether `cxrkit predict` uses it where no weights are named.
-    """
-
-    default: ClassVar[bool] = False
-
-    @property
-    @abstractmethod
-    def file(self) -> Path:
-        """The weights, a safetensors file as cxrkit's trainings write them."""
-
-    @property
-    @abstractmethod
-    def card(self) -> str:
-        """The model card, Markdown: data, licence, scores, limits."""
