@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from cxrkit.interfaces import Loss as Loss
     from cxrkit.interfaces import Model as Model
     from cxrkit.interfaces import Partner as Partner
-    from cxrkit.interfaces import PretrainedWeights as PretrainedWeights
     from cxrkit.interfaces import RunningJob as RunningJob
     from cxrkit.interfaces import Sample as Sample
     from cxrkit.interfaces import SideOutputs as SideOutputs
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
     from cxrkit.segmentation import Segmentation as Segmentation
     from cxrkit.services import Deployable as Deployable
     from cxrkit.services import Exporter as Exporter
+    from cxrkit.services import PretrainedWeights as PretrainedWeights
     from cxrkit.services import Runtime as Runtime
     from cxrkit.version import __version__ as __version__
 
@@ -68,7 +68,7 @@ _HOMES = {
     "Model": "interfaces",
     "Partner": "interfaces",
     "Predictor": "engine.predictor",
-    "PretrainedWeights": "interfaces",
+    "PretrainedWeights": "services",
     "Reading": "readings",
     "RunConfig": "config",
     "RunningJob": "interfaces",

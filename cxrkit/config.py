@@ -43,6 +43,9 @@ class LossConfig(ComponentConfig):
     """One term of a weighted sum of losses."""
 
     weight: float = Field(1.0, gt=0, description="factor of this term in the sum")
+    side_weight: Annotated[float, Field(ge=0)] | list[Annotated[float, Field(ge=0)]] | None = Field(
+        None, description="of networks with side outputs, what each counts beside the main one; or a list (null: 1)"
+    )
 
 
 class DataConfig(ComponentConfig):
@@ -345,9 +348,10 @@ def resolve(config: RunConfig, registry: Registry) -> RunConfig:
 
     def full(kind: str, item: ComponentConfig) -> dict[str, Any]:
         own = {key: getattr(item, key) for key in type(item).model_fields}
-        component = registry.get(kind, item.name)
+        component, params = registry.find(kind, item.name)
         # As YAML will give them back: a tuple as a list, a path as text.
-        return own | component.parameters(**component.validate(item.params)).model_dump(mode="json")
+        whole = component.parameters(**component.validate(params | item.params)).model_dump(mode="json")
+        return own | {"name": component.name} | whole
 
     content = config.model_dump()
     content["model"] = full("model", config.model)

@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cxrkit.errors import ConfigError
 from cxrkit.readings import Reading
 from cxrkit.segmentation import Segmentation
 
@@ -89,12 +90,17 @@ class Loss(nn.Module, ABC):
             masks together, whichever film and channel they belong to, such as a mean over pixels. None: none of
             these, or not stated. Such a loss, and one with parameters of its own, is refused if masks are unknown.
         capturable: as in `Model`.
+        side_weight: what each side output counts, or each one separately, in the network's order; `--set
+            loss.side_weight` sets it for any loss.
+        side_targets: what side outputs are compared with: targets averaged down to their size, or every n-th pixel.
     """
 
     reduction: Literal["per-class", "per-class-mean", "pooled"] | None = None
     capturable: bool = False
     own_learning_rate: ClassVar[float] = 1e-4
-    side_weight: float = 1.0
+    side_weight: float | Sequence[float] = 1.0
+    side_targets: Literal["average", "stride"] = "average"
+    wants_sides: bool = False  # set by the engine where a weight of side outputs was asked for
 
     def prepare(self, channels: Sequence[str]) -> None:
         """Called once before training with the output channels' names, for losses that depend on them.
@@ -109,16 +115,36 @@ class Loss(nn.Module, ABC):
     def total(self, output: Tensor | SideOutputs, targets: Tensor, images: Tensor) -> Tensor:
         """The loss of a model's whole output; override it to weight side outputs differently or to use the images.
 
-        Side outputs are compared with targets that are averaged down to their size; each has the weight `side_weight`.
+        Side outputs are compared with targets that are brought down to their size; each has its `side_weight`.
         `images` `(B, 1, H, W)` are for losses that judge image and mask together.
+
+        Raises:
+            ConfigError: there are weights for another number of side outputs.
         """
         if isinstance(output, Tensor):
             return self(output, targets)
-        value: Tensor = self(output.main.float(), targets)
-        for side in output.sides:
-            smaller = F.adaptive_avg_pool2d(targets, (side.shape[-2], side.shape[-1]))
-            value = value + self.side_weight * self(side.float(), smaller)
+        value = self.main_loss(output.main.float(), targets)
+        for weight, side in zip(self._side_weights(len(output.sides)), output.sides, strict=True):
+            size = (side.shape[-2], side.shape[-1])
+            strided = self.side_targets == "stride"
+            smaller = F.interpolate(targets, size) if strided else F.adaptive_avg_pool2d(targets, size)
+            value = value + weight * self(side.float(), smaller)
         return value
+
+    def main_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The loss of the main logits of a network with side outputs; override where it differs from the sides'."""
+        value: Tensor = self(logits, targets)
+        return value
+
+    def _side_weights(self, sides: int) -> Sequence[float]:
+        if isinstance(self.side_weight, int | float):
+            return [self.side_weight] * sides
+        if len(self.side_weight) != sides:
+            raise ConfigError(
+                f"loss.side_weight has {len(self.side_weight)} weights; the network has {sides} side outputs.",
+                "Give one weight for all of them, or one for each, in the network's order.",
+            )
+        return self.side_weight
 
     def own_loss(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor | None:
         """What the loss's own parameters minimise; `logits` are detached. None: the loss has no such parameters."""
@@ -373,23 +399,3 @@ class Writer(ABC):
         Raises:
             cxrkit.CxrkitError: this film can't be written; it counts as failed, and the others are still processed.
         """
-
-
-class PretrainedWeights(ABC):
-    """A trained network that a package provides.
-
-    Attributes:
-        default: whether `cxrkit predict` uses it if no weights are named.
-    """
-
-    default: ClassVar[bool] = False
-
-    @property
-    @abstractmethod
-    def file(self) -> Path:
-        """The weights, a safetensors file as cxrkit's trainings write them."""
-
-    @property
-    @abstractmethod
-    def card(self) -> str:
-        """The model card, Markdown: data, licence, scores, limits."""

@@ -236,6 +236,22 @@ class Registry:
             raise PluginError(f"There is no {kind} called '{name}'.", remedy)
         return found[0]
 
+    def find(self, kind: str, text: str) -> tuple[Component, dict[str, Any]]:
+        """The component that `NAME` or `NAME:VALUE` means, and the parameter that it sets: the component's first.
+
+        So one writes `monai:AttentionUnet`, `smp:fpn`, `fcn:32s`.
+
+        Raises:
+            PluginError: see `get`. ConfigError: there is a value, but the component has no parameters.
+        """
+        name, colon, value = text.partition(":")
+        component = self.get(kind, name)
+        if not colon:
+            return component, {}
+        if not component.parameters.model_fields:
+            raise ConfigError(f"{kind} '{name}' has no parameters.", f"Write {name} without a colon.")
+        return component, {next(iter(component.parameters.model_fields)): value}
+
     def default(self, kind: str) -> str:
         """The name of the component that is used where none of its kind is named; the built-in one wins.
 

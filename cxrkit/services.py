@@ -1,4 +1,4 @@
-"""The contracts of what carries a trained network elsewhere: exporters and runtimes."""
+"""The contracts of what trained networks come from and go to: packaged weights, exporters and runtimes."""
 
 from __future__ import annotations
 
@@ -73,3 +73,23 @@ class Runtime(ABC):
         Raises:
             cxrkit.DataError: the file can't be read; names the file.
         """
+
+
+class PretrainedWeights(ABC):
+    """A trained network that a package provides.
+
+    Attributes:
+        default: whether `cxrkit predict` uses it if no weights are named.
+    """
+
+    default: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def file(self) -> Path:
+        """The weights, a safetensors file as cxrkit's trainings write them."""
+
+    @property
+    @abstractmethod
+    def card(self) -> str:
+        """The model card, Markdown: data, licence, scores, limits."""

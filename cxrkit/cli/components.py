@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import sys
 from contextlib import redirect_stdout
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cxrkit.cli.flags import Json, with_default
-from cxrkit.errors import CxrkitError
+from cxrkit.errors import ConfigError, CxrkitError
+from cxrkit.files import write_text
 from cxrkit.kinds import KINDS, names_of_kinds
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from cxrkit.cli.describe import Parameter
     from cxrkit.registry import Component
+    from cxrkit.report.diagram import Diagram
 
 #: Channels that a model is built with to count its parameters.
 _CHANNELS = ("left_lung", "right_lung", "heart", "background")
@@ -54,22 +57,36 @@ def show_component(
         typer.Argument(metavar="KIND", help=f"{names_of_kinds()}.", show_default=False),
     ],
     name: Annotated[str, typer.Argument(metavar="NAME", help="Its name; see: cxrkit list KIND.", show_default=False)],
+    size: Annotated[
+        int, typer.Option("--size", min=16, max=4096, help="Of a model: side of the film, in pixels.")
+    ] = 256,
+    svg: Annotated[
+        Path | None, typer.Option("--svg", metavar="FILE", help="Of a model: draw it here as SVG.", show_default=False)
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Of a model: a parameter, model.KEY.", show_default=False),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Explain a component and its parameters."""
+    """Explain a component and its parameters; of a model also its blocks, parameters and multiply-adds."""
     from dataclasses import asdict
 
     from cxrkit.cli.console import show, show_json
     from cxrkit.cli.describe import parameters_of
     from cxrkit.cli.loading import load_plugins
 
-    component = load_plugins().registry.get(_kind(kind), name)
+    component, values = load_plugins().registry.find(_kind(kind), name)
+    if component.kind != "model" and (svg or set_):
+        raise ConfigError(f"A {component.kind} has no diagram.", "Leave out --svg and --set.")
     with redirect_stdout(sys.stderr):  # what the component prints
         parameters = parameters_of(component)
         documentation = inspect.getdoc(component.target) or ""
         if component.kind == "weights":
             documentation = component.build().card
-        weights = _count_weights(component, parameters) if component.kind == "model" else None
+        drawn = _draw(component, values | _model_parameters(set_ or []), size) if component.kind == "model" else None
+    if svg is not None and drawn is not None:
+        write_text(svg, drawn.svg())
     if as_json:
         show_json(
             {
@@ -81,19 +98,24 @@ def show_component(
                 "version": component.version,
                 "parameters": [asdict(parameter) for parameter in parameters],
             }
-            | ({"weights": weights} if component.kind == "model" else {})
+            | _numbers(component, drawn)
         )
         return
     heading = f"{component.kind} {component.name}: {component.summary}"
     show(heading, f"from {component.distribution} {component.version}")
-    if weights is not None:
-        show(f"{weights:,} weights with the default parameters, for {len(_CHANNELS)} output channels")
+    if drawn is not None:
+        meant = "these" if values or set_ else "the default"
+        show(f"{drawn.parameters:,} weights with {meant} parameters, for {len(_CHANNELS)} output channels")
+        side = "×".join(map(str, drawn.size))
+        show(f"{drawn.multiply_adds / 1e9:,.3f} billion multiply-adds for a film of {side}")
     if documentation:
         show("", documentation)
     if component.kind == "weights":
         show("", f"Use them with: {KINDS['weights'].example.replace('NAME', component.name)}")
         return
     show("", _parameter_table(parameters) if parameters else "It has no parameters.")
+    if drawn is not None:
+        show("", drawn.text())
     if parameters:
         show(f"Set one with: {_example(component, parameters[0])}")
 
@@ -128,10 +150,38 @@ def _example(component: Component, parameter: Parameter) -> str:
     return example.replace("NAME", component.name).replace("KEY", parameter.name).replace("VALUE", value)
 
 
-def _count_weights(component: Component, parameters: list[Parameter]) -> int | None:
-    """Trainable numbers of a model with default parameters; None where it needs more settings."""
+def _model_parameters(assignments: list[str]) -> dict[str, Any]:
+    """`["model.depth=3"]` to the model's parameters."""
+    from cxrkit.overrides import assign, parse_set
+
+    settings: dict[str, Any] = {"model": {"": None}}  # not empty, so that no default name is filled in
+    for key, value in parse_set(assignments).items():
+        assign(settings, key, value, ["model"])
+    parameters = {key: value for key, value in settings["model"].items() if key}
+    if "name" in parameters:
+        raise ConfigError("--set model.name: the name is given already.", "Leave it out.")
+    return parameters
+
+
+def _draw(component: Component, values: dict[str, Any], size: int) -> Diagram | None:
+    """A model's diagram; None where it can't be built as it is, unless parameters were given for it."""
+    from cxrkit.report.diagram import diagram
+
     try:
-        model = component.build(_CHANNELS, **getattr(component.target, "when_loading", {}))
+        model = component.build(_CHANNELS, **{**getattr(component.target, "when_loading", {}), **values})
+        return diagram(model, size)
     except CxrkitError:
+        if values:
+            raise
         return None
-    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _numbers(component: Component, drawn: Diagram | None) -> dict[str, Any]:
+    """What `--json` says of a model beyond its parameters."""
+    from dataclasses import asdict
+
+    if component.kind != "model":
+        return {}
+    if drawn is None:
+        return {"weights": None}
+    return {"weights": drawn.parameters} | {key: asdict(drawn)[key] for key in ("size", "multiply_adds", "blocks")}

@@ -6,8 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cxrkit.errors import ContractError
+from cxrkit.errors import ConfigError, ContractError
 from cxrkit.interfaces import Model, SideOutputs
+
+_NORMALISING_ONE_VALUE = "Expected more than 1 "  # value per channel, or spatial element, as torch says it
 
 
 def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
@@ -28,10 +30,19 @@ def apply_model(model: nn.Module, images: Tensor, *, size_multiple: int, channel
 
     Raises:
         ContractError: the output isn't logits of the expected shape.
+        ConfigError: the films are too small, or too few, for the network's normalisation.
     """
     height, width = images.shape[-2:]
     images = pad_to_multiple(images, size_multiple)
-    output = model(images)
+    try:
+        output = model(images)
+    except ValueError as error:
+        if _NORMALISING_ONE_VALUE not in str(error):
+            raise
+        raise ConfigError(
+            "A layer of normalisation sees a single value, which has no variance.",
+            "Use a --batch-size of at least 2, or a larger --size.",
+        ) from error
     main = main_logits(output)
     expected = (images.shape[0], channels, *images.shape[-2:])
     if not isinstance(main, Tensor) or tuple(main.shape) != expected:

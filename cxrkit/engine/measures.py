@@ -15,6 +15,7 @@ import numpy as np
 
 from cxrkit.interfaces import BACKGROUND
 from cxrkit.metrics.cardiothoracic import cardiothoracic_ratio
+from cxrkit.metrics.masks import count_holes, count_parts
 from cxrkit.metrics.overlap import dice, intersection_over_union, soft_dice_pooled, soft_iou_per_channel
 from cxrkit.metrics.surface import SurfaceDistances, surface_distances
 from cxrkit.segmentation import CardiothoracicRatio
@@ -62,7 +63,7 @@ class Measure(Generic[Pair]):
     Attributes:
         key: its name in files.
         label: its name in tables, without the unit.
-        unit: `%` of values in [0, 1], `length` for mm or pixels, or none.
+        unit: `%` of values in [0, 1], `length` for mm or pixels, `count`, or none.
         description: how to read it, in a sentence without its end.
         compute: the value; None where there is none though there should be: it is counted as lost.
         higher_is_better: which direction is better.
@@ -74,7 +75,7 @@ class Measure(Generic[Pair]):
 
     key: str
     label: str
-    unit: Literal["%", "length", ""]
+    unit: Literal["%", "length", "count", ""]
     description: str
     compute: Callable[[Pair], float | None]
     higher_is_better: bool = True
@@ -86,7 +87,7 @@ class Measure(Generic[Pair]):
     @property
     def digits(self) -> int:
         """Decimal places in tables."""
-        return {"%": 1, "length": 2, "": 4}[self.unit]
+        return {"%": 1, "length": 2, "count": 2, "": 4}[self.unit]
 
     @property
     def scale(self) -> float:
@@ -104,7 +105,7 @@ class Measure(Generic[Pair]):
 
     def heading(self, unit: str = "") -> str:
         """Its label with the unit: `HD95 mm`."""
-        return f"{self.label} {unit or self.unit}".strip()
+        return f"{self.label} {unit or self.unit.removeprefix('count')}".strip()
 
 
 def _dice(pair: StructurePair) -> float:
@@ -135,6 +136,14 @@ def _soft_iou(film: FilmPair) -> float:
     return float(soft_iou_per_channel(film.predicted, film.truth).mean())
 
 
+def _parts(pair: StructurePair) -> float:
+    return float(count_parts(pair.predicted))
+
+
+def _holes(pair: StructurePair) -> float:
+    return float(count_holes(pair.predicted))
+
+
 STRUCTURE_MEASURES: tuple[Measure[StructurePair], ...] = (
     Measure("dice", "Dice", "%", "twice the shared area over the sum of both areas", _dice, main=True, primary=True),
     Measure("iou", "IoU", "%", "the shared area over that of the union", _iou),
@@ -148,6 +157,15 @@ STRUCTURE_MEASURES: tuple[Measure[StructurePair], ...] = (
         main=True,
     ),
     Measure("assd", "ASSD", "length", "mean distance between the outlines", _assd, higher_is_better=False),
+    Measure(
+        "parts",
+        "Parts",
+        "count",
+        "connected parts of the predicted mask, as thresholded",
+        _parts,
+        higher_is_better=False,
+    ),
+    Measure("holes", "Holes", "count", "holes in the predicted mask, as thresholded", _holes, higher_is_better=False),
 )
 
 FILM_MEASURES: tuple[Measure[FilmPair], ...] = (

@@ -28,8 +28,14 @@ def batch_loss(loss: Loss, output: Tensor | SideOutputs, batch: Batch) -> Tensor
 
     Raises:
         ContractError: the loss returns something else than a scalar.
-        ConfigError: a loss that doesn't say how to leave masks out meets a batch with `known`.
+        ConfigError: a loss that doesn't say how to leave masks out meets a batch with `known`, or weights of side
+            outputs a network that has none.
     """
+    if loss.wants_sides and isinstance(output, Tensor):
+        raise ConfigError(
+            "loss.side_weight is set, but the network has no side outputs.",
+            "Leave it out, or switch them on, if the network has them: --set model.deep_supervision=true.",
+        )
     value = _mixed_loss(loss, output, batch)
     if not isinstance(value, Tensor) or value.numel() != 1:
         got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
@@ -151,12 +157,13 @@ def own_parameters(loss: Loss) -> list[dict[str, Any]]:
 def build_loss(terms: Sequence[LossConfig], registry: Registry, channels: Sequence[str]) -> Loss:
     """The loss of a configuration's terms, prepared for these channels: one alone, or their weighted sum."""
     built = [(term.weight, registry.get("loss", term.name).build(**term.params)) for term in terms]
-    for _, loss in built:
+    for term, (_, loss) in zip(terms, built, strict=True):
+        if term.side_weight is not None:
+            loss.side_weight = term.side_weight
         loss.prepare(channels)
-    if len(built) == 1 and built[0][0] == 1.0:
-        only: Loss = built[0][1]
-        return only
-    return WeightedSum(built)
+    whole: Loss = built[0][1] if len(built) == 1 and built[0][0] == 1.0 else WeightedSum(built)
+    whole.wants_sides = any(term.side_weight is not None for term in terms)
+    return whole
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -25,15 +26,14 @@ from cxrkit.data.stored_films import StoredFilms
 from cxrkit.engine.batches import build_augments
 from cxrkit.engine.capture import CapturedPass
 from cxrkit.engine.films import Films, build_dataset
-from cxrkit.engine.forward import probabilities
+from cxrkit.engine.forward import pad_to_multiple, probabilities
 from cxrkit.engine.hardware import autocast, choose_precision, make_fabric, synchronise
 from cxrkit.engine.loop import TrainingLoop
 from cxrkit.engine.observer import Silent
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.sampling import generator
-from cxrkit.engine.trial import explained
 from cxrkit.errors import ConfigError, CxrkitError, DataError, TrainingError
-from cxrkit.interfaces import Entry
+from cxrkit.interfaces import Entry, Model
 from cxrkit.registry import Registry
 
 #: Of the learning rate's schedule: far more than are ever rehearsed.
@@ -123,10 +123,8 @@ class Rehearsal:
 
     def multiply_adds(self) -> int:
         """Multiply-adds of one film's forward pass: those of its convolutions and matrix products."""
-        network = self.loop.kept_network().eval()
-        with _readable_failures(), _no_fused_products(), FlopCounterMode(display=False) as counter:
-            probabilities(network, self.film, batch_size=1)
-        return int(counter.get_total_flops()) // 2
+        with _readable_failures():
+            return count_multiply_adds(self.loop.kept_network().eval(), self.film)
 
     def warm_up(self) -> int | None:
         """Make some updates and predictions, so that what happens once is over.
@@ -147,6 +145,14 @@ class Rehearsal:
             self.update()
         self.predict()
         return peak
+
+
+@torch.no_grad()
+def count_multiply_adds(network: Model, film: Tensor) -> int:
+    """Multiply-adds of a forward pass in convolutions and matrix products, in evaluation mode; on any device."""
+    with _no_fused_products(), FlopCounterMode(display=False) as counter:
+        network(pad_to_multiple(film, network.size_multiple))
+    return int(counter.get_total_flops()) // 2
 
 
 def _random_films(config: RunConfig, registry: Registry) -> Films:
@@ -213,8 +219,6 @@ def _readable_failures() -> Iterator[None]:
         raise TrainingError(
             "There isn't enough memory.", "Use a smaller --batch-size or --size, or leave this arm out."
         ) from error
-    except ValueError as error:
-        raise explained(error) from error
 
 
 def _allocated(device: torch.device) -> int:

@@ -23,7 +23,6 @@ from cxrkit.engine.provenance import (
     note_changes,
 )
 from cxrkit.engine.run import RunDirectory
-from cxrkit.engine.trial import explained
 from cxrkit.engine.unlabelled import Unlabelled, find_unlabelled
 from cxrkit.errors import AnotherEndedError, ConfigError, TrainingError, TrainingInterruptedError
 from cxrkit.files import locked
@@ -100,8 +99,6 @@ def _train(
             f"The {fabric.device.type} device ran out of memory.",
             "Start a new run with a smaller --batch-size or --size.",
         ) from error
-    except ValueError as error:
-        raise explained(error) from error
     except Exception as error:
         if config.train.compile != "on" or not is_compiler_error(error):
             raise

@@ -125,13 +125,3 @@ def _refuse_single_values(layer: str, module: nn.Module, inputs: tuple[Tensor, .
         kind, count = "batch norm", values.numel() // values.shape[1]
     if count == 1 and (module.training or not isinstance(module, _BatchNorm)):
         raise SingleValueError(layer, kind)
-
-
-def explained(error: ValueError) -> Exception:
-    """Torch's own refusal to normalise a single value, in words for the user; any other error as it is."""
-    if "Expected more than 1 value per channel" not in str(error):
-        return error
-    return ConfigError(
-        "A layer of batch normalisation sees a single value, which has no variance.",
-        "Use a --batch-size of at least 2, or a larger --size.",
-    )

@@ -109,6 +109,27 @@ def second_part(mask: ArrayLike) -> float:
     return float(second / largest)
 
 
+def count_parts(mask: ArrayLike) -> int:
+    """How many parts (8-connected) a mask has; 0 if it is empty.
+
+    >>> count_parts(np.array([[1, 0, 0, 1], [0, 1, 0, 1]]))
+    2
+    """
+    whole = as_mask(mask)
+    return len(_parts(whole[_box(whole)], 8)[1])
+
+
+def count_holes(mask: ArrayLike) -> int:
+    """How many holes a mask has: parts (4-connected) of what isn't marked that don't reach the edge of the film.
+
+    >>> count_holes(np.array([[1, 1, 1, 1, 0], [1, 0, 1, 0, 1], [1, 1, 1, 1, 1]]))
+    1
+    """
+    whole = as_mask(mask)
+    # The margin joins all that reaches the edge.
+    return len(_parts(~np.pad(whole, 1), 4)[1]) - 1
+
+
 def _box(mask: Mask) -> tuple[slice, slice]:
     """Rows and columns that a mask spans: on a film of 36 million pixels, labelling all takes a second."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))

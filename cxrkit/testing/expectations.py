@@ -54,8 +54,13 @@ class Subject:
     root: Path | None = None
 
     def build(self, *context: Any) -> Any:
-        """Make the component; `context` is what cxrkit gives to its kind."""
-        return self.component.build(*context, **self.parameters)
+        """Make the component; `context` is what cxrkit gives to its kind. Skips if its library is missing."""
+        try:
+            return self.component.build(*context, **self.parameters)
+        except ConfigError as error:
+            if isinstance(error.__cause__, ImportError):
+                raise SkipTest(str(error)) from error
+            raise
 
     def build_if_usable(self) -> Any:
         """As `build`; skips the check where its library isn't installed, or its machines can't be reached."""

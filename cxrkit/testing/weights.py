@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cxrkit.engine.checkpoint import load_network
-from cxrkit.interfaces import PretrainedWeights
 from cxrkit.plugins import installed
+from cxrkit.services import PretrainedWeights
 from cxrkit.testing.expectations import Check, Subject, expect
 
 _SECTIONS = ("data", "licence", "limits", "scores", "not a medical device")

@@ -17,6 +17,31 @@ def register_models(register: Register) -> None:
     )
     register("unet", f"{models}.unet:UNet", summary="U-Net (Ronneberger 2015)")
     register("attn-unet", f"{models}.attn_unet:AttentionUNet", summary="Attention U-Net (Oktay 2018)")
+    register("bcdu", f"{models}.bcdu:BCDUNet", summary="BCDU-Net: skips joined by ConvLSTMs (Azad 2019)")
+    register(
+        "unetpp", f"{models}.unetpp:UNetPlusPlus", summary="U-Net++: nested skips, a head at each depth (Zhou 2018)"
+    )
+    register("fcn", f"{models}.fcn:FCN", summary="FCN-32s, 16s and 8s on VGG-16 (Long 2015)")
+    register("scau", f"{models}.scau:SCAUNet", summary="SCAU-Net: spatial and channel attention (Zhao 2020)")
+    register(
+        "scag",
+        f"{models}.scag:SpatialChannelGatedUNet",
+        summary="U-Net with spatial-channel gates (Khanh 2020; layers ours, after the abstract)",
+    )
+    register(
+        "focal-attn-unet",
+        f"{models}.focal_attn_unet:FocalAttentionUNet",
+        summary="Attention U-Net with image pyramid and deep supervision (Abraham & Khan 2019)",
+    )
+    register("scan", f"{models}.scan:SCANSegmentor", summary="SCAN's segmentor, of 271 thousand weights (Dai 2018)")
+    register(
+        "cole",
+        f"{models}.cole:CoLeCNN",
+        summary="CoLe-CNN: structures minus their context (Pezzano 2020; layers ours, after the abstract)",
+    )
+    register(
+        "monai", f"{models}.monai:Monai", summary="any 2-D segmentation network of MONAI (pip install 'cxrkit[monai]')"
+    )
     register("smp", f"{models}.smp:SegmentationModelsPytorch", summary="any segmentation-models-pytorch network")
 
 
@@ -31,6 +56,20 @@ def register_losses(register: Register) -> None:
         f"{losses}.overlap:FocalTverskyLoss",
         summary="(1 - Tversky index)^(1/γ), the paper's loss (Abraham 2019)",
         default=True,
+    )
+    register(
+        "focal", f"{losses}.library:FocalLoss", summary="cross-entropy that looks at hard pixels (Lin 2017; Kornia)"
+    )
+    register("lovasz", f"{losses}.library:LovaszLoss", summary="Lovász hinge, for IoU (Berman 2018; smp)")
+    register(
+        "hausdorff",
+        f"{losses}.library:HausdorffLoss",
+        summary="errors weighed by their distance from outlines (Karimi 2019; pip install 'cxrkit[monai]')",
+    )
+    register(
+        "mse-adaptive",
+        f"{losses}.squared_error:AdaptiveSquaredErrorLoss",
+        summary="squared error with adaptive weights, for cole (Pezzano 2020; weights ours)",
     )
     register("bce", f"{losses}.cross_entropy:BinaryCrossEntropyLoss", summary="binary cross-entropy per channel")
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from typing import Annotated, Literal
+from xml.etree import ElementTree
 
 import pytest
 from pydantic import Field
@@ -53,6 +54,45 @@ def test_show_tells_a_models_parameters_and_its_size(cxrkit) -> None:
     text = cxrkit("show", "model", "attn-bcdu").out
     assert f"{content['weights']:,} weights" in text
     assert "--set model." in text
+
+
+def test_show_draws_a_model_and_counts_its_work(cxrkit, tmp_path) -> None:
+    picture = tmp_path / "unet.svg"
+    flags = ("--set", "model.base_channels=2", "--set", "model.depth=1", "--set", "model.norm=none", "--size", "32")
+    content = json.loads(cxrkit("show", "model", "unet", *flags, "--svg", str(picture), "--json").out)
+    first, below, up, joined, head = content["blocks"]
+    assert (first["path"], first["shape"]) == (["encoder", "0"], [2, 32, 32])
+    assert (below["shape"], below["parameters"]) == ([4, 16, 16], 9 * 2 * 4 + 4 + 9 * 4 * 4 + 4)
+    assert up["layers"] == "ConvTranspose2d 2×2"
+    assert joined["shape"] == first["shape"]
+    assert (head["shape"], head["parameters"]) == ([4, 32, 32], 2 * 4 + 4)
+    assert content["weights"] == sum(block["parameters"] for block in content["blocks"])
+    pixels = 32 * 32
+    full = 9 * (1 * 2 + 2 * 2 + 4 * 2 + 2 * 2) + 2 * 4  # of each pixel: both double convolutions and the head
+    coarse = 9 * (2 * 4 + 4 * 4) + 4 * (4 * 2)  # of each quarter: the deepest double convolution, the up-convolution
+    assert content["multiply_adds"] == pixels * full + pixels // 4 * coarse
+    drawn = ElementTree.parse(picture).getroot()
+    assert len(list(drawn.iter("{http://www.w3.org/2000/svg}title"))) == 5
+    text = cxrkit("show", "model", "unet", *flags).out
+    assert "  0: 2 × Conv2d 3×3, 2 × ReLU" in text
+    assert "2×32×32" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("loss", "dice", "--svg", "x.svg"), "has no diagram"),
+        (("model", "unet", "--set", "model.depht=2"), "'depth'"),
+        (("model", "monai:BasicUNets"), "'BasicUNet'"),
+        (("model", "unet", "--set", "train.lr=1"), "no setting"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_drawn_is_reported(cxrkit, words, hint) -> None:
+    outcome = cxrkit("show", *words)
+    assert outcome.code != 0
+    assert hint in outcome.err
+    assert "Traceback" not in outcome.err
 
 
 def test_show_says_how_to_set_a_losses_parameter(cxrkit) -> None:

@@ -229,3 +229,29 @@ def test_the_training_dice_reads_known_channels_only() -> None:
     targets[:, 1] = torch.nan
     known = torch.tensor([[True, False]])
     assert soft_dice(logits, Batch(torch.zeros(1, 1, 4, 4), targets, known=known)) == pytest.approx(1)
+
+
+class TestSideWeights:
+    """`loss.side_weight` of any loss, by head."""
+
+    def total(self, config: dict[str, Any], sides: int = 2) -> float:
+        torch.manual_seed(0)
+        targets = (torch.rand(2, 2, 8, 8) > 0.5).float()
+        main, *others = (torch.randn(2, 2, size, size) for size in (8, 4, 2, 1)[: 1 + sides])
+        output = SideOutputs(main, tuple(others)) if sides else main
+        loss = build_loss([LossConfig(**config)], registry(), ("a", "b"))
+        return float(batch_loss(loss, output, Batch(torch.zeros(2, 1, 8, 8), targets)))
+
+    def test_one_weight_for_all_or_one_for_each(self) -> None:
+        main, first = self.total({"name": "bce"}, 0), self.total({"name": "bce"}, 1)
+        both = self.total({"name": "bce"})
+        assert self.total({"name": "bce", "side_weight": 0}) == pytest.approx(main)
+        assert self.total({"name": "bce", "side_weight": [0, 3]}) == pytest.approx(main + 3 * (both - first))
+        assert self.total({"name": "bce", "side_weight": 0.5}) == pytest.approx(main + 0.5 * (both - main))
+        twice = self.total({"name": "bce", "side_weight": [1, 0], "weight": 2})
+        assert twice == pytest.approx(2 * first)
+
+    @pytest.mark.parametrize(("weight", "sides"), [([1, 2, 3], 2), (0.5, 0), ([1], 0)])
+    def test_weights_of_heads_that_are_not_there_are_refused(self, weight: Any, sides: int) -> None:
+        with pytest.raises(ConfigError, match="side outputs"):
+            self.total({"name": "bce", "side_weight": weight}, sides)

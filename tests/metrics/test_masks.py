@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from cxrkit.metrics.masks import one_piece, second_part, without_spots
+from cxrkit.metrics.masks import count_holes, count_parts, one_piece, second_part, without_spots
 
 masks = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 EIGHT = np.ones((3, 3), bool)
@@ -41,3 +41,11 @@ def test_a_large_hole_stays() -> None:
     ring[3:7, 3:7] = False
     np.testing.assert_array_equal(one_piece(ring), ring)
     assert one_piece(ring, largest_hole=0.2).all()
+
+
+@given(masks)
+def test_parts_and_holes_are_scipys(mask: np.ndarray) -> None:
+    assert count_parts(mask) == ndimage.label(mask, EIGHT)[1]
+    labels, found = ndimage.label(~mask)
+    edge = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    assert count_holes(mask) == found - len(set(edge[edge > 0]))

@@ -15,7 +15,16 @@ READERS = {"folder", "jsrt", "coco", "labelme", "chexmask"}
 NARROW = {
     "attn-bcdu": {"base_channels": 4, "lstm_filters": 4},
     "attn-unet": {"base_channels": 4},
+    "bcdu": {"base_channels": 4},
+    "cole": {"base_channels": 4},
+    "fcn": {"base_channels": 2},
+    "focal-attn-unet": {"base_channels": 4},
+    "monai": {"network": "SegResNet"},
+    "scag": {"base_channels": 4},
+    "scan": {"base_channels": 4},
+    "scau": {"base_channels": 4},
     "unet": {"base_channels": 4},
+    "unetpp": {"base_channels": 4},
     "smp": {"encoder": "tu-mobilenetv3_small_050"},
 }
 
@@ -39,6 +48,11 @@ def test_conformance(case: Case) -> None:
     [
         ("attn-bcdu", {"base_channels": 4, "lstm_filters": 4, "bidirectional": False}),
         ("attn-unet", {"base_channels": 4, "depth": 3, "deep_supervision": True}),
+        ("bcdu", {"base_channels": 4, "bidirectional": False, "dense_blocks": 1}),
+        ("cole", {"base_channels": 4, "branch_supervision": True}),
+        ("fcn", {"base_channels": 2, "variant": "32s"}),
+        ("focal-attn-unet", {"base_channels": 4, "image_pyramid": False, "deep_supervision": False}),
+        ("unetpp", {"base_channels": 4, "deep_supervision": False}),
     ],
     ids=str,
 )

@@ -7,6 +7,11 @@ With p the predicted probability and g the target of a pixel, both in [0, 1], an
 * Dice coefficient: TI at α = β = ½, that is (2Σpg + 2ε) / (Σp + Σg + 2ε). The paper's formula has ε where this
   has 2ε; ours makes the two equal for one and the same ε, not only for ε = 0.
 * Focal Tversky: (1 − TI)^(1/γ).
+
+Σpg is the `product` form of the intersection. For soft targets, as mixup makes them, the losses are then not smallest
+at p = g: with g = 0.7 everywhere, Dice prefers p = 1. The `l1` form (Σp + Σg − Σ|p − g|)/2 makes them so (Wang 2023,
+Dice semimetric losses). It is Σmin(p, g), which leaves Σmax(g − p, 0) false negatives and Σmax(p − g, 0) false
+positives; for hard targets both forms are equal.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ from torch import Tensor
 from cxrkit.errors import ContractError
 
 Reduction = Literal["per-class", "pooled"]
+Intersection = Literal["product", "l1"]
 
 #: Below this value of 1 − TI the focal power continues as a straight line to zero: see `focal_power`.
 LINEAR_BELOW = 1e-4
@@ -39,6 +45,17 @@ def check_shapes(logits: Tensor, targets: Tensor) -> None:
         )
 
 
+def in_float32(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits and targets in at least float32.
+
+    Raises:
+        ContractError: see `check_shapes`.
+    """
+    check_shapes(logits, targets)
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    return logits.to(dtype), targets.to(dtype)
+
+
 def tversky_distance(
     probabilities: Tensor,
     targets: Tensor,
@@ -47,6 +64,7 @@ def tversky_distance(
     false_positive_weight: float,
     epsilon: float,
     reduction: Reduction,
+    intersection: Intersection = "product",
 ) -> Tensor:
     """One minus the Tversky index, in [0, 1), computed without the subtraction.
 
@@ -60,6 +78,7 @@ def tversky_distance(
         false_positive_weight: β.
         epsilon: ε > 0, in pixels; it decides the value where a structure is absent.
         reduction: `per-class` sums over batch and pixels, `pooled` over batch, classes and pixels.
+        intersection: `product` or `l1`, see above.
 
     Returns:
         `(C,)` for `per-class`, `()` for `pooled`.
@@ -71,9 +90,14 @@ def tversky_distance(
     0.6154
     """
     dims = (0, 2, 3) if reduction == "per-class" else (0, 1, 2, 3)
-    true_positives = (probabilities * targets).sum(dims)
-    false_negatives = ((1 - probabilities) * targets).sum(dims)
-    false_positives = (probabilities * (1 - targets)).sum(dims)
+    if intersection == "l1":
+        true_positives = torch.minimum(probabilities, targets).sum(dims)
+        false_negatives = (targets - probabilities).relu().sum(dims)
+        false_positives = (probabilities - targets).relu().sum(dims)
+    else:
+        true_positives = (probabilities * targets).sum(dims)
+        false_negatives = ((1 - probabilities) * targets).sum(dims)
+        false_positives = (probabilities * (1 - targets)).sum(dims)
     errors = false_negative_weight * false_negatives + false_positive_weight * false_positives
     return errors / (true_positives + errors + epsilon)
 
@@ -104,6 +128,7 @@ def focal_tversky_loss(
     inverse_gamma: float,
     epsilon: float,
     reduction: Reduction,
+    intersection: Intersection = "product",
 ) -> Tensor:
     """Σ_c (1 − TI_c)^(1/γ) of logits, the one formula behind all overlap losses.
 
@@ -117,14 +142,14 @@ def focal_tversky_loss(
     Raises:
         ContractError: the shapes differ or aren't `(B, C, H, W)`.
     """
-    check_shapes(logits, targets)
-    dtype = torch.promote_types(logits.dtype, torch.float32)
+    logits, targets = in_float32(logits, targets)
     distance = tversky_distance(
-        logits.to(dtype).sigmoid(),
-        targets.to(dtype),
+        logits.sigmoid(),
+        targets,
         false_negative_weight=false_negative_weight,
         false_positive_weight=false_positive_weight,
         epsilon=epsilon,
         reduction=reduction,
+        intersection=intersection,
     )
     return focal_power(distance, inverse_gamma).sum()

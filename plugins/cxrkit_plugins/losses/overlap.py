@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import Tensor
 
 from cxrkit import Loss
-from cxrkit_plugins.losses.functional import Reduction, focal_tversky_loss
+from cxrkit_plugins.losses.functional import Intersection, Reduction, focal_tversky_loss
 
 ReductionChoice = Annotated[
     Reduction, Field(description="per-class: sum of the classes' losses; pooled: one index over all classes together")
+]
+IntersectionChoice = Annotated[
+    Intersection, Field(description="product: Σpg; l1: Σmin(p, g), with which soft targets are met best at p = g")
 ]
 Epsilon = Annotated[float, Field(gt=0, description="pixels added to both sums, which matter if nothing is there")]
 FalseNegativeWeight = Annotated[float, Field(gt=0, description="α: weight of missed pixels")]
@@ -31,6 +34,7 @@ class _TverskyFamily(Loss):
         inverse_gamma: float,
         reduction: Reduction,
         epsilon: float,
+        intersection: Intersection,
     ) -> None:
         super().__init__()
         self.false_negative_weight = false_negative_weight
@@ -38,6 +42,7 @@ class _TverskyFamily(Loss):
         self.inverse_gamma = inverse_gamma
         self.reduction = reduction
         self.epsilon = epsilon
+        self.intersection: Intersection = intersection
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Logits and targets in [0, 1], both `(B, C, H, W)`, to a scalar in [0, C), or [0, 1) if pooled.
@@ -45,14 +50,18 @@ class _TverskyFamily(Loss):
         Raises:
             ContractError: the shapes differ or aren't `(B, C, H, W)`.
         """
+        return self._with_exponent(logits, targets, self.inverse_gamma)
+
+    def _with_exponent(self, logits: Tensor, targets: Tensor, inverse_gamma: float) -> Tensor:
         return focal_tversky_loss(
             logits,
             targets,
             false_negative_weight=self.false_negative_weight,
             false_positive_weight=self.false_positive_weight,
-            inverse_gamma=self.inverse_gamma,
+            inverse_gamma=inverse_gamma,
             epsilon=self.epsilon,
             reduction=self.reduction,
+            intersection=self.intersection,
         )
 
     def extra_repr(self) -> str:
@@ -60,7 +69,7 @@ class _TverskyFamily(Loss):
         return (
             f"false_negative_weight={self.false_negative_weight}, "
             f"false_positive_weight={self.false_positive_weight}, inverse_gamma={self.inverse_gamma}, "
-            f"reduction={self.reduction!r}, epsilon={self.epsilon}"
+            f"reduction={self.reduction!r}, epsilon={self.epsilon}, intersection={self.intersection!r}"
         )
 
 
@@ -71,8 +80,14 @@ class DiceLoss(_TverskyFamily):
     The paper writes ε for our 2ε.
     """
 
-    def __init__(self, *, reduction: ReductionChoice = "per-class", epsilon: Epsilon = 0.1) -> None:
-        super().__init__(0.5, 0.5, 1.0, reduction, epsilon)
+    def __init__(
+        self,
+        *,
+        reduction: ReductionChoice = "per-class",
+        epsilon: Epsilon = 0.1,
+        intersection: IntersectionChoice = "product",
+    ) -> None:
+        super().__init__(0.5, 0.5, 1.0, reduction, epsilon, intersection)
 
 
 class TverskyLoss(_TverskyFamily):
@@ -88,15 +103,18 @@ class TverskyLoss(_TverskyFamily):
         false_positive_weight: FalsePositiveWeight = 0.4,
         reduction: ReductionChoice = "per-class",
         epsilon: Epsilon = 0.1,
+        intersection: IntersectionChoice = "product",
     ) -> None:
-        super().__init__(false_negative_weight, false_positive_weight, 1.0, reduction, epsilon)
+        super().__init__(false_negative_weight, false_positive_weight, 1.0, reduction, epsilon, intersection)
 
 
 class FocalTverskyLoss(_TverskyFamily):
     """Σ_c (1 − TI_c)^(1/γ) (Abraham 2019; Maga 2021, §2.3, whose values are the defaults).
 
-    The sum is the paper's text; `reduction="pooled"` is its released code. Below 1 − TI = 10⁻⁴ the power
-    continues as a straight line to zero, so that a perfect prediction has a finite gradient.
+    The sum is the paper's text; `reduction="pooled"` is its released code. Abraham's loss for `focal-attn-unet` is
+    α = 0.7, β = 0.3, 1/γ = 0.75, ε = 1, `main_exponent=1`, `side_targets=stride` and
+    `reduction=pooled`. Below 1 − TI = 10⁻⁴ the power continues as a straight line to zero, so that a perfect
+    prediction has a finite gradient.
     """
 
     def __init__(
@@ -109,5 +127,21 @@ class FocalTverskyLoss(_TverskyFamily):
         ] = 0.675,
         reduction: ReductionChoice = "per-class",
         epsilon: Epsilon = 0.1,
+        intersection: IntersectionChoice = "product",
+        main_exponent: Annotated[
+            float | None,
+            Field(gt=0, le=3, description="exponent of the main output, where there are side outputs; null: the same"),
+        ] = None,
+        side_targets: Annotated[
+            Literal["average", "stride"],
+            Field(description="what side outputs are compared with: averaged targets, or every n-th pixel of them"),
+        ] = "average",
     ) -> None:
-        super().__init__(false_negative_weight, false_positive_weight, inverse_gamma, reduction, epsilon)
+        super().__init__(false_negative_weight, false_positive_weight, inverse_gamma, reduction, epsilon, intersection)
+        self.main_exponent = main_exponent
+        self.side_targets = side_targets
+
+    def main_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The loss of the main output, with an exponent of its own if there is one."""
+        inverse_gamma = self.inverse_gamma if self.main_exponent is None else self.main_exponent
+        return self._with_exponent(logits, targets, inverse_gamma)

@@ -14,6 +14,7 @@ from monai.losses import DiceLoss as MonaiDice
 from monai.losses import TverskyLoss as MonaiTversky
 from torch import Tensor
 
+from cxrkit import SideOutputs
 from cxrkit.errors import ContractError
 from cxrkit.plugins import registry
 from cxrkit_plugins.losses import functional
@@ -265,3 +266,60 @@ def test_cross_entropy_is_the_textbook_formula(seed: int, positive_weight: float
 
 def test_cross_entropy_has_no_state_to_save() -> None:
     assert not BinaryCrossEntropyLoss(positive_weight=3.0).state_dict()
+
+
+@property_test
+@given(st.sampled_from(OVERLAP), seeds, reductions)
+def test_both_forms_of_the_intersection_are_equal_for_hard_targets(name: str, seed: int, reduction: Any) -> None:
+    logits, targets = films(seed)
+    product, l1 = (build(name, reduction=reduction, intersection=form)(logits, targets) for form in ("product", "l1"))
+    torch.testing.assert_close(l1, product)
+
+
+@property_test
+@given(st.sampled_from(OVERLAP), seeds, reductions, st.floats(-3, 3))
+def test_soft_targets_are_met_best_by_themselves_in_the_l1_form(
+    name: str, seed: int, reduction: Any, shift: float
+) -> None:
+    logits, _ = films(seed)
+    loss = build(name, reduction=reduction, intersection="l1")
+    at_target = loss(logits, logits.sigmoid())
+    assert float(at_target) == pytest.approx(0, abs=1e-6)
+    assert float(loss(logits + shift, logits.sigmoid())) >= float(at_target)
+
+
+def test_the_product_form_prefers_certainty_to_a_soft_target() -> None:
+    targets = torch.full((1, 1, 50, 50), 0.7)
+    same, certain = torch.logit(targets), torch.full_like(targets, 20.0)
+    product, l1 = build("dice"), build("dice", intersection="l1")
+    assert float(product(same, targets)) == pytest.approx(0.299, abs=2e-3)
+    assert float(product(certain, targets)) == pytest.approx(0.176, abs=2e-3)
+    assert float(l1(same, targets)) < 1e-6 < float(l1(certain, targets))
+
+
+def test_abrahams_loss_focuses_the_side_heads_and_not_the_last() -> None:
+    """(1 − TI)^0.75 of side heads on every n-th pixel and 1 − TI of the last, summed with weight 1."""
+    loss = build(
+        "focal-tversky",
+        false_negative_weight=0.7,
+        false_positive_weight=0.3,
+        inverse_gamma=0.75,
+        epsilon=1.0,
+        reduction="pooled",
+        main_exponent=1,
+        side_targets="stride",
+    )
+    torch.manual_seed(0)
+    targets = (torch.rand(2, 3, 16, 24) > 0.5).float()
+    sides = tuple(torch.randn(2, 3, 16 // step, 24 // step) for step in (8, 4, 2))
+    main = torch.randn(2, 3, 16, 24)
+
+    def distance(logits: Tensor, wanted: Tensor) -> Tensor:
+        p = logits.sigmoid()
+        hits = (p * wanted).sum()
+        return 1 - (hits + 1) / (hits + 0.7 * ((1 - p) * wanted).sum() + 0.3 * (p * (1 - wanted)).sum() + 1)
+
+    expected = distance(main, targets)
+    for step, side in zip((8, 4, 2), sides, strict=True):
+        expected = expected + distance(side, targets[..., ::step, ::step]) ** 0.75
+    torch.testing.assert_close(loss.total(SideOutputs(main, sides), targets, main), expected)

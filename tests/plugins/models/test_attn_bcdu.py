@@ -12,13 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from cxrkit_plugins.models.attn_bcdu import (
-    AttentionBCDUNet,
-    AttentionGate,
-    ConvLSTM,
-    SameConvTranspose2d,
-    TwoStepConvLSTM,
-)
+from cxrkit_plugins.models.attn_bcdu import AttentionBCDUNet
+from cxrkit_plugins.models.blocks import AttentionGate, ConvLSTM, SameConvTranspose2d, TwoStepConvLSTM
 
 CHANNELS = ("left_lung", "right_lung", "heart", "background")
 
@@ -156,7 +151,7 @@ def test_released_gate_is_its_formula(halvings: Literal[1, 2]) -> None:
     torch.manual_seed(0)
     lstm = TwoStepConvLSTM(3, 2, bidirectional=False, merge="concat")
     gate = AttentionGate(
-        3, 5, halvings=halvings, lstm=lstm, resampling="gating-up", norm=nn.BatchNorm2d(3, eps=1e-3)
+        3, 5, inner=3, halvings=halvings, lstm=lstm, resampling="gating-up", norm=nn.BatchNorm2d(3, eps=1e-3)
     ).double()
     skip = torch.randn(2, 3, 8, 8, dtype=torch.float64, requires_grad=True)
     side = 8 // 2**halvings
@@ -179,7 +174,7 @@ def test_released_gate_is_its_formula(halvings: Literal[1, 2]) -> None:
 @pytest.mark.parametrize("halvings", [1, 2])
 def test_features_down_finds_attention_on_the_gating_signals_grid(halvings: Literal[1, 2]) -> None:
     lstm = TwoStepConvLSTM(3, 2, bidirectional=True, merge="concat")
-    gate = AttentionGate(3, 5, halvings=halvings, lstm=lstm, resampling="features-down", norm=nn.Identity())
+    gate = AttentionGate(3, 5, inner=3, halvings=halvings, lstm=lstm, resampling="features-down", norm=nn.Identity())
     seen: list[torch.Size] = []
     lstm.register_forward_hook(lambda _, inputs, __: seen.extend(x.shape for x in inputs))
     side = 8 // 2**halvings

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from cxrkit import SideOutputs
-from cxrkit_plugins.models.attn_unet import AttentionUNet, CoarseGate, SameResolutionGate
+from cxrkit_plugins.models.attn_unet import AttentionUNet, SameResolutionGate
+from cxrkit_plugins.models.blocks import CoarseGate
 from cxrkit_plugins.models.unet import UNet
 
 CHANNELS = ("left_lung", "heart")

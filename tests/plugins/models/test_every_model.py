@@ -39,6 +39,21 @@ CASES: list[tuple[str, Mapping[str, Any], int]] = [
     ("attn-unet", {"base_channels": 4, "depth": 2, "gate_first_skip": True, "norm": "group"}, 4),
     ("attn-unet", {"base_channels": 4, "depth": 2, "gate_first_skip": True, "norm": "instance"}, 4),
     ("attn-unet", {"base_channels": 4, "depth": 3, "deep_supervision": True}, 8),
+    ("bcdu", {"base_channels": 4}, 8),
+    ("bcdu", {"base_channels": 4, "dense_blocks": 1, "bidirectional": False, "dropout": 0.0}, 8),
+    ("unetpp", {"base_channels": 4, "depth": 3}, 8),
+    ("unetpp", {"base_channels": 4, "depth": 2, "deep_supervision": False, "dropout": 0.0}, 4),
+    *(("fcn", {"base_channels": 2, "variant": variant, "dropout": 0.0}, 1) for variant in ("8s", "16s", "32s")),
+    ("scau", {"base_channels": 4, "depth": 3}, 8),
+    ("scau", {"base_channels": 4, "depth": 2, "pooling": "sum", "norm": "group"}, 4),
+    ("scag", {"base_channels": 4, "depth": 3, "deep_supervision": True}, 8),
+    ("scag", {"base_channels": 4, "depth": 2, "gate_first_skip": False, "norm": "instance"}, 4),
+    ("focal-attn-unet", {"base_channels": 4}, 16),
+    ("focal-attn-unet", {"base_channels": 4, "image_pyramid": False, "deep_supervision": False}, 16),
+    ("scan", {"base_channels": 4}, 16),
+    ("cole", {"base_channels": 4, "depth": 3, "branch_supervision": True}, 8),
+    ("cole", {"base_channels": 4, "depth": 2, "norm": "group"}, 4),
+    ("monai", {"network": "SegResNet"}, 8),
     ("smp", {"architecture": "unet", "encoder": "tu-mobilenetv3_small_050"}, 32),
     ("smp", {"architecture": "fpn", "encoder": "mobilenet_v2"}, 32),
 ]
@@ -83,6 +98,8 @@ def test_every_parameter_learns_and_steps_lower_the_loss(case: tuple[str, Mappin
         optimiser.zero_grad()
         torch.stack([loss, *((side**2).mean() for side in sides)]).sum().backward()
         for name, parameter in model.named_parameters():
+            if not parameter.requires_grad:
+                continue
             assert parameter.grad is not None, name
             assert torch.isfinite(parameter.grad).all(), name
         optimiser.step()

@@ -1,0 +1,156 @@
+"""What is particular to each network that the paper compares itself with or is built on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from cxrkit import SideOutputs
+from cxrkit.errors import ConfigError
+from cxrkit_plugins.models.bcdu import BCDUNet
+from cxrkit_plugins.models.blocks import AttentionGate, CoarseGate, interpolate_bilinearly
+from cxrkit_plugins.models.cole import CoLeCNN
+from cxrkit_plugins.models.fcn import FCN
+from cxrkit_plugins.models.focal_attn_unet import FocalAttentionUNet
+from cxrkit_plugins.models.scag import SpatialChannelGate
+from cxrkit_plugins.models.scau import ChannelAttention, SpatialAttention
+from cxrkit_plugins.models.unetpp import UNetPlusPlus
+
+CHANNELS = ("left_lung", "heart")
+
+
+def multiply_adds(model: nn.Module, images: Tensor) -> int:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(images)
+    return int(counter.get_total_flops()) // 2
+
+
+def side_outputs(model: nn.Module, images: Tensor) -> SideOutputs:
+    output = model.train()(images)
+    assert isinstance(output, SideOutputs)
+    return output
+
+
+def test_bcdu_gives_each_dense_block_what_all_before_it_found() -> None:
+    model = BCDUNet(CHANNELS, base_channels=2, dense_blocks=4)
+    assert [block[0].in_channels for block in model.centre] == [8, 16, 32, 48]
+
+
+def test_bcdus_tail_has_two_channels_that_are_not_negative() -> None:
+    torch.manual_seed(0)
+    model = BCDUNet(CHANNELS, base_channels=4, two_channel_tail=True).eval()
+    seen: list[Tensor] = []
+    model.tail.register_forward_hook(lambda *arguments: seen.append(arguments[-1]))
+    model(torch.randn(2, 1, 16, 16))
+    assert seen[0].shape == (2, 2, 16, 16)
+    assert (seen[0] >= 0).all()
+
+
+def test_unetpp_infers_by_the_mean_of_its_heads_or_by_one_for_less_work() -> None:
+    torch.manual_seed(0)
+    images = torch.randn(2, 1, 16, 24)
+    whole = UNetPlusPlus(CHANNELS, base_channels=4, depth=3, dropout=0.0)
+    heads = side_outputs(whole, images)
+    assert [side.shape for side in heads.sides] == [(2, 2, 16, 24)] * 2
+    torch.testing.assert_close(whole.eval()(images), torch.stack([*heads.sides, heads.main]).mean(0))
+    costs = [multiply_adds(whole, images)]
+    for depth, expected in ((2, heads.sides[1]), (1, heads.sides[0])):
+        pruned = UNetPlusPlus(CHANNELS, base_channels=4, depth=3, dropout=0.0, inference_head=depth).eval()
+        pruned.load_state_dict(whole.state_dict())
+        torch.testing.assert_close(pruned(images), expected)
+        costs.append(multiply_adds(pruned, images))
+    assert costs == sorted(costs, reverse=True)
+    assert costs[2] < costs[0] / 2
+
+
+@pytest.mark.parametrize(("options", "heads"), [({}, "1, 2"), ({"deep_supervision": False}, "There is: 2.")])
+def test_unetpp_has_no_head_deeper_than_itself(options: dict[str, Any], heads: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        UNetPlusPlus(CHANNELS, base_channels=2, depth=2, inference_head=3 if not options else 1, **options)
+    assert heads in caught.value.remedy
+
+
+@pytest.mark.parametrize("variant", ["32s", "16s", "8s"])
+def test_fcn_puts_masks_where_the_film_has_them(variant: str) -> None:
+    """With symmetric weights a mirrored film has mirrored masks: no crop is off by a pixel."""
+    torch.manual_seed(0)
+    model = FCN(CHANNELS, base_channels=1, variant=variant).double().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn_like(parameter))
+            if parameter.ndim == 4:
+                parameter.copy_((parameter + parameter.flip(2)) / 2)
+                parameter.copy_((parameter + parameter.flip(3)) / 2)
+        # 198 more than these are multiples of 32: poolings don't leave out or add a row.
+        images = torch.randn(1, 1, 58, 90, dtype=torch.float64)
+        torch.testing.assert_close(model(images.flip(2, 3)), model(images).flip(2, 3))
+
+
+def test_fcn_begins_at_one_half_everywhere_for_films_of_any_size() -> None:
+    model = FCN(CHANNELS, base_channels=1)
+    logits = model(torch.randn(1, 1, 33, 50))
+    assert torch.equal(logits, torch.zeros(1, 2, 33, 50))
+
+
+def test_deconvolutions_interpolate_bilinearly_at_the_start() -> None:
+    up = nn.ConvTranspose2d(2, 2, 8, stride=4, padding=2)
+    interpolate_bilinearly(up)
+    feature = torch.randn(1, 2, 5, 6)
+    expected = F.interpolate(feature, scale_factor=4.0, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(up(feature)[..., 2:-2, 2:-2], expected[..., 2:-2, 2:-2])
+
+
+@pytest.mark.parametrize("pooling", ["mean", "sum"])
+def test_scau_attention_is_its_formula(pooling: str) -> None:
+    torch.manual_seed(0)
+    feature = torch.randn(2, 6, 5, 7)
+    scale = {"mean": 1.0, "sum": 6.0}[pooling]
+    spatial = SpatialAttention(pooling)
+    expected = torch.sigmoid(spatial.weigh[2](F.relu(spatial.weigh[0](scale * feature.mean(1, keepdim=True)))))
+    torch.testing.assert_close(spatial(feature), feature * expected)
+    scale = {"mean": 1.0, "sum": 35.0}[pooling]
+    channel = ChannelAttention(6, pooling)
+    expected = torch.sigmoid(channel.weigh[2](F.relu(channel.weigh[0](scale * feature.mean((2, 3))))))
+    torch.testing.assert_close(channel(feature), feature * expected[:, :, None, None])
+
+
+def test_spatial_channel_gate_weighs_what_oktays_gate_lets_through() -> None:
+    torch.manual_seed(0)
+    gate = SpatialChannelGate(8, 6, 4, nn.Identity())
+    skip, signal = torch.randn(2, 8, 8, 8), torch.randn(2, 6, 4, 4)
+    assert isinstance(gate.spatial, CoarseGate)
+    weights = gate(skip, signal) / gate.spatial(skip, signal)
+    torch.testing.assert_close(weights, weights.mean((2, 3), keepdim=True).expand_as(weights), rtol=1e-3, atol=1e-4)
+    assert 0 < weights.min() < weights.max() < 1
+    assert len(gate.channel[0].weight) == 2
+
+
+def test_focal_attn_unets_gate_adds() -> None:
+    torch.manual_seed(0)
+    gate = AttentionGate(3, 5, inner=4, halvings=1, lstm=None, resampling="gating-up", norm=nn.Identity())
+    skip, signal = torch.randn(2, 3, 8, 8), torch.randn(2, 5, 4, 4)
+    weights = torch.sigmoid(gate.psi(F.relu(gate.theta(skip) + gate.phi(signal))))
+    torch.testing.assert_close(
+        gate(skip, signal), gate.out(skip * weights.repeat_interleave(2, 2).repeat_interleave(2, 3))
+    )
+
+
+def test_focal_attn_unet_has_heads_at_four_sizes_and_sees_the_film_at_four() -> None:
+    torch.manual_seed(0)
+    model = FocalAttentionUNet(CHANNELS, base_channels=2)
+    output = side_outputs(model, torch.randn(2, 1, 32, 48))
+    assert [side.shape[-2:] for side in (*output.sides, output.main)] == [(4, 6), (8, 12), (16, 24), (32, 48)]
+    assert [convolve[0].in_channels for convolve in model.encoder] == [1, 4 + 2, 8 + 4, 16 + 8]
+
+
+def test_cole_subtracts_the_context_and_supervises_both_branches_on_demand() -> None:
+    torch.manual_seed(0)
+    model = CoLeCNN(CHANNELS, base_channels=4, depth=2, branch_supervision=True)
+    output = side_outputs(model, torch.randn(2, 1, 8, 12))
+    torch.testing.assert_close(output.main, output.sides[0] + output.sides[1])
+    assert isinstance(model.eval()(torch.randn(2, 1, 8, 12)), Tensor)
