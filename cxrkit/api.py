@@ -30,10 +30,10 @@ from cxrkit.engine.writing import build_writers
 from cxrkit.errors import ConfigError, CxrkitError, DataError, StorageError, TrainingInterruptedError
 from cxrkit.files import home_path, write_text
 from cxrkit.interfaces import Writer
-from cxrkit.overrides import read_yaml
 from cxrkit.plugins import registry
 from cxrkit.processes import RUN_VARIABLE, is_first_process
 from cxrkit.report import choose_panels, write_report
+from cxrkit.yaml_text import read_yaml
 
 
 @dataclass(frozen=True)

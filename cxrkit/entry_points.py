@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint
 
-from cxrkit.errors import CxrkitError, PluginError
+from cxrkit.errors import CxrkitError, PluginError, reason
 
 COMPONENTS = "cxrkit"
 VERBS = "cxrkit.commands"
@@ -34,9 +34,11 @@ def loading(what: str, distribution: str, version: str) -> Iterator[None]:
         yield
     except CxrkitError:
         raise
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise PluginError(
-            f"The {what} of {f'{distribution} {version}'.rstrip()} can't be loaded: {type(error).__name__}: {error}",
+            f"The {what} of {f'{distribution} {version}'.rstrip()} can't be loaded: {reason(error)}",
             f"Reinstall or update {distribution}, or uninstall it.",
         ) from error
 

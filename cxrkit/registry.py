@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from cxrkit.entry_points import loading
-from cxrkit.errors import ConfigError, CxrkitError, PluginError, nearest
+from cxrkit.errors import ConfigError, CxrkitError, PluginError, nearest, reason, shown
 from cxrkit.hookspecs import Shorthand
 from cxrkit.kinds import KINDS
 
@@ -60,7 +60,7 @@ class Component:
         if not callable(found):
             raise PluginError(
                 f"The {self.kind} '{self.name}' of {self.distribution} {self.version} is registered as "
-                f"{self.factory!r}, which is not callable.",
+                f"{shown(self.factory)}, which is not callable.",
                 f"Update {self.distribution}, or uninstall it.",
             )
         return typing.cast(Callable[..., Any], found)
@@ -76,10 +76,12 @@ class Component:
             return self._schema()
         except CxrkitError:
             raise
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise PluginError(
                 f"The parameters of {self.kind} '{self.name}' ({self.distribution} {self.version}) can't be read: "
-                f"{type(error).__name__}: {error}",
+                f"{reason(error)}",
                 f"Annotate them with types that can be imported, in {self.distribution}.",
             ) from error
 
@@ -124,10 +126,12 @@ class Component:
             made = self.target(*context, **parameters)
         except CxrkitError:
             raise
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise PluginError(
                 f"The {self.kind} '{self.name}' of {self.distribution} {self.version} can't be built with "
-                f"{parameters}: {type(error).__name__}: {error}",
+                f"{shown(parameters)}: {reason(error)}",
                 f"See `cxrkit show {self.kind} {self.name}` for its parameters.",
             ) from error
         kind = KINDS[self.kind]
@@ -150,7 +154,9 @@ class Component:
             elif fault["type"] == "missing":
                 lines.append(f"the parameter '{key}' must be given.")
             else:
-                lines.append(f"{key}={fault['input']!r} is not accepted: {fault['msg'][0].lower()}{fault['msg'][1:]}.")
+                lines.append(
+                    f"{key}={shown(fault['input'])} is not accepted: {fault['msg'][0].lower()}{fault['msg'][1:]}."
+                )
         return (
             f"{self.kind} '{self.name}': " + " ".join(lines),
             f"`cxrkit show {self.kind} {self.name}` lists its parameters, their ranges and defaults.",
@@ -191,7 +197,7 @@ class Registry:
             )
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", component.name):
             raise PluginError(
-                f"{component.distribution} registers the {component.kind} name {component.name!r}.",
+                f"{component.distribution} registers the {component.kind} name {shown(component.name)}.",
                 "Names are kebab-case: lower-case letters and digits, joined by single hyphens.",
             )
         self._components.setdefault((component.kind, component.name), []).append(component)

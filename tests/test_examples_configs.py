@@ -11,7 +11,7 @@ from cxrkit.config import DataConfig, RunConfig, make_config, resolve
 from cxrkit.data.splits import make_split
 from cxrkit.engine.films import build_dataset
 from cxrkit.engine.sampling import Sampler
-from cxrkit.overrides import read_yaml
+from cxrkit.yaml_text import read_yaml
 from cxrkit.plugins import registry
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"

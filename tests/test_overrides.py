@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cxrkit.errors import ConfigError
-from cxrkit.overrides import read_yaml
+from cxrkit.yaml_text import read_yaml
 
 
 @pytest.mark.parametrize(

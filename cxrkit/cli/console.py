@@ -10,6 +10,7 @@ import sys
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from cxrkit.errors import reason
 from cxrkit.processes import is_first_process
 
 if TYPE_CHECKING:
@@ -103,12 +104,11 @@ def print_error(error: CxrkitError) -> None:
 
 def print_defect(error: BaseException) -> None:
     """Print an exception that isn't the user's fault."""
-    message = " ".join(str(error).split())
     _labelled(
         "Error:",
         "bold red",
         [
-            f"This is a defect of cxrkit or a plugin: {type(error).__name__}: {message}",
+            f"This is a defect of cxrkit or a plugin: {reason(error)}",
             "Run the same command with --debug to see where, and please report it with that output.",
         ],
     )

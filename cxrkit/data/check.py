@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from cxrkit.data.samples import choose_structures, list_entries, read_sample
-from cxrkit.errors import CxrkitError
+from cxrkit.errors import CxrkitError, reason
 from cxrkit.interfaces import Dataset, Entry, Sample
 
 Severity = Literal["error", "warning", "note"]
@@ -91,7 +91,7 @@ def check_dataset(
             findings.append(_about(entry, error.what, error.remedy, "error"))
         # A plugin's defect in one film shouldn't hide what is wrong with the others.
         except Exception as error:
-            what = f"The dataset plugin fails on film '{entry.id}': {type(error).__name__}: {error}."
+            what = f"The dataset plugin fails on film '{entry.id}': {reason(error)}."
             findings.append(_about(entry, what, "Report it to the plugin's author.", "error"))
         else:
             findings.extend(check_film(entry, sample))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxrkit.errors import ConfigError, CxrkitError, DataError, nearest
+from cxrkit.errors import ConfigError, CxrkitError, DataError, nearest, reason
 from cxrkit.files import home_path
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ def _reader(root: Path, text: str, datasets: Sequence[Component]) -> str:
                 recognising.append(component.name)
         # A plugin may fail in any way; the others can still answer.
         except Exception as error:
-            reason = error.what if isinstance(error, CxrkitError) else f"{type(error).__name__}: {error}"
-            faults.append(f" '{component.name}' could not be asked ({reason}).")
+            why = error.what if isinstance(error, CxrkitError) else reason(error)
+            faults.append(f" '{component.name}' could not be asked ({why}).")
     recognising = list(dict.fromkeys(recognising))
     if len(recognising) == 1:
         return recognising[0]

@@ -24,8 +24,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from cxrkit.config import RunConfig, make_config, to_yaml
 from cxrkit.errors import ConfigError, DataError
 from cxrkit.files import append_line, is_leftover, storage_error, write_new_text, write_text
-from cxrkit.overrides import read_yaml
 from cxrkit.readings import Reading, as_record, from_record
+from cxrkit.yaml_text import read_yaml
 
 
 class Provenance(BaseModel):

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from unittest import SkipTest
 
 from cxrkit.entry_points import COMPONENTS
-from cxrkit.errors import CxrkitError, PluginError, nearest
+from cxrkit.errors import CxrkitError, PluginError, nearest, reason
 from cxrkit.kinds import KINDS
 from cxrkit.plugins import Plugins, PluginStatus, installed
 from cxrkit.registry import Component
@@ -239,12 +239,12 @@ def _result(case: Case) -> Result:
     result = Result(case.kind, case.name, case.check, "passed")
     try:
         case.run()
-    except SkipTest as reason:
-        result = replace(result, outcome="skipped", message=str(reason))
+    except SkipTest as skipped:
+        result = replace(result, outcome="skipped", message=str(skipped))
     except CxrkitError as error:
         result = replace(result, outcome="failed", message=str(error))
     except Exception as error:
-        result = replace(result, outcome="failed", message=f"{type(error).__name__}: {error}")
+        result = replace(result, outcome="failed", message=reason(error))
     return replace(result, seconds=time.perf_counter() - started)
 
 

@@ -8,6 +8,7 @@ import yaml
 from pydantic import ConfigDict, ValidationError, create_model
 
 from cxrkit.testing.expectations import Check, ConformanceError, Subject, expect
+from cxrkit.yaml_text import read_value, to_yaml
 
 
 def it_has_a_summary_of_one_line(subject: Subject) -> None:
@@ -64,7 +65,7 @@ def parameters_can_be_written_down(subject: Subject) -> None:
     schema = subject.component.parameters
     values = schema.model_validate(dict(subject.parameters))
     try:
-        again = schema.model_validate(yaml.safe_load(yaml.safe_dump(values.model_dump(mode="json"))))
+        again = schema.model_validate(read_value(to_yaml(values.model_dump(mode="json"))))
     except (ValueError, yaml.YAMLError) as error:
         raise ConformanceError(
             "parameters that YAML can hold",
