@@ -19,7 +19,7 @@ from cxrkit.errors import ConfigError, shortened, shown
 _LONGEST = 500_000  # characters of a text
 _LONGEST_KEY = 200
 _DEEPEST = 50  # levels, an alias counted as what it stands for
-_MOST = 50_000  # values, aliases counted likewise
+_MOST = 20_000  # values, aliases counted likewise
 _LARGEST = 2**63  # whole numbers that a setting may need
 
 _NUMBER = {
@@ -70,6 +70,7 @@ class _Loader(yaml.SafeLoader):
             )
         self._expect(node in self.extent, "an alias within what it stands for", event)
         size, levels = self.extent[node]
+        size = max(size, len(self.extent))  # before the rest is read
         self._expect(self.depth + levels <= _DEEPEST, "nested too deeply for settings", event)
         self._expect(size <= _MOST, f"more than {_MOST:,} values", event)
         return node
@@ -142,8 +143,10 @@ def read_value(text: str) -> Any:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise ValueError(shortened(where + " ".join(filter(None, (error.context, error.problem))), 300)) from error
-    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+    except yaml.YAMLError as error:
         raise ValueError(shortened(" ".join(str(error).split()), 300)) from error
+    except (ValueError, OverflowError) as error:  # from an escape such as \UFFFFFFFF
+        raise ValueError("it has the number of a character that doesn't exist") from error
 
 
 def to_yaml(content: Mapping[str, Any]) -> str:
