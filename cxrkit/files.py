@@ -73,6 +73,14 @@ def home_path(path: Path | str) -> Path:
     return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
+def cache_folder() -> Path:
+    """Where cxrkit keeps what it can make again: `$CXRKIT_CACHE`, or the system's folder for caches."""
+    import platformdirs
+
+    chosen = os.environ.get("CXRKIT_CACHE")
+    return home_path(chosen) if chosen else Path(platformdirs.user_cache_dir("cxrkit"))
+
+
 def csv_text(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table as CSV, with Unix line ends on every system."""
     stream = io.StringIO()

@@ -187,9 +187,11 @@ class Registry:
         """Add a component.
 
         Raises:
-            PluginError: its kind is unknown, its name isn't kebab-case, or it can't have a shorthand.
+            PluginError: its kind is unknown, its name isn't kebab-case, it can't have a shorthand, or something of it
+                has the wrong type.
         """
         _check_kind(component.kind)
+        _check_entry(component)
         if component.shorthand is not None and component.kind != "augment":
             raise PluginError(
                 f"{component.distribution} registers the {component.kind} '{component.name}' with a shorthand.",
@@ -271,6 +273,23 @@ class Registry:
         """The augmentations that have a flag of their own, by the flag's name in code: `mixup` for `--mixup`."""
         found = [component for component in self.components("augment") if component.shorthand is not None]
         return {component.name.replace("-", "_"): component for component in found}
+
+
+def _check_entry(component: Component) -> None:
+    """Refuse what a plugin registers with values of wrong types, which would fail wherever they are used."""
+    factory, shorthand = component.factory, component.shorthand
+    texts = [component.name, component.summary, *(vars(shorthand).values() if isinstance(shorthand, Shorthand) else ())]
+    if not all(isinstance(text, str) for text in texts):
+        fault, expected = "a name, summary or shorthand that isn't text", "Write them as text."
+    elif not (re.fullmatch(r"[\w.]+:\w+", factory) if isinstance(factory, str) else callable(factory)):
+        fault, expected = f"the factory {shown(factory)}", 'Give a class, or "package.module:Class".'
+    elif not isinstance(component.default, bool) or not isinstance(shorthand, Shorthand | None):
+        fault, expected = "a wrong default or shorthand", "Give default=True or False, and a cxrkit.Shorthand."
+    else:
+        return
+    raise PluginError(
+        f"{component.distribution} registers the {component.kind} {shown(component.name)} with {fault}.", expected
+    )
 
 
 def _check_kind(kind: str) -> None:

@@ -121,7 +121,7 @@ def list_data(as_json: Json = False) -> None:
     """List the datasets that can be read, and the films that the cache holds."""
     from cxrkit.cli.console import show, show_json, table
     from cxrkit.cli.loading import load_plugins
-    from cxrkit.data.store import cache_folder
+    from cxrkit.files import cache_folder
 
     datasets = load_plugins().registry.components("dataset")
     folder = cache_folder()

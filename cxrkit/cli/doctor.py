@@ -193,7 +193,7 @@ def _cache() -> Iterator[Examination]:
     import shutil
     import tempfile
 
-    from cxrkit.data.store import cache_folder
+    from cxrkit.files import cache_folder
 
     folder = cache_folder()
     try:

@@ -96,6 +96,7 @@ def check(
     from cxrkit.cli.console import show, show_json
     from cxrkit.testing import run_conformance
 
+    _forget(name)
     with redirect_stdout(sys.stderr):  # what the plugin prints
         results = run_conformance(name, roots=_roots(data or []))
     if as_json:
@@ -106,6 +107,18 @@ def check(
         show(", ".join(f"{count} {kind}" for kind, count in counts.items()) + ".")
     if not all(result.passed for result in results):
         raise typer.Exit(_BROKEN_CONTRACT)
+
+
+def _forget(name: str) -> None:
+    """Let a plugin that couldn't be loaded safely be tried again."""
+    from importlib.metadata import entry_points
+
+    from cxrkit.entry_points import COMPONENTS, origin
+    from cxrkit.probing import forget
+
+    for point in entry_points(group=COMPONENTS):
+        if name in (point.name, origin(point)[0]):
+            forget(point)
 
 
 def _roots(assignments: list[str]) -> dict[str, Path]:

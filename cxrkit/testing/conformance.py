@@ -19,7 +19,7 @@ from cxrkit.kinds import KINDS
 from cxrkit.plugins import Plugins, PluginStatus, installed
 from cxrkit.registry import Component
 from cxrkit.testing import parameters as of_every_kind
-from cxrkit.testing.expectations import ConformanceError, Subject, expect, own_randomness
+from cxrkit.testing.expectations import Check, ConformanceError, Subject, expect, own_randomness
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def conformance_cases(
     plugins = installed() if plugins is None else plugins
     cases: list[Case] = []
     for status in _find(name, plugins):
-        checks = (it_loads, its_names_are_its_own, listing_it_imports_no_torch)
+        checks = (it_loads, its_functions_are_hooks, its_names_are_its_own, listing_it_imports_no_torch)
         cases += [Case("plugin", status.name, _words(check), _bound(check, status, plugins)) for check in checks]
         for component in status.components:
             values, root = (parameters or {}).get(component.name, {}), (roots or {}).get(component.name)
@@ -161,6 +161,13 @@ def it_loads(status: PluginStatus, plugins: Plugins) -> None:
     )
 
 
+def its_functions_are_hooks(status: PluginStatus, plugins: Plugins) -> None:
+    """No function is named almost like a hook, or takes `register` without being one."""
+    hooks = ", ".join(kind.hook for kind in KINDS.values())
+    remedy = f"Name it as one of {hooks}, with `@cxrkit.hookimpl`; or otherwise, if it isn't meant as a hook."
+    expect(not status.remarks, "functions that cxrkit calls", " ".join(status.remarks).rstrip("."), remedy)
+
+
 def its_names_are_its_own(status: PluginStatus, plugins: Plugins) -> None:
     """No other installed plugin registers the same names."""
     for component in status.components:
@@ -222,8 +229,16 @@ def _find(name: str, plugins: Plugins) -> list[PluginStatus]:
 def _cases(subject: Subject) -> list[Case]:
     component = subject.component
     suite = importlib.import_module(KINDS[component.kind].suite)
-    checks = (*of_every_kind.CHECKS, *suite.CHECKS)
-    return [Case(component.kind, component.name, _words(check), _bound(check, subject)) for check in checks]
+    made = [(check, _bound(check, subject)) for check in of_every_kind.CHECKS]
+    made += [(check, _bound(_if_called_rightly, check, subject)) for check in suite.CHECKS]
+    return [Case(component.kind, component.name, _words(check), action) for check, action in made]
+
+
+def _if_called_rightly(check: Check, subject: Subject) -> None:
+    """Run a check of what a component does, unless that can't be called at all: one finding is enough."""
+    if of_every_kind.signature_faults(subject):
+        raise SkipTest("its methods can't be called as cxrkit calls them; see above")
+    check(subject)
 
 
 def _words(check: Callable[..., None]) -> str:
@@ -243,7 +258,9 @@ def _result(case: Case) -> Result:
         result = replace(result, outcome="skipped", message=str(skipped))
     except CxrkitError as error:
         result = replace(result, outcome="failed", message=str(error))
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         result = replace(result, outcome="failed", message=reason(error))
     return replace(result, seconds=time.perf_counter() - started)
 
