@@ -318,7 +318,7 @@ def _explain(error: ValidationError) -> tuple[str, str]:
     remedy = "`cxrkit train --help` explains the options; the documentation lists all settings."
     shown_lines = [*dict.fromkeys(lines)]
     more = [f"And {len(shown_lines) - 10} more faults."] if len(shown_lines) > 10 else []
-    return "\n".join(shown_lines[:10] + more), remedy
+    return " ".join(shown_lines[:10] + more), remedy
 
 
 def _known_keys(path: Sequence[int | str]) -> list[str]:

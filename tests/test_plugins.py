@@ -131,8 +131,7 @@ BROKEN = {
         "Mute: (its message can't be shown: RuntimeError)",
     ),
     "names-a-number": (
-        "from cxrkit import hookimpl\n@hookimpl\ndef register_models(register):\n"
-        "    register(5, 'a:B', summary='s')\n",
+        "from cxrkit import hookimpl\n@hookimpl\ndef register_models(register):\n    register(5, 'a:B', summary='s')\n",
         "registers the model 5 with a name, summary or shorthand that isn't text",
     ),
     "sums-up-nothing": (

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cxrkit.cli.completion import COMPLETERS
 from cxrkit.config import Device
 
 if TYPE_CHECKING:
@@ -24,8 +25,12 @@ _WITH_DEFAULT = r"(?P<text>.*) \[dim\]\\\[default: (?P<default>.*)\]\[/dim\]"
 def option(
     flag: str, help: str, panel: str | None = None, *, metavar: str | None = None, default: str = "", **more: Any
 ) -> Any:
-    """A flag of a verb, in a panel of its help; `default` as for `with_default`, `more` as for Typer."""
+    """A flag of a verb, in a panel of its help; `default` as for `with_default`, `more` as for Typer.
+
+    Tab completes it as `cxrkit.cli.completion` says.
+    """
     text = with_default(help, default) if default else help
+    more.setdefault("autocompletion", COMPLETERS.get(flag))
     return typer.Option(flag, help=text, rich_help_panel=panel, show_default=False, metavar=metavar, **more)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cxrkit.cli import completion
 from cxrkit.cli.flags import Json, option
 from cxrkit.errors import ConfigError
 from cxrkit.files import home_path
@@ -78,7 +79,11 @@ def new(
 def check(
     name: Annotated[
         str,
-        typer.Argument(help="An installed package, or a plugin's name in `cxrkit plugins list`.", show_default=False),
+        typer.Argument(
+            help="An installed package, or a plugin's name in `cxrkit plugins list`.",
+            show_default=False,
+            autocompletion=completion.packages,
+        ),
     ],
     data: Annotated[
         list[str] | None,

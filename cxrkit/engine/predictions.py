@@ -144,7 +144,7 @@ def find_films(paths: Sequence[Path | str], out: Path) -> tuple[list[tuple[str, 
         else:
             found += inside
     if not found:
-        raise DataError("\n".join(failure.what for failure in missing), missing[-1].remedy)
+        raise DataError(" ".join(failure.what for failure in missing), missing[-1].remedy)
     named: dict[str, Path] = {}
     for path in dict.fromkeys(found):
         name, number = film_name(path), 2

@@ -37,9 +37,9 @@ class Table:
     def markdown(self) -> str:
         """GitHub's Markdown, the caption below."""
         rule = ["---" if column < self.names else "---:" for column in range(len(self.headings))]
-        rows = self._formatted(lambda text: text.replace("|", "\\|"), "**{}**")
-        lines = ["| " + " | ".join(row) + " |" for row in (self.headings, rule, *rows)]
-        return "\n".join([*lines, *(["", self.caption] if self.caption else [])])
+        rows = self._formatted(_markdown_cell, "**{}**")
+        lines = ["| " + " | ".join(row) + " |" for row in (map(_markdown_cell, self.headings), rule, *rows)]
+        return "\n".join([*lines, *(["", escape_markdown(self.caption)] if self.caption else [])])
 
     def latex(self, label: str) -> str:
         """A `table` environment for the booktabs package."""
@@ -91,6 +91,20 @@ _LATEX = (
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "…": r"\dots{}"}
     | {"—": "---", "–": "--", "«": "``", "»": "''"}
 )
+
+
+def escape_markdown(text: str) -> str:
+    """A line of text in which no name becomes HTML or a link; our own emphasis and code stay.
+
+    >>> escape_markdown("<b>p < 0.05</b> ![x](y)")
+    '&lt;b>p < 0.05&lt;/b> ![x]\\\\(y)'
+    """
+    text = re.sub(r"&(?=#|\w+;)", "&amp;", " ".join(text.splitlines()))
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text).replace("](", "]\\(")
+
+
+def _markdown_cell(text: str) -> str:
+    return escape_markdown(text).replace("|", "\\|")
 
 
 def escape_latex(text: str) -> str:

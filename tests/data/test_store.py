@@ -25,8 +25,8 @@ from cxrkit.data import making
 from cxrkit.data.making import read_ahead
 from cxrkit.data.preprocess import preprocess_film, preprocess_mask
 from cxrkit.data.store import Store, open_store
-from cxrkit.files import cache_folder
 from cxrkit.errors import DataError, StorageError
+from cxrkit.files import cache_folder
 from cxrkit.interfaces import Dataset, Entry, Sample
 
 pytestmark = pytest.mark.usefixtures("cache")
