@@ -57,7 +57,8 @@ def announced(what: str, distribution: str) -> Iterator[None]:
     message = f"Still loading the {what} of {distribution} ...\n"
     timer = threading.Timer(_PATIENCE, lambda: sys.stderr.write(message))
     timer.daemon = True
-    timer.start()
+    if distribution != "cxrkit":
+        timer.start()
     try:
         yield
     finally:

@@ -85,6 +85,12 @@ def shown(value: object) -> str:
         return f"a {type(value).__name__} that is too long to be shown"
 
 
+def available(names: Iterable[str], label: str = "Available") -> str:
+    """A sentence that lists names, or says that there are none."""
+    listed = ", ".join(names)
+    return f"{label}: {listed}." if listed else "None is installed."
+
+
 def shortened(text: str, length: int) -> str:
     """A text without its middle if it is longer than about `length` characters."""
     half = length // 2

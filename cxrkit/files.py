@@ -77,6 +77,12 @@ def is_utf8(name: str) -> bool:
     return True
 
 
+def remedy_of_missing(path: Path | str, otherwise: str = "Check the path; names are case-sensitive.") -> str:
+    """What to do about a file that isn't there; an address on the network isn't a file."""
+    is_address = re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:/", str(path))
+    return "Only files are read: download it first, and give the file." if is_address else otherwise
+
+
 def home_path(path: Path | str) -> Path:
     """A path with `~` expanded; that of an unknown user is kept, where pathlib raises RuntimeError."""
     return Path(os.path.expanduser(path))  # noqa: PTH111

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from cxrkit.entry_points import loading
-from cxrkit.errors import ConfigError, CxrkitError, PluginError, nearest, reason, shown
+from cxrkit.errors import ConfigError, CxrkitError, PluginError, available, nearest, reason, shown
 from cxrkit.hookspecs import Shorthand
 from cxrkit.kinds import KINDS
 
@@ -238,7 +238,7 @@ class Registry:
             )
         if not found:
             known = self.names(kind)
-            remedy = f"{nearest(name, known)}Available: {', '.join(known) or 'none'}."
+            remedy = f"{nearest(name, known)}{available(known)}"
             if self.broken:
                 remedy += f" Plugins that failed to load (see `cxrkit plugins list`): {', '.join(sorted(self.broken))}."
             raise PluginError(f"There is no {kind} called '{name}'.", remedy)

@@ -13,7 +13,7 @@ from cxrkit.engine.observer import Observer
 from cxrkit.engine.predict import Segmenter
 from cxrkit.engine.writing import ResultsFolder, make_files
 from cxrkit.errors import ConfigError, CxrkitError, DataError
-from cxrkit.files import csv_text, write_text
+from cxrkit.files import csv_text, remedy_of_missing, write_text
 from cxrkit.interfaces import Writer
 from cxrkit.segmentation import CardiothoracicRatio, Segmentation, WeightsSource
 
@@ -139,8 +139,7 @@ def find_films(paths: Sequence[Path | str], out: Path) -> tuple[list[tuple[str, 
             remedy = f"Films end in {', '.join(FILM_SUFFIXES)}, or are DICOM files without a suffix."
             missing.append(Failure(str(given), f"{given}: no films in this folder.", remedy))
         elif not _exists(given):
-            remedy = "Check the path; names are case-sensitive."
-            missing.append(Failure(str(given), f"{given}: there is no such file.", remedy))
+            missing.append(Failure(str(given), f"{given}: there is no such file.", remedy_of_missing(given)))
         else:
             found += inside
     if not found:

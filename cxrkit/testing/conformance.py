@@ -14,7 +14,7 @@ from typing import Any, Literal
 from unittest import SkipTest
 
 from cxrkit.entry_points import COMPONENTS
-from cxrkit.errors import CxrkitError, PluginError, nearest, reason
+from cxrkit.errors import CxrkitError, PluginError, available, nearest, reason
 from cxrkit.kinds import KINDS
 from cxrkit.plugins import Plugins, PluginStatus, installed
 from cxrkit.registry import Component
@@ -94,7 +94,7 @@ def conformance_cases(
     plugins = installed() if plugins is None else plugins
     cases: list[Case] = []
     for status in _find(name, plugins):
-        checks = (it_loads, its_functions_are_hooks, its_names_are_its_own, listing_it_imports_no_torch)
+        checks = (it_loads, its_names_are_its_own, listing_it_imports_no_torch)
         cases += [Case("plugin", status.name, _words(check), _bound(check, status, plugins)) for check in checks]
         for component in status.components:
             values, root = (parameters or {}).get(component.name, {}), (roots or {}).get(component.name)
@@ -149,23 +149,23 @@ def check_writer(writer: str | Component | Callable[..., Any], parameters: Mappi
 
 
 def it_loads(status: PluginStatus, plugins: Plugins) -> None:
-    """The plugin's module can be imported and its hooks run."""
+    """The plugin's module can be imported, its hooks run, and no function only looks like a hook."""
     if status.disabled:
         raise SkipTest("switched off by CXRKIT_DISABLE_PLUGINS")
+    hooks = ", ".join(kind.hook for kind in KINDS.values())
     expect(status.error is None, "a plugin that loads", str(status.error), f"Fix it:\n{status.details}".rstrip())
+    expect(
+        not status.remarks,
+        "functions that cxrkit calls",
+        " ".join(status.remarks).rstrip("."),
+        f"Name each as one of {hooks}, marked with `@cxrkit.hookimpl`; or otherwise, if it isn't meant as a hook.",
+    )
     expect(
         bool(status.components),
         "at least one component",
         "none",
-        f"Mark functions such as {', '.join(kind.hook for kind in KINDS.values())} with `@cxrkit.hookimpl`.",
+        f"Mark functions such as {hooks} with `@cxrkit.hookimpl`.",
     )
-
-
-def its_functions_are_hooks(status: PluginStatus, plugins: Plugins) -> None:
-    """No function is named almost like a hook, or takes `register` without being one."""
-    hooks = ", ".join(kind.hook for kind in KINDS.values())
-    remedy = f"Name it as one of {hooks}, with `@cxrkit.hookimpl`; or otherwise, if it isn't meant as a hook."
-    expect(not status.remarks, "functions that cxrkit calls", " ".join(status.remarks).rstrip("."), remedy)
 
 
 def its_names_are_its_own(status: PluginStatus, plugins: Plugins) -> None:
@@ -221,7 +221,7 @@ def _find(name: str, plugins: Plugins) -> list[PluginStatus]:
         known = sorted(set().union(*names))
         raise PluginError(
             f"No installed plugin or distribution is called '{name}'.",
-            f"{nearest(wanted, known)}Install it with pip first. There are: {', '.join(known) or 'none'}.",
+            f"{nearest(wanted, known)}Install it with pip first. {available(known)}",
         )
     return found
 

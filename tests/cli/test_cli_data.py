@@ -85,3 +85,17 @@ def test_stores_that_are_half_written_are_not_listed(cxrkit, tmp_path, monkeypat
 def test_an_empty_cache_is_said_to_be_empty(cxrkit, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("CXRKIT_CACHE", str(tmp_path / "none"))
     assert f"No prepared films in {tmp_path / 'none'} yet." in cxrkit("data", "list").out
+
+
+def test_a_place_may_stand_alone_or_behind_its_flag_but_not_both(cxrkit, tmp_path) -> None:
+    missing = tmp_path / "nowhere"
+    for verb in ("check", "prepare"):
+        assert cxrkit("data", verb, missing).err == cxrkit("data", verb, "--data", missing).err
+        both = cxrkit("data", verb, missing, "--data", "phantom")
+        assert both.code == 2
+        assert "were both given" in both.err
+
+
+def test_an_address_is_not_a_file(cxrkit, tmp_path) -> None:
+    for words in (("predict", "https://example.org/film.png"), ("data", "check", "https://example.org/films")):
+        assert "Only files are read: download it first" in cxrkit(*words, "--quiet").err
