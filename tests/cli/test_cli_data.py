@@ -56,7 +56,7 @@ def test_a_folder_without_films_is_an_error_of_the_data(cxrkit, tmp_path) -> Non
 
 def test_masks_without_a_film_are_a_warning_of_check_and_a_line_elsewhere(cxrkit, folder) -> None:
     (folder / "images" / "two.png").unlink()
-    told = "1 masks have no film and are not used: two."
+    told = "1 mask has no film and is not used: two."
     outcome = cxrkit("data", "check", "--data", folder, "--json", "--quiet")
     assert (outcome.code, outcome.err) == (0, "")
     (warning,) = [item for item in json.loads(outcome.out)["findings"] if item["severity"] == "warning"]
