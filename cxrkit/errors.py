@@ -7,6 +7,7 @@ Anything that is not a `CxrkitError` is a defect of cxrkit or of a plugin and ex
 from __future__ import annotations
 
 import difflib
+import re
 import reprlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -75,6 +76,15 @@ class StorageError(CxrkitError):
 
 _values = reprlib.Repr()
 _values.maxstring = _values.maxother = _values.maxlong = 100
+
+
+#: Escapes and other control characters, those that change the direction of text, and halves of characters.
+_STEERING = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """Text without what would steer a terminal; line breaks and tabs stay."""
+    return _STEERING.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def shown(value: object) -> str:

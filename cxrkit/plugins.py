@@ -167,6 +167,11 @@ def answer_probe(name: str, value: str, token: str) -> None:
     try:
         _load_one(EntryPoint(name, value, COMPONENTS))
         danger = ""
+        os.fstat(1), os.fstat(2)
+        if sys.stdout.closed or sys.stderr.closed:
+            raise OSError
+    except OSError:
+        danger = "it closes the standard streams"
     except BaseException as error:
         danger = f"it raises {reason(error)}"
     os.write(stream, f"{token}{danger}".encode(errors="replace"))

@@ -20,7 +20,7 @@ from cxrkit.files import cache_folder, write_text
 from cxrkit.version import __version__
 
 #: A plugin that takes longer than this to load is given up.
-_LONGEST = 60.0
+_LONGEST = 30.0
 
 _SCRIPT = "import sys; from cxrkit.plugins import answer_probe; answer_probe(*sys.argv[1:])"
 

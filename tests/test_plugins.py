@@ -301,6 +301,7 @@ def test_a_hook_without_its_decorator_is_a_fault(tmp_path: Path, monkeypatch: py
 DEADLY = {
     "leaves": ("import os\nos._exit(0)\n", "it ends the process that loads it, with exit code 0"),
     "crashes": ("import os\nos.kill(os.getpid(), 11)\n", "with signal 11"),
+    "closes": ("import os\nos.close(1)\n", "it closes the standard streams"),
     "interrupts": ("raise KeyboardInterrupt\n", "it raises KeyboardInterrupt"),
     "hangs": ("import time\ntime.sleep(600)\n", "it was still loading after 2 seconds"),
     "waits-for-a-child": (

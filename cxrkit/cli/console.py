@@ -7,12 +7,11 @@ Names of files may hold anything: characters that would steer a terminal are wri
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from cxrkit.errors import TrainingInterruptedError, reason
+from cxrkit.errors import TrainingInterruptedError, printable, reason
 from cxrkit.processes import is_first_process
 
 if TYPE_CHECKING:
@@ -24,14 +23,6 @@ if TYPE_CHECKING:
 
 #: Lines that don't go to a terminal may be as wide as they like.
 _UNLIMITED = 10_000
-
-#: Escapes and other control characters, those that change the direction of text, and halves of characters.
-_STEERING = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
-
-
-def printable(text: str) -> str:
-    """Text without what would steer a terminal; line breaks and tabs stay."""
-    return _STEERING.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def one_line(text: str) -> str:
@@ -78,7 +69,8 @@ def show(*renderables: RenderableType) -> None:
 
 def _plain_column(column: Column) -> list[str]:
     """The heading and the cells of a table's column, each a line of text."""
-    return ["; ".join(str(cell).split("\n")).replace("\t", " ") for cell in (column.header, *column.cells)]
+    cells = (printable(str(cell)) for cell in (column.header, *column.cells))
+    return ["; ".join(cell.split("\n")).replace("\t", " ") for cell in cells]
 
 
 def table(
@@ -97,7 +89,7 @@ def table(
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for heading in headings:
         justify: Literal["left", "right"] = "right" if heading and heading == right else "left"
-        made.add_column(heading, overflow="fold", no_wrap=heading in whole, justify=justify)
+        made.add_column(printable(heading), overflow="fold", no_wrap=heading in whole, justify=justify)
     for row in rows:
         made.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row))
     return made

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cxrkit.errors import printable
+
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
@@ -67,13 +69,13 @@ class Table:
             title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False
         )
         for column, heading in enumerate(self.headings):
-            made.add_column(heading, justify="left" if column < self.names else "right", overflow="fold")
+            made.add_column(printable(heading), justify="left" if column < self.names else "right", overflow="fold")
         for row, cells in enumerate(self.rows):
             styles = [
                 "bold red" if (row, n) in self.alarm else "bold" if (row, n) in self.bold else ""
                 for n in range(len(cells))
             ]
-            made.add_row(*(Text(text, style=style) for text, style in zip(cells, styles, strict=True)))
+            made.add_row(*(Text(printable(text), style=style) for text, style in zip(cells, styles, strict=True)))
         return made
 
     def _formatted(self, escape: Callable[[str], str], best: str) -> list[list[str]]:
