@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING
 
-from cxrkit.cli.console import one_line, printable, say, stderr
+from cxrkit.cli.console import one_line, say, stderr
 from cxrkit.engine.observer import Observer, Silent
+from cxrkit.errors import printable
 from cxrkit.processes import is_first_process
 
 if TYPE_CHECKING:
