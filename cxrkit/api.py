@@ -16,16 +16,18 @@ from cxrkit.data.store import Store
 from cxrkit.engine import evaluate as judging
 from cxrkit.engine.checkpoint import export_network
 from cxrkit.engine.exporting import Exported, export_elsewhere
-from cxrkit.engine.films import build_dataset, prepare_store
-from cxrkit.engine.hardware import check_processes
+from cxrkit.engine.films import build_dataset, prepare_films, prepare_store
+from cxrkit.engine.hardware import check_processes, make_fabric
 from cxrkit.engine.loop import STEADIER
 from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.predict import Segmenter
 from cxrkit.engine.predictions import Predictions, find_films, predict_films
 from cxrkit.engine.predictor import load_predictor
+from cxrkit.engine.rehearsal import Rehearsal
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.scores import Evaluation
 from cxrkit.engine.train import train as run_training
+from cxrkit.engine.unlabelled import find_unlabelled
 from cxrkit.engine.weights import about_weights
 from cxrkit.engine.weights import find_weights as find_weights
 from cxrkit.engine.writing import build_writers
@@ -40,10 +42,10 @@ from cxrkit.errors import (
 )
 from cxrkit.files import home_path, write_text
 from cxrkit.interfaces import Writer
-from cxrkit.overrides import read_yaml
 from cxrkit.plugins import registry
 from cxrkit.processes import RUN_VARIABLE, STARTED_PROCESSES, is_first_process
 from cxrkit.report import choose_panels, write_report
+from cxrkit.yaml_text import read_yaml
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,30 @@ def train(
         raise
     judged = score and bool(films.split.test) and is_first_process()
     return TrainedRun(run.path, _judge(run, observer) if judged else None)
+
+
+def check_training(config: RunConfig, out: Path | str | None = None, observer: Observer | None = None) -> None:
+    """Raise what `train` would raise up to its first step: the films are prepared, and noise makes an update.
+
+    Only too little memory for the batch isn't found.
+
+    Args:
+        config, out, observer: as in `train`.
+
+    Raises:
+        CxrkitError: as `train`.
+    """
+    listener, components = observer or Silent(), registry()
+    chosen = anchored(resolve(config, components))
+    RunDirectory(Path(out) if out else Path("runs", "new")).check_free()
+    make_fabric(chosen.train)
+    films = prepare_films(chosen, components, listener)
+    find_unlabelled(chosen, films, listener)
+    # Two films behave as any larger batch does, except for the memory that they take.
+    small = {"devices": 1, "num_nodes": 1, "batch_size": min(chosen.train.batch_size, 2)}
+    training = chosen.train.model_copy(update=small)
+    one = chosen.model_copy(update={"structures": list(films.store.structures), "train": training})
+    Rehearsal(one, components, padded=True).update()
 
 
 def _judge(run: RunDirectory, observer: Observer | None) -> Evaluation:

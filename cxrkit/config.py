@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from cxrkit import overrides
-from cxrkit.errors import ConfigError, nearest
+from cxrkit import yaml_text
+from cxrkit.errors import ConfigError, nearest, shown
 from cxrkit.files import home_path, write_text
 from cxrkit.overrides import assign, merge, parse_losses
 from cxrkit.plugins import registry as installed
@@ -209,6 +209,11 @@ class TrainConfig(_Part):
     def _as_text(cls, value: Any) -> Any:
         return str(value) if isinstance(value, int) else value  # `precision: 32` in YAML is a number
 
+    @field_validator("compile", mode="before")
+    @classmethod
+    def _as_switch(cls, value: Any) -> Any:
+        return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value  # as YAML reads them
+
 
 class RunConfig(_Part):
     """Everything that decides what a run computes."""
@@ -321,9 +326,11 @@ def _explain(error: ValidationError) -> tuple[str, str]:
             lines.append(f"There is no setting '{path}'. {hint}Available: {', '.join(known)}.")
         else:
             message = fault["msg"].removeprefix("Value error, ")
-            lines.append(f"{path or 'configuration'}: {message} (got {fault['input']!r}).")
+            lines.append(f"{path or 'configuration'}: {message} (got {shown(fault['input'])}).")
     remedy = "`cxrkit train --help` explains the options; the documentation lists all settings."
-    return "\n".join(dict.fromkeys(lines)), remedy
+    shown_lines = [*dict.fromkeys(lines)]
+    more = [f"And {len(shown_lines) - 10} more faults."] if len(shown_lines) > 10 else []
+    return " ".join(shown_lines[:10] + more), remedy
 
 
 def _known_keys(path: Sequence[int | str]) -> list[str]:
@@ -375,7 +382,7 @@ def anchored(config: RunConfig) -> RunConfig:
 
 def to_yaml(config: RunConfig) -> str:
     """The configuration as YAML that `read_yaml` and `make_config` read back to an equal one."""
-    return overrides.to_yaml(config.model_dump(mode="json"))
+    return yaml_text.to_yaml(config.model_dump(mode="json"))
 
 
 def save_config(config: RunConfig, path: Path) -> None:

@@ -7,6 +7,8 @@ Anything that is not a `CxrkitError` is a defect of cxrkit or of a plugin and ex
 from __future__ import annotations
 
 import difflib
+import re
+import reprlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -22,6 +24,7 @@ class CxrkitError(Exception):
     exit_code = 1
 
     def __init__(self, what: str, remedy: str = "") -> None:
+        what = shortened(what, 4000)
         super().__init__(what, remedy)
         self.what = what
         self.remedy = remedy
@@ -77,6 +80,48 @@ class StorageError(CxrkitError):
     """A file or folder that can't be written or read: full, read-only, missing."""
 
     exit_code = 6
+
+
+_values = reprlib.Repr()
+_values.maxstring = _values.maxother = _values.maxlong = 100
+
+
+#: Escapes and other control characters, those that change the direction of text, and halves of characters.
+_STEERING = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """Text without what would steer a terminal; line breaks and tabs stay."""
+    return _STEERING.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def shown(value: object) -> str:
+    """A value in a message: as Python writes it, but no longer than a line."""
+    try:
+        return shortened(_values.repr(value), 300)
+    except ValueError:  # a whole number with more digits than Python writes
+        return f"a {type(value).__name__} that is too long to be shown"
+
+
+def available(names: Iterable[str], label: str = "Available") -> str:
+    """A sentence that lists names, or says that there are none."""
+    listed = ", ".join(names)
+    return f"{label}: {listed}." if listed else "None is installed."
+
+
+def shortened(text: str, length: int) -> str:
+    """A text without its middle if it is longer than about `length` characters."""
+    half = length // 2
+    return text if len(text) <= length + 40 else f"{text[:half]} [... {len(text) - 2 * half:,} more ...] {text[-half:]}"
+
+
+def reason(error: BaseException) -> str:
+    """What an exception of other code says, with its class, in a line; some can't even be printed."""
+    try:
+        text = " ".join(str(error).split())
+    except BaseException as failure:
+        text = f"(its message can't be shown: {type(failure).__name__})"
+    return shortened(f"{type(error).__name__}: {text}" if text else type(error).__name__, 1000)
 
 
 @contextmanager

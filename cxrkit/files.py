@@ -68,18 +68,63 @@ def _is_about_writing(error: OSError, temporary: Path) -> bool:
     return str(temporary) in names
 
 
+def is_utf8(name: str) -> bool:
+    """Whether a name can be written as UTF-8 text, as all records are."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def remedy_of_missing(path: Path | str, otherwise: str = "Check the path; names are case-sensitive.") -> str:
+    """What to do about a file that isn't there; an address on the network isn't a file."""
+    is_address = re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:/", str(path))
+    return "Only files are read: download it first, and give the file." if is_address else otherwise
+
+
 def home_path(path: Path | str) -> Path:
     """A path with `~` expanded; that of an unknown user is kept, where pathlib raises RuntimeError."""
     return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
+def cache_folder() -> Path:
+    """Where cxrkit keeps what it can make again: `$CXRKIT_CACHE`, or the system's folder for caches."""
+    import platformdirs
+
+    chosen = os.environ.get("CXRKIT_CACHE")
+    return home_path(chosen) if chosen else Path(platformdirs.user_cache_dir("cxrkit"))
+
+
+#: How a cell begins that a spreadsheet would compute; full-width signs count there too.
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(inf|nan)")
+
+
 def csv_text(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table as CSV, with Unix line ends on every system."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(headings)
-    writer.writerows(rows)
-    return stream.getvalue()
+    """A table as CSV, with Unix line ends on every system.
+
+    Text that a spreadsheet would take for a formula has an apostrophe in front, which `csv_cell` takes away again;
+    numbers are left as they are.
+    """
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\r\n")  # both are then quoted where a cell holds them
+    lines = []
+    for row in (headings, *rows):
+        writer.writerow([_harmless(cell) for cell in row])
+        lines.append(stream.getvalue().removesuffix("\r\n") + "\n")
+        stream.seek(stream.truncate(0))
+    return "".join(lines)
+
+
+def csv_cell(text: str) -> str:
+    """A cell of a table that `csv_text` wrote, as it was given."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+
+
+def _harmless(cell: object) -> object:
+    text = cell if isinstance(cell, str) else ""
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else cell
 
 
 def append_line(path: Path, line: str) -> None:

@@ -1,4 +1,4 @@
-"""What users write, as plain mappings: YAML files, `--set` assignments, sums of losses, and how they are merged.
+"""What users write, as plain mappings: `--set` assignments, sums of losses, and how settings are merged.
 
 What the settings mean and which values they take is in `cxrkit.config`.
 """
@@ -7,80 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import yaml
-
-from cxrkit.errors import ConfigError, nearest
+from cxrkit.errors import ConfigError, nearest, shown
 from cxrkit.kinds import SECTIONS
 from cxrkit.plugins import registry
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML itself lets the last of two equal keys win, which hides mistakes."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        # Here and not at construction, which writes merged keys (`<<`) into the node first.
-        node = super().compose_mapping_node(anchor)
-        seen: set[tuple[str, str]] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
-                continue
-            if (key.tag, key.value) in seen:
-                fault = f"the key {key.value!r} is given twice"
-                raise yaml.constructor.ConstructorError(None, None, fault, key.start_mark)
-            seen.add((key.tag, key.value))
-        return node
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes text that our loader would read as a number."""
-
-
-# YAML 1.1 reads 1e-3 as text; we read it as the number that everybody means.
-for _side in (_UniqueKeys, _Dumper):
-    _side.add_implicit_resolver(
-        "tag:yaml.org,2002:float", re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+$"), list("+-.0123456789")
-    )
-
-
-def read_value(text: str) -> Any:
-    """A value as a configuration file has it.
-
-    Raises:
-        yaml.YAMLError: it can't be read.
-    """
-    return yaml.load(text, Loader=_UniqueKeys)
-
-
-def to_yaml(content: Mapping[str, Any]) -> str:
-    """Plain values as YAML that `read_yaml` reads back to equal ones."""
-    text: str = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-    return text
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A configuration file as a mapping.
-
-    Raises:
-        ConfigError: it can't be read or isn't a YAML mapping.
-    """
-    try:
-        # The safe loader, which makes nothing but plain values, and here refuses a key that is given twice.
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise ConfigError(f"{path}: there is no such configuration file.", "Check the path.") from error
-    except RecursionError as error:
-        raise ConfigError(f"{path}: nested too deeply for settings.", "Fix the file.") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{path}: not a readable YAML file: {reason}.", "Fix the file.") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: holds a {type(content).__name__}, not settings.", "Write `key: value` lines.")
-    return content
+from cxrkit.yaml_text import read_value
 
 
 def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
@@ -93,11 +25,15 @@ def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals or not key.strip():
-            raise ConfigError(f"--set {assignment!r} is not an assignment.", "Write --set key=value (model.depth=3).")
+            raise ConfigError(
+                f"--set {shown(assignment)} is not an assignment.", "Write --set key=value (model.depth=3)."
+            )
         try:
             overrides[key.strip()] = read_value(value)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {assignment!r}: the value can't be read.", "Quote it, or fix it.") from error
+        except ValueError as error:
+            raise ConfigError(
+                f"--set {shown(assignment)}: the value can't be read: {error}.", "Quote it, or fix it."
+            ) from error
     return overrides
 
 
@@ -115,7 +51,7 @@ def parse_losses(text: str) -> list[dict[str, Any]]:
         match = re.fullmatch(rf"\s*(?:({number})\s*\*\s*)?([\w-]+)\s*(?:\+(.*))?", rest, re.DOTALL)
         if match is None:
             raise ConfigError(
-                f"--loss {text!r} is not a sum of losses.", "Write a name, or a sum such as 'dice + 0.5*bce'."
+                f"--loss {shown(text)} is not a sum of losses.", "Write a name, or a sum such as 'dice + 0.5*bce'."
             )
         weight, name, rest = match.groups()
         terms.append({"name": name} | ({"weight": float(weight)} if weight else {}))
@@ -201,7 +137,8 @@ def assign(config: dict[str, Any], path: str, value: Any, settings: Sequence[str
 
 def _no_settings(head: str, value: Any) -> ConfigError:
     return ConfigError(
-        f"{head}: {value!r} is neither settings nor a name.", f"Write `key: value` lines under `{head}:`, or its name."
+        f"{head}: {shown(value)} is neither settings nor a name.",
+        f"Write `key: value` lines under `{head}:`, or its name.",
     )
 
 

@@ -6,26 +6,32 @@ and the others still work. The loaded set is the only global state of cxrkit.
 
 from __future__ import annotations
 
+import inspect
+import os
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import pluggy
 
-from cxrkit.entry_points import COMPONENTS, is_disabled, origin
-from cxrkit.errors import PluginError
+from cxrkit.entry_points import COMPONENTS, announced, is_disabled, origin
+from cxrkit.errors import PluginError, nearest, reason
 from cxrkit.hookspecs import GROUP, Hooks, Register
 from cxrkit.kinds import KINDS
+from cxrkit.probing import danger_of
 from cxrkit.registry import Component, Registry
 
 #: A plugin that takes longer than this to load is reported as slow.
 SLOW_SECONDS = 1.0
+
+_BUILT_IN = "cxrkit_plugins"
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,7 @@ class PluginStatus:
         disabled: switched off by the variable CXRKIT_DISABLE_PLUGINS (names of plugins or distributions).
         imports_torch: loading it imported torch, which takes seconds; lazy factories (`"package.module:Class"`)
             would not.
+        remarks: functions that look like hooks and aren't, a sentence each.
     """
 
     name: str
@@ -50,6 +57,7 @@ class PluginStatus:
     disabled: bool = False
     imports_torch: bool = False
     components: tuple[Component, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def slow(self) -> bool:
@@ -65,19 +73,21 @@ class Plugins:
     statuses: list[PluginStatus] = field(default_factory=list)
 
 
-def load_plugins(found: Iterable[EntryPoint] | None = None) -> Plugins:
+def load_plugins(found: Iterable[EntryPoint] | None = None, *, trying: bool = False) -> Plugins:
     """Load plugins, each on its own.
 
     Args:
         found: the entry points to load; by default all installed ones of the group `cxrkit`.
+        trying: whether each version of a plugin, other than the built-in one, is first tried in a process of its own,
+            as one may end or stop the process that loads it.
     """
     plugins = Plugins()
     candidates = entry_points(group=COMPONENTS) if found is None else found
     unique = {(point.name, point.value): point for point in candidates}
-    for point in sorted(unique.values(), key=lambda point: (point.value != "cxrkit_plugins", point.name)):
+    for point in sorted(unique.values(), key=lambda point: (point.value != _BUILT_IN, point.name)):
         # What a plugin prints must not get into results, which may be JSON.
         with redirect_stdout(sys.stderr):
-            status = _load_one(point)
+            status = _load_one(point, trying=trying and point.value != _BUILT_IN)
         plugins.statuses.append(status)
         if status.error is not None:
             plugins.registry.broken[status.name] = status.error
@@ -86,11 +96,14 @@ def load_plugins(found: Iterable[EntryPoint] | None = None) -> Plugins:
     return plugins
 
 
-def _load_one(point: EntryPoint) -> PluginStatus:
+def _load_one(point: EntryPoint, *, trying: bool = False) -> PluginStatus:
     distribution, version = origin(point)
     status = partial(PluginStatus, point.name, distribution, version)
     if is_disabled(point):
         return status(disabled=True)
+    if trying and (danger := danger_of(point)):
+        again = f"Update or uninstall {distribution}; `cxrkit plugins check {distribution}` tries it again."
+        return status(error=f"it can't be loaded safely: {danger}", details=again)
     started, had_torch = time.perf_counter(), "torch" in sys.modules
     collected: list[Component] = []
     try:
@@ -98,7 +111,8 @@ def _load_one(point: EntryPoint) -> PluginStatus:
         # others' registrations.
         manager = pluggy.PluginManager(GROUP)
         manager.add_hookspecs(Hooks)
-        plugin = point.load()
+        with announced(f"plugin '{point.name}'", distribution):
+            plugin = point.load()
         manager.register(plugin, name=point.name)
         for kind in KINDS.values():
             hook = getattr(plugin, kind.hook, None)
@@ -113,18 +127,55 @@ def _load_one(point: EntryPoint) -> PluginStatus:
             trial.add(component)
         for kind_name, name in trial.clashes():
             raise PluginError(f"it registers the {kind_name} '{name}' twice.", f"Update {distribution}.")
-    except (Exception, SystemExit) as error:
+        remarks = _almost_hooks(plugin)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         # A plugin may fail in any way, even by calling sys.exit; only Ctrl-C isn't caught.
-        return status(
-            seconds=time.perf_counter() - started,
-            error=f"{type(error).__name__}: {error}".splitlines()[0],
-            details=traceback.format_exc(),
-        )
+        details = ""
+        with suppress(BaseException):  # an exception may fail to be printed
+            details = traceback.format_exc()
+        what = f"{type(error).__name__}: {error.what}" if isinstance(error, PluginError) else reason(error)
+        return status(seconds=time.perf_counter() - started, error=what, details=details)
     return status(
         seconds=time.perf_counter() - started,
         components=tuple(collected),
         imports_torch=not had_torch and "torch" in sys.modules,
+        remarks=remarks,
     )
+
+
+def _almost_hooks(plugin: Any) -> tuple[str, ...]:
+    """Functions of a plugin that are named or written like a hook and are none: nothing would call them."""
+    hooks = [kind.hook for kind in KINDS.values()]
+    found = []
+    for name in dir(plugin):
+        function = getattr(plugin, name, None)
+        if name.startswith("_") or name in hooks or not inspect.isroutine(function):
+            continue
+        code = getattr(getattr(function, "__func__", function), "__code__", None)
+        like = name.startswith("register") and code is not None and "register" in code.co_varnames[: code.co_argcount]
+        if like or get_close_matches(name, hooks, n=1, cutoff=0.85):
+            found.append(f"Its function {name} is no hook. {nearest(name, hooks)}".rstrip())
+    return tuple(found)
+
+
+def answer_probe(name: str, value: str, token: str) -> None:
+    """Load one plugin, and say on stdout that this process has survived it; `cxrkit.probing` listens."""
+    stream = os.dup(1)  # a plugin may close or replace what it finds
+    os.write(stream, token.encode())
+    try:
+        _load_one(EntryPoint(name, value, COMPONENTS))
+        danger = ""
+        os.fstat(1), os.fstat(2)
+        if sys.stdout.closed or sys.stderr.closed:
+            raise OSError
+    except OSError:
+        danger = "it closes the standard streams"
+    except BaseException as error:
+        danger = f"it raises {reason(error)}"
+    os.write(stream, f"{token}{danger}".encode(errors="replace"))
+    os._exit(0)  # threads that it started may never end
 
 
 def _registrar(kind: str, distribution: str, version: str, into: list[Component]) -> Register:
@@ -137,7 +188,7 @@ def _registrar(kind: str, distribution: str, version: str, into: list[Component]
 @lru_cache(maxsize=1)
 def installed() -> Plugins:
     """The installed plugins, loaded once per process; `installed.cache_clear()` forgets them."""
-    return load_plugins()
+    return load_plugins(trying=True)
 
 
 def registry() -> Registry:

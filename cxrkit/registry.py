@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from cxrkit.entry_points import loading
-from cxrkit.errors import ConfigError, CxrkitError, PluginError, nearest
+from cxrkit.errors import ConfigError, CxrkitError, PluginError, available, nearest, reason, shown
 from cxrkit.hookspecs import Shorthand
 from cxrkit.kinds import KINDS
 
@@ -60,7 +60,7 @@ class Component:
         if not callable(found):
             raise PluginError(
                 f"The {self.kind} '{self.name}' of {self.distribution} {self.version} is registered as "
-                f"{self.factory!r}, which is not callable.",
+                f"{shown(self.factory)}, which is not callable.",
                 f"Update {self.distribution}, or uninstall it.",
             )
         return typing.cast(Callable[..., Any], found)
@@ -76,10 +76,12 @@ class Component:
             return self._schema()
         except CxrkitError:
             raise
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise PluginError(
                 f"The parameters of {self.kind} '{self.name}' ({self.distribution} {self.version}) can't be read: "
-                f"{type(error).__name__}: {error}",
+                f"{reason(error)}",
                 f"Annotate them with types that can be imported, in {self.distribution}.",
             ) from error
 
@@ -124,10 +126,12 @@ class Component:
             made = self.target(*context, **parameters)
         except CxrkitError:
             raise
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise PluginError(
                 f"The {self.kind} '{self.name}' of {self.distribution} {self.version} can't be built with "
-                f"{parameters}: {type(error).__name__}: {error}",
+                f"{shown(parameters)}: {reason(error)}",
                 f"See `cxrkit show {self.kind} {self.name}` for its parameters.",
             ) from error
         kind = KINDS[self.kind]
@@ -150,7 +154,9 @@ class Component:
             elif fault["type"] == "missing":
                 lines.append(f"the parameter '{key}' must be given.")
             else:
-                lines.append(f"{key}={fault['input']!r} is not accepted: {fault['msg'][0].lower()}{fault['msg'][1:]}.")
+                lines.append(
+                    f"{key}={shown(fault['input'])} is not accepted: {fault['msg'][0].lower()}{fault['msg'][1:]}."
+                )
         return (
             f"{self.kind} '{self.name}': " + " ".join(lines),
             f"`cxrkit show {self.kind} {self.name}` lists its parameters, their ranges and defaults.",
@@ -181,9 +187,11 @@ class Registry:
         """Add a component.
 
         Raises:
-            PluginError: its kind is unknown, its name isn't kebab-case, or it can't have a shorthand.
+            PluginError: its kind is unknown, its name isn't kebab-case, it can't have a shorthand, or something of it
+                has the wrong type.
         """
         _check_kind(component.kind)
+        _check_entry(component)
         if component.shorthand is not None and component.kind != "augment":
             raise PluginError(
                 f"{component.distribution} registers the {component.kind} '{component.name}' with a shorthand.",
@@ -191,7 +199,7 @@ class Registry:
             )
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", component.name):
             raise PluginError(
-                f"{component.distribution} registers the {component.kind} name {component.name!r}.",
+                f"{component.distribution} registers the {component.kind} name {shown(component.name)}.",
                 "Names are kebab-case: lower-case letters and digits, joined by single hyphens.",
             )
         self._components.setdefault((component.kind, component.name), []).append(component)
@@ -230,7 +238,7 @@ class Registry:
             )
         if not found:
             known = self.names(kind)
-            remedy = f"{nearest(name, known)}Available: {', '.join(known) or 'none'}."
+            remedy = f"{nearest(name, known)}{available(known)}"
             if self.broken:
                 remedy += f" Plugins that failed to load (see `cxrkit plugins list`): {', '.join(sorted(self.broken))}."
             raise PluginError(f"There is no {kind} called '{name}'.", remedy)
@@ -281,6 +289,23 @@ class Registry:
         """The augmentations that have a flag of their own, by the flag's name in code: `mixup` for `--mixup`."""
         found = [component for component in self.components("augment") if component.shorthand is not None]
         return {component.name.replace("-", "_"): component for component in found}
+
+
+def _check_entry(component: Component) -> None:
+    """Refuse what a plugin registers with values of wrong types, which would fail wherever they are used."""
+    factory, shorthand = component.factory, component.shorthand
+    texts = [component.name, component.summary, *(vars(shorthand).values() if isinstance(shorthand, Shorthand) else ())]
+    if not all(isinstance(text, str) for text in texts):
+        fault, expected = "a name, summary or shorthand that isn't text", "Write them as text."
+    elif not (re.fullmatch(r"[\w.]+:\w+", factory) if isinstance(factory, str) else callable(factory)):
+        fault, expected = f"the factory {shown(factory)}", 'Give a class, or "package.module:Class".'
+    elif not isinstance(component.default, bool) or not isinstance(shorthand, Shorthand | None):
+        fault, expected = "a wrong default or shorthand", "Give default=True or False, and a cxrkit.Shorthand."
+    else:
+        return
+    raise PluginError(
+        f"{component.distribution} registers the {component.kind} {shown(component.name)} with {fault}.", expected
+    )
 
 
 def _check_kind(kind: str) -> None:

@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from cxrkit.config import SECTIONS, RunConfig
-from cxrkit.errors import ConfigError
+from cxrkit.errors import ConfigError, shown
 from cxrkit.overrides import assign, parse_losses
 from cxrkit.plugins import registry
 
@@ -158,7 +158,9 @@ def _with_augment(items: Sequence[dict[str, Any]], name: str, parameter: str, va
         ConfigError: the value isn't a number.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ConfigError(f"{name}: {value!r} is not a number.", f"Give its {parameter}, or 0 to leave {name} out.")
+        raise ConfigError(
+            f"{name}: {shown(value)} is not a number.", f"Give its {parameter}, or 0 to leave {name} out."
+        )
     before = next((item for item in items if item.get("name") == name), {"name": name})
     others = [item for item in items if item.get("name") != name]
     return [*others, {**before, parameter: value}] if value else others
@@ -169,6 +171,6 @@ def _augments(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     listed = [written] if isinstance(written, str | Mapping) else written or []
     if not isinstance(listed, list | tuple) or not all(isinstance(item, str | Mapping) for item in listed):
         raise ConfigError(
-            f"augment: {written!r} is not a list of augmentations.", "Write a list of names under `augment:`."
+            f"augment: {shown(written)} is not a list of augmentations.", "Write a list of names under `augment:`."
         )
     return [{"name": item} if isinstance(item, str) else dict(item) for item in listed]

@@ -21,7 +21,7 @@ from cxrkit.config import DataConfig, make_config
 from cxrkit.data.splits import Split
 from cxrkit.engine.observer import Silent
 from cxrkit.errors import ConfigError, CxrkitError, DataError, StorageError, TrainingInterruptedError
-from cxrkit.overrides import read_yaml
+from cxrkit.yaml_text import read_yaml
 
 SETTINGS = {
     "model": {"name": "unet", "base_channels": 8, "depth": 3},

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from cxrkit.config import RunConfig, SplitConfig, make_config, save_config
 from cxrkit.errors import ConfigError, StorageError
-from cxrkit.overrides import parse_losses, parse_set, read_yaml
+from cxrkit.overrides import parse_losses, parse_set
+from cxrkit.yaml_text import read_yaml
 
 NAMES = st.from_regex(r"[a-z][a-z0-9]{0,6}(-[a-z0-9]{1,4}){0,2}", fullmatch=True).filter(str.isascii)
 

@@ -11,8 +11,8 @@ from cxrkit.config import DataConfig, RunConfig, make_config, resolve
 from cxrkit.data.splits import make_split
 from cxrkit.engine.films import build_dataset
 from cxrkit.engine.sampling import Sampler
-from cxrkit.overrides import read_yaml
 from cxrkit.plugins import registry
+from cxrkit.yaml_text import read_yaml
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 CHANNELS = ("left_lung", "right_lung", "heart", "background")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import os
 import sys
 import threading
@@ -14,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cxrkit.errors import StorageError
-from cxrkit.files import atomic_path, home_path, storage_error, write_bytes, write_text
+from cxrkit.files import atomic_path, csv_cell, csv_text, home_path, storage_error, write_bytes, write_text
 
 
 def _write_to_a_full_disk() -> None:
@@ -193,3 +195,24 @@ def test_tildes() -> None:
     assert home_path("~/films") == Path.home() / "films"
     assert home_path(Path("~nobody-of-that-name/films")) == Path("~nobody-of-that-name/films")
     assert home_path("films") == Path("films")
+
+
+@given(
+    st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=5) | st.floats() | st.integers(), min_size=2)
+)
+def test_cells_of_a_table_are_read_back_as_they_were(row: list[object]) -> None:
+    [_, read] = csv.reader(io.StringIO(csv_text(["a", "b"], [row]), newline=""))
+    assert [csv_cell(cell) for cell in read] == [str(cell) for cell in row]
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1+1", "-2+3", "@SUM(1)", "\t=1", "\r=1", "＝1+1", "-", "'=1", "=cmd|' /C x'!A0"]
+)
+def test_no_cell_is_a_formula(text: str) -> None:
+    [[_, cell]] = csv.reader(io.StringIO(csv_text(["a", text], []), newline=""))
+    assert cell == "'" + text
+
+
+@pytest.mark.parametrize("value", [-0.5, "-0.5", "+3", "-1e-05", float("-inf"), "-inf", 7])
+def test_numbers_stay_numbers(value: object) -> None:
+    assert csv_text(["a"], [[value]]) == f"a\n{value}\n"

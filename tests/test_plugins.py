@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from cxrkit import entry_points as entry_points_module
 from cxrkit import plugins as plugins_module
+from cxrkit import probing
 from cxrkit.entry_points import COMPONENTS
 from cxrkit.errors import PluginError
 from cxrkit.kinds import KINDS
@@ -122,6 +124,30 @@ BROKEN = {
         "from cxrkit import hookimpl\n@hookimpl\ndef register_models(register):\n"
         "    register('net', 'a:B', summary='s')\n    register('net', 'a:C', summary='s')\n",
         "it registers the model 'net' twice",
+    ),
+    "raises-anything": ("class Odd(BaseException):\n    pass\nraise Odd('gone')", "Odd: gone"),
+    "cannot-say-why": (
+        "class Mute(Exception):\n    def __str__(self):\n        raise RuntimeError\nraise Mute",
+        "Mute: (its message can't be shown: RuntimeError)",
+    ),
+    "names-a-number": (
+        "from cxrkit import hookimpl\n@hookimpl\ndef register_models(register):\n    register(5, 'a:B', summary='s')\n",
+        "registers the model 5 with a name, summary or shorthand that isn't text",
+    ),
+    "sums-up-nothing": (
+        "from cxrkit import hookimpl\n@hookimpl\ndef register_models(register):\n"
+        "    register('net', 'a:B', summary=None)\n",
+        "with a name, summary or shorthand that isn't text",
+    ),
+    "makes-nothing": (
+        "from cxrkit import hookimpl\n@hookimpl\ndef register_models(register):\n"
+        "    register('net', 'no colon', summary='s')\n",
+        "with the factory 'no colon'",
+    ),
+    "has-an-odd-default": (
+        "from cxrkit import hookimpl\n@hookimpl\ndef register_augments(register):\n"
+        "    register('net', 'a:B', summary='s', shorthand='mix')\n",
+        "with a wrong default or shorthand",
     ),
     "has-no-end": (
         "from cxrkit import hookimpl\n@hookimpl\ndef register_models(register):\n    register_models(register)\n",
@@ -269,3 +295,107 @@ def test_a_hook_without_its_decorator_is_a_fault(tmp_path: Path, monkeypatch: py
     (status,) = load_plugins([EntryPoint("bare", "bare", COMPONENTS)]).statuses
     assert status.error is not None
     assert "register_writers lacks the decorator @cxrkit.hookimpl" in status.error
+
+
+#: What no process that loads it survives, and what is said of it.
+DEADLY = {
+    "leaves": ("import os\nos._exit(0)\n", "it ends the process that loads it, with exit code 0"),
+    "crashes": ("import os\nos.kill(os.getpid(), 11)\n", "with signal 11"),
+    "closes": ("import os\nos.close(1)\n", "it closes the standard streams"),
+    "interrupts": ("raise KeyboardInterrupt\n", "it raises KeyboardInterrupt"),
+    "hangs": ("import time\ntime.sleep(600)\n", "it was still loading after 2 seconds"),
+    "waits-for-a-child": (
+        "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'])\n",
+        "it was still loading after 2 seconds",
+    ),
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize("name", DEADLY)
+def test_a_plugin_that_would_end_cxrkit_is_not_loaded(
+    install: Install, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probing, "_LONGEST", 2.0)
+    source, words = DEADLY[name]
+    module = install(name, source)
+    install("good")
+    loaded = load_plugins(only_fakes(), trying=True)
+    assert loaded.registry.names("loss") == ["good-loss"]
+    assert words in (status(loaded, name).error or "")
+    assert module not in sys.modules
+    assert f"cxrkit plugins check cxrkit-{name}" in status(loaded, name).details
+
+
+def _tries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the plugins that are tried in a process of their own from now on."""
+    tried: list[str] = []
+
+    def try_it(point: EntryPoint) -> str:
+        tried.append(point.name)
+        return ""
+
+    monkeypatch.setattr(probing, "_try", try_it)
+    return tried
+
+
+def test_a_plugin_is_tried_once_for_each_version_and_content(
+    install: Install, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CXRKIT_CACHE", str(tmp_path / "cache"))
+    tried = _tries(monkeypatch)
+    module = install("heart")
+    for _ in range(2):
+        load_plugins(only_fakes(), trying=True)
+    assert tried == ["heart"]
+    (tmp_path / "site" / f"{module}.py").write_text("'changed'\n")
+    load_plugins(only_fakes(), trying=True)
+    info = tmp_path / "site" / f"{module}-1.0.dist-info"
+    (info / "RECORD").write_text("x.py,,\n")
+    load_plugins(only_fakes(), trying=True)
+    assert tried == ["heart"] * 3
+    (point,) = only_fakes()
+    probing.forget(point)
+    load_plugins(only_fakes(), trying=True)
+    assert tried == ["heart"] * 4
+
+
+def test_a_home_that_cannot_be_written_to_costs_a_trial_and_no_more(
+    install: Install, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CXRKIT_CACHE", str(tmp_path / "file" / "cache"))
+    tried = _tries(monkeypatch)
+    install("heart")
+    for _ in range(2):
+        assert load_plugins(only_fakes(), trying=True).registry.names("loss") == ["heart-loss"]
+    assert tried == ["heart", "heart"]
+
+
+def test_the_builtin_plugin_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = _tries(monkeypatch)
+    load_plugins([point for point in entry_points(group=COMPONENTS) if point.name == "builtin"], trying=True)
+    assert tried == []
+
+
+def test_what_loads_long_is_named_meanwhile(
+    install: Install, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(entry_points_module, "_PATIENCE", 0.05)
+    install("slow", "import time\ntime.sleep(0.3)\n")
+    load()
+    assert "Still loading the plugin 'slow' of cxrkit-slow ..." in capsys.readouterr().err
+
+
+def test_functions_that_look_like_hooks_are_remarked_on(install: Install) -> None:
+    install(
+        "almost",
+        "from cxrkit import hookimpl\n"
+        "def register_modles(register):\n    pass\n"
+        "def register_networks(register):\n    pass\n"
+        "def registered(names):\n    pass\n"
+        "@hookimpl\ndef register_losses(register):\n    register('l', 'a:B', summary='s')\n",
+    )
+    first, second = status(load(), "almost").remarks
+    assert "register_modles is no hook. Did you mean 'register_models'" in first
+    assert "register_networks is no hook" in second

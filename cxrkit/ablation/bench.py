@@ -21,7 +21,7 @@ from cxrkit.ablation.plan import Level, Plan, PlannedRun
 from cxrkit.engine.hardware import computing_threads, describe_hardware
 from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.rehearsal import Rehearsal
-from cxrkit.errors import ConfigError, CxrkitError, PluginError, located, nearest
+from cxrkit.errors import ConfigError, CxrkitError, PluginError, located, nearest, reason, shown
 from cxrkit.metrics.statistics import Interval, median_interval
 from cxrkit.registry import Registry
 from cxrkit.settings import full_name
@@ -270,7 +270,7 @@ def _place(label: str | None, labels: Sequence[str]) -> int:
         return 0
     if label not in labels:
         raise ConfigError(
-            f"--reference {label!r}: there is no such arm. {nearest(label, labels)}".rstrip(),
+            f"--reference {shown(label)}: there is no such arm. {nearest(label, labels)}".rstrip(),
             f"There are: {', '.join(labels)}.",
         )
     return labels.index(label)
@@ -285,8 +285,7 @@ def _named(run: PlannedRun) -> Iterator[None]:
     except CxrkitError:
         raise
     except Exception as error:
-        message = " ".join(str(error).split())
         raise PluginError(
-            f"{run.arm.label}: a defect of a component or of cxrkit: {type(error).__name__}: {message}",
+            f"{run.arm.label}: a defect of a component or of cxrkit: {reason(error)}",
             "Run the same command with --debug to see where; fix the component, or leave this arm out (--exclude).",
         ) from error

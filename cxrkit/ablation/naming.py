@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from cxrkit.errors import ConfigError
+from cxrkit.errors import ConfigError, shown
 from cxrkit.settings import full_name
 
 _LONGEST = 160  # bytes of a folder's name; most disks allow 255, and logs' names are longer
@@ -24,7 +24,7 @@ def plan_name(content: Mapping[str, Any]) -> str:
     """
     name = str(content.get("name") or "ablation")
     if not re.fullmatch(r"\w[\w.-]*", name):
-        raise ConfigError(f"name: {name!r} is not a valid folder name.", "Use letters, digits, '-', '_' and '.'.")
+        raise ConfigError(f"name: {shown(name)} is not a valid folder name.", "Use letters, digits, '-', '_' and '.'.")
     return name
 
 

@@ -33,13 +33,15 @@ from cxrkit.ablation.naming import file_name, label_of, level_text, plan_name, s
 from cxrkit.ablation.places import anchor_levels, anchor_settings
 from cxrkit.ablation.sharing import chosen_lists, shared_parameters, with_shared
 from cxrkit.config import RunConfig, anchored, demo_settings, make_config, resolve
-from cxrkit.errors import ConfigError, located, nearest
+from cxrkit.errors import ConfigError, located, nearest, shown
 from cxrkit.files import home_path, write_text
-from cxrkit.overrides import merge, read_yaml, to_yaml
+from cxrkit.overrides import merge
 from cxrkit.plugins import registry
 from cxrkit.registry import Registry
 from cxrkit.settings import apply_settings, full_name, is_short_name
+from cxrkit.yaml_text import read_yaml, to_yaml
 
+_MOST_SEEDS = 10_000
 _KEYS = ("name", "config", "base", "factors", "exclude", "seeds")
 
 
@@ -291,10 +293,14 @@ def parse_seeds(value: Any) -> tuple[int, ...]:
     Raises:
         ConfigError: not a count of at least 1, nor a list of different seeds.
     """
+    if isinstance(value, int) and value > _MOST_SEEDS:
+        raise ConfigError(f"seeds: {value} of them are too many.", f"Write at most {_MOST_SEEDS:,}.")
     seeds = list(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
     fine = isinstance(seeds, list | tuple) and all(isinstance(s, int) and not isinstance(s, bool) for s in seeds)
     if not fine or not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise ConfigError(f"seeds: {value!r} is neither a count nor a list of different seeds.", "Write 3, or 0,1,2.")
+        raise ConfigError(
+            f"seeds: {shown(value)} is neither a count nor a list of different seeds.", "Write 3, or 0,1,2."
+        )
     return tuple(seeds)
 
 
@@ -306,7 +312,7 @@ def _check_shape(content: Mapping[str, Any]) -> None:
             )
     for key in ("base", "factors"):
         if not isinstance(part := content.get(key) or {}, Mapping):
-            raise ConfigError(f"{key}: {part!r} is not a mapping.", "Write `key: value` lines.")
+            raise ConfigError(f"{key}: {shown(part)} is not a mapping.", "Write `key: value` lines.")
     rules = content.get("exclude") or []
     if not isinstance(rules, list) or not all(isinstance(rule, Mapping) and rule for rule in rules):
         raise ConfigError("exclude: not a list of `{factor: level}`.", "Write - {model: unet, loss: dice}.")
@@ -350,7 +356,7 @@ def _check_apart(factors: Sequence[Factor]) -> None:
 def _factor(name: str, levels: Any) -> Factor:
     levels = anchor_levels(name, levels, Path.cwd())
     if not isinstance(levels, list | Mapping) or not levels:
-        raise ConfigError(f"{name}: {levels!r} is not a list of levels.", f"Write {name}: [one, another].")
+        raise ConfigError(f"{name}: {shown(levels)} is not a list of levels.", f"Write {name}: [one, another].")
     if isinstance(levels, list):
         if not is_short_name(name) and "." not in name and name not in RunConfig.model_fields:
             raise ConfigError(
@@ -363,7 +369,7 @@ def _factor(name: str, levels: Any) -> Factor:
         for label, settings in levels.items():
             if not isinstance(settings, Mapping):
                 raise ConfigError(
-                    f"{name}: the level '{label}' is {settings!r}, which sets nothing.", "Write {setting: value}."
+                    f"{name}: the level '{label}' is {shown(settings)}, which sets nothing.", "Write {setting: value}."
                 )
         made = [
             Level(label_of(label) if isinstance(label, float | bool) else str(label), dict(settings))

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from cxrkit.ablation.plan import Plan, make_plan
-from cxrkit.errors import ConfigError, located
+from cxrkit.errors import ConfigError, located, shown
 from cxrkit.files import write_text
-from cxrkit.overrides import differences, read_yaml, to_yaml
+from cxrkit.overrides import differences
 from cxrkit.settings import full_name
+from cxrkit.yaml_text import read_yaml, to_yaml
 
 #: In the search's folder: what is searched, and how many trials were asked for.
 SEARCH_FILE = "search.yaml"
@@ -75,15 +76,13 @@ def parse_range(text: str) -> Range:
     number = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
     match = re.fullmatch(rf"\s*([\w.-]+)\s*=\s*({number})\.\.({number})(:log)?\s*", text)
     if match is None:
-        raise ConfigError(f"--range {text!r} is not a range.", "Write KEY=LOW..HIGH, or KEY=LOW..HIGH:log.")
+        raise ConfigError(f"--range {shown(text)} is not a range.", "Write KEY=LOW..HIGH, or KEY=LOW..HIGH:log.")
     key, low, high, log = match.groups()
     number_of = int if all(re.fullmatch(r"[+-]?\d+", end) for end in (low, high)) else float
     made = Range(key, number_of(low), number_of(high), log is not None)
     if made.low >= made.high or (made.log and made.low <= 0):
-        raise ConfigError(
-            f"--range {text!r}: {'a logarithm needs numbers above 0' if made.low < made.high else 'ends are swapped'}.",
-            "Write the lower number first, above 0 for :log.",
-        )
+        fault = "a logarithm needs numbers above 0" if made.low < made.high else "ends are swapped"
+        raise ConfigError(f"--range {shown(text)}: {fault}.", "Write the lower number first, above 0 for :log.")
     return made
 
 

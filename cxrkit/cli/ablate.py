@@ -225,10 +225,8 @@ def _run(plan: plans.Plan, request: Request) -> None:
     _show(results, numbers, as_json=request.as_json, quiet=request.quiet)
     if failed := [run for run in results.runs if run.state == "failed"]:
         lines = [f"{run.name}: {run.error} (its output: {run.log})" for run in failed]
-        raise TrainingError(
-            f"{len(failed)} of {len(results.runs)} runs failed.\n" + "\n".join(lines),
-            f"The others are kept. Fix the cause, then: cxrkit ablate --resume {folder}",
-        )
+        lines.append(f"The others are kept. Fix the cause, then: cxrkit ablate --resume {folder}")
+        raise TrainingError(f"{len(failed)} of {len(results.runs)} runs failed.", "\n".join(lines))
 
 
 def _show(results: Results, numbers: Numbers | None, *, as_json: bool, quiet: bool) -> None:

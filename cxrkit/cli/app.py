@@ -17,7 +17,8 @@ from typer.core import TyperGroup
 from cxrkit.cli import console
 from cxrkit.cli.verbs import LazyCommand, built_in_verbs, other_verbs
 from cxrkit.cli.warnings import readable_warnings
-from cxrkit.errors import AnotherEndedError, CxrkitError, StorageError, TrainingInterruptedError
+from cxrkit.errors import AnotherEndedError, ConfigError, CxrkitError, StorageError, TrainingInterruptedError
+from cxrkit.files import is_utf8
 from cxrkit.processes import claims_last_word, is_first_process
 
 _DEBUG = "--debug"
@@ -51,6 +52,10 @@ class Cli(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Take `--debug` from anywhere in the line, since one often adds it at the end."""
+        for text in (*args, _working_folder()):
+            if not is_utf8(text):
+                console.print_error(ConfigError(f"{text!a}: this name is not UTF-8.", "Rename the file or folder."))
+                raise typer.Exit(ConfigError.exit_code)
         before, separator, after = _cut(args)
         asked = os.environ.get("CXRKIT_DEBUG", "") not in ("", "0")
         ctx.meta[_DEBUG_KEY] = asked or _DEBUG in before
@@ -75,6 +80,8 @@ class Cli(TyperGroup):
             if type(error).__module__.partition(".")[0] in ("typer", "click"):
                 if hasattr(error, "format_message") and not claims_last_word():
                     raise typer.Exit(2) from error
+                if isinstance(text := getattr(error, "message", None), str):
+                    error.message = console.printable(text)  # type: ignore[attr-defined]
                 raise
             if ctx.meta[_DEBUG_KEY]:
                 import traceback
@@ -148,6 +155,13 @@ def _repair_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _working_folder() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError:  # it was removed; what needs it says so
+        return ""
 
 
 def _cut(args: list[str]) -> tuple[list[str], list[str], list[str]]:

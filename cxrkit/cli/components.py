@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cxrkit.cli.completion import component as names_of_kind
+from cxrkit.cli.completion import kinds
 from cxrkit.cli.flags import Json, with_default
 from cxrkit.errors import ConfigError, CxrkitError
 from cxrkit.files import write_text
@@ -33,6 +35,7 @@ def list_components(
             metavar="KIND",
             help=with_default(f"{names_of_kinds()}.", "all kinds"),
             show_default=False,
+            autocompletion=kinds,
         ),
     ] = None,
     as_json: Json = False,
@@ -41,9 +44,9 @@ def list_components(
     from cxrkit.cli.console import show, show_json
     from cxrkit.cli.loading import load_plugins
 
-    kinds = [_kind(kind)] if kind is not None else list(KINDS)
+    chosen = [_kind(kind)] if kind is not None else list(KINDS)
     registry = load_plugins().registry
-    found = [component for each in kinds for component in registry.components(each)]
+    found = [component for each in chosen for component in registry.components(each)]
     if as_json:
         keys = ("kind", "name", "summary", "distribution", "version")
         show_json([{key: getattr(component, key) for key in keys} for component in found])
@@ -54,9 +57,14 @@ def list_components(
 def show_component(
     kind: Annotated[
         str,
-        typer.Argument(metavar="KIND", help=f"{names_of_kinds()}.", show_default=False),
+        typer.Argument(metavar="KIND", help=f"{names_of_kinds()}.", show_default=False, autocompletion=kinds),
     ],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name; see: cxrkit list KIND.", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="Its name; see: cxrkit list KIND.", show_default=False, autocompletion=names_of_kind
+        ),
+    ],
     size: Annotated[
         int, typer.Option("--size", min=16, max=4096, help="Of a model: side of the film, in pixels.")
     ] = 256,

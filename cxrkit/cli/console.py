@@ -1,6 +1,7 @@
 """What the command line writes: results to stdout, messages to stderr, both safe to pipe.
 
 Text is never interpreted as rich markup and never wrapped: a path may contain brackets, and must stay in one piece.
+Names of files may hold anything: characters that would steer a terminal are written as their numbers.
 """
 
 from __future__ import annotations
@@ -10,24 +11,37 @@ import sys
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from cxrkit.errors import TrainingInterruptedError, printable, reason
 from cxrkit.processes import is_first_process
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
     from cxrkit.errors import CxrkitError
 
-#: Tables that don't go to a terminal may be as wide as they like.
+#: Lines that don't go to a terminal may be as wide as they like.
 _UNLIMITED = 10_000
+
+
+def one_line(text: str) -> str:
+    """A name as `printable` has it, without line breaks and tabs too."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def stdout() -> Console:
     """Where results go."""
     from rich.console import Console
 
-    return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else _UNLIMITED)
+    made = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else _UNLIMITED)
+    made.on_broken_pipe = _broken_pipe  # type: ignore[method-assign]
+    return made
+
+
+def _broken_pipe() -> None:
+    """Let the command line end as it does for any closed pipe; rich would exit with 1."""
+    raise BrokenPipeError
 
 
 def stderr(*, always: bool = False) -> Console:
@@ -39,13 +53,24 @@ def stderr(*, always: bool = False) -> Console:
 
 
 def show(*renderables: RenderableType) -> None:
-    """Print results: tables, or text as it is."""
+    """Print results: tables, or text as it is. Where a pipe reads, tables have a tab between cells and no more."""
+    from rich.table import Table
+
     console = stdout()
     for item in renderables:
         if isinstance(item, str):
-            console.print(item, soft_wrap=True)
+            console.print(printable(item), soft_wrap=True)
+        elif isinstance(item, Table) and not sys.stdout.isatty():
+            lines = ["\t".join(cells) for cells in zip(*map(_plain_column, item.columns), strict=True)]
+            sys.stdout.write("".join(f"{line}\n" for line in ([f"{item.title}"] if item.title else []) + lines))
         else:
             console.print(item)
+
+
+def _plain_column(column: Column) -> list[str]:
+    """The heading and the cells of a table's column, each a line of text."""
+    cells = (printable(str(cell)) for cell in (column.header, *column.cells))
+    return ["; ".join(cell.split("\n")).replace("\t", " ") for cell in cells]
 
 
 def table(
@@ -55,7 +80,7 @@ def table(
 
     Args:
         headings: of the columns; those in `whole` are never folded, the one called `right` is aligned to the right.
-        rows: cells; `Text` where one has a style.
+        rows: cells; `Text` where one has a style (`styled`).
     """
     from rich import box
     from rich.table import Table
@@ -64,9 +89,9 @@ def table(
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for heading in headings:
         justify: Literal["left", "right"] = "right" if heading and heading == right else "left"
-        made.add_column(heading, overflow="fold", no_wrap=heading in whole, justify=justify)
+        made.add_column(printable(heading), overflow="fold", no_wrap=heading in whole, justify=justify)
     for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+        made.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row))
     return made
 
 
@@ -74,7 +99,7 @@ def styled(text: str, style: str) -> Text:
     """A cell with a style."""
     from rich.text import Text
 
-    return Text(text, style=style)
+    return Text(printable(text), style=style)
 
 
 def show_json(content: Any) -> None:
@@ -88,27 +113,30 @@ def say(*lines: str, style: str = "") -> None:
     """Print a message."""
     console = stderr()
     for line in lines:
-        console.print(line, style=style, soft_wrap=True)
+        console.print(printable(line), style=style, soft_wrap=True)
 
 
 def warn(message: str) -> None:
     """Print a warning."""
-    _labelled("Warning:", "bold yellow", [message], stderr())
+    _labelled("Warning:", "bold yellow", [one_line(message)], stderr())
 
 
 def print_error(error: CxrkitError) -> None:
-    """Print what is wrong, and below it what to do."""
-    _labelled("Error:", "bold red", [error.what, *([error.remedy] if error.remedy else [])], stderr(always=True))
+    """Print what is wrong, and below it what to do; that a training was stopped as asked is no error."""
+    lines = [one_line(error.what), *([error.remedy] if error.remedy else [])]
+    if isinstance(error, TrainingInterruptedError):
+        say(*lines)
+    else:
+        _labelled("Error:", "bold red", lines, stderr(always=True))
 
 
 def print_defect(error: BaseException) -> None:
     """Print an exception that isn't the user's fault."""
-    message = " ".join(str(error).split())
     _labelled(
         "Error:",
         "bold red",
         [
-            f"This is a defect of cxrkit or a plugin: {type(error).__name__}: {message}",
+            one_line(f"This is a defect of cxrkit or a plugin: {reason(error)}"),
             "Run the same command with --debug to see where, and please report it with that output.",
         ],
         stderr(always=True),
@@ -122,6 +150,6 @@ def _labelled(label: str, style: str, lines: Iterable[str], console: Console) ->
     with console.capture() as written:
         console.print(Text.assemble((label, style), " ", first), soft_wrap=True)
         for line in rest:
-            console.print(line, soft_wrap=True)
+            console.print(printable(line), soft_wrap=True)
     # While bars are shown, rich has replaced stderr by something that prints above them; a console would bypass it.
     sys.stderr.write(written.get())

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cxrkit.cli import completion
 from cxrkit.cli.flags import Json, Quiet, option
 from cxrkit.cli.settings import choose_settings
+from cxrkit.errors import ConfigError
 from cxrkit.settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -30,6 +32,10 @@ Data = Annotated[
         default="the built-in synthetic films",
     ),
 ]
+Place = Annotated[
+    str | None,
+    typer.Argument(metavar="PLACE|NAME", help="As --data.", show_default=False, autocompletion=completion.data),
+]
 Structures = Annotated[
     str | None,
     option(
@@ -48,6 +54,7 @@ Assignments = Annotated[
 
 @app.command()
 def prepare(
+    place: Place = None,
     data: Data = None,
     structures: Structures = None,
     size: Annotated[
@@ -67,7 +74,7 @@ def prepare(
     from cxrkit.cli.console import show, show_json
     from cxrkit.cli.progress import progress
 
-    chosen = _settings(data, structures, size, config, assignments)
+    chosen = _settings(_one(place, data), structures, size, config, assignments)
     with progress(quiet=quiet) as observer:
         store = api.prepare(chosen, observer)
     if as_json:
@@ -87,6 +94,7 @@ def prepare(
 
 @app.command()
 def check(
+    place: Place = None,
     data: Data = None,
     structures: Structures = None,
     config: ConfigFile = None,
@@ -104,7 +112,7 @@ def check(
     from cxrkit.cli.console import show, show_json
     from cxrkit.cli.progress import progress
 
-    chosen = _settings(data, structures, None, config, assignments)
+    chosen = _settings(_one(place, data), structures, None, config, assignments)
     with progress(quiet=quiet) as observer:
         findings = api.check(chosen, observer)
     counts = {kind: sum(f.severity == kind for f in findings) for kind in ("error", "warning", "note")}
@@ -123,7 +131,7 @@ def list_data(as_json: Json = False) -> None:
     """List the datasets that can be read, and the films that the cache holds."""
     from cxrkit.cli.console import show, show_json, table
     from cxrkit.cli.loading import load_plugins
-    from cxrkit.data.store import cache_folder
+    from cxrkit.files import cache_folder
 
     datasets = load_plugins().registry.components("dataset")
     folder = cache_folder()
@@ -147,6 +155,12 @@ def list_data(as_json: Json = False) -> None:
         show(f"No prepared films in {folder} yet.")
 
 
+def _one(place: str | None, data: str | None) -> str | None:
+    if place is not None and data is not None:
+        raise ConfigError(f"{place} and --data {data} were both given.", "Give one: they mean the same.")
+    return place if data is None else data
+
+
 def _settings(
     data: str | None, structures: str | None, size: int | None, config: Path | None, assignments: list[str] | None
 ) -> RunConfig:
@@ -164,14 +178,17 @@ def _settings(
 
 
 def _findings(findings: list[Finding]) -> Table:
-    from cxrkit.cli.console import styled, table
+    from cxrkit.cli.console import one_line, styled, table
 
     styles = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
     def where(finding: Finding) -> str:
         return "" if finding.file is None or str(finding.file) in finding.message else f" ({finding.file})"
 
-    rows = [(styled(f.severity, styles[f.severity]), f.id or "all", f.message + where(f), f.remedy) for f in findings]
+    rows = [
+        (styled(f.severity, styles[f.severity]), one_line(f.id or "all"), one_line(f.message + where(f)), f.remedy)
+        for f in findings
+    ]
     return table(("", "film", "finding", "what to do"), rows)
 
 

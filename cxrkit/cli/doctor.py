@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import typer
 
 from cxrkit.cli.flags import Json
-from cxrkit.errors import CxrkitError
+from cxrkit.errors import CxrkitError, reason
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -59,8 +59,7 @@ def _safely(examine: Callable[[], Iterator[Examination]]) -> list[Examination]:
             results.append(result)
     except Exception as error:
         subject = examine.__name__.strip("_").replace("_", " ")
-        message = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        results.append(Examination(subject, "broken", message, f"Fix or reinstall {subject}."))
+        results.append(Examination(subject, "broken", reason(error), f"Fix or reinstall {subject}."))
     return results
 
 
@@ -132,7 +131,7 @@ def _libraries() -> Iterator[Examination]:
         except Exception as error:  # a broken package may fail in any way
             missing = isinstance(error, ModuleNotFoundError) and error.name == module
             state: Status = "broken" if not purpose else "note" if missing else "warning"
-            what = "not installed" if missing else f"{type(error).__name__}: {error}"
+            what = "not installed" if missing else reason(error)
             yield Examination(module, state, what, purpose or "Reinstall cxrkit's dependencies.")
         else:
             yield Examination(module, "ok", str(getattr(found, "__version__", "installed")))
@@ -194,7 +193,7 @@ def _cache() -> Iterator[Examination]:
     import shutil
     import tempfile
 
-    from cxrkit.data.store import cache_folder
+    from cxrkit.files import cache_folder
 
     folder = cache_folder()
     try:

@@ -7,11 +7,15 @@ from typing import Annotated, Literal
 
 import typer
 
+from cxrkit.cli.completion import runs
 from cxrkit.cli.flags import DeviceFlag, Quiet, json_flag, option
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a trained run.", show_default=False)],
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="Folder of a trained run.", show_default=False, autocompletion=runs),
+    ],
     part: Annotated[
         Literal["test", "validation", "train"], typer.Option(help="Part of the run's own films to score.")
     ] = "test",

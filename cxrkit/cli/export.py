@@ -7,11 +7,14 @@ from typing import Annotated, Literal
 
 import typer
 
+from cxrkit.cli.completion import weights
 from cxrkit.cli.flags import ANY_WEIGHTS
 
 
 def export(
-    run: Annotated[str, typer.Argument(metavar="RUN|FILE|NAME", help=ANY_WEIGHTS, show_default=False)],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN|FILE|NAME", help=ANY_WEIGHTS, show_default=False, autocompletion=weights)
+    ],
     file: Annotated[
         Path,
         typer.Argument(

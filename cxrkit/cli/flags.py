@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cxrkit.cli.completion import COMPLETERS
 from cxrkit.config import Device
 
 if TYPE_CHECKING:
@@ -24,11 +25,12 @@ _WITH_DEFAULT = r"(?P<text>.*) \[dim\]\\\[default: (?P<default>.*)\]\[/dim\]"
 def option(
     flag: str, help: str, panel: str | None = None, *, metavar: str | None = None, default: str = "", **more: Any
 ) -> Any:
-    """A flag of a command, in a panel of its help.
+    """A flag of a command, in a panel of its help, which Tab completes as `cxrkit.cli.completion` says.
 
     `default` describes a default that the command line itself doesn't have; `more` is passed to Typer.
     """
     text = with_default(help, default) if default else help
+    more.setdefault("autocompletion", COMPLETERS.get(flag))
     return typer.Option(flag, help=text, rich_help_panel=panel, show_default=False, metavar=metavar, **more)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxrkit.errors import ConfigError, located
+from cxrkit.errors import ConfigError, located, shown
 
 if TYPE_CHECKING:
     import typer
@@ -39,16 +39,14 @@ def parse_levels(text: str, flag: str) -> list[Any]:
     Raises:
         ConfigError: nothing is named, or it can't be read.
     """
-    import yaml
-
-    from cxrkit.overrides import read_value
+    from cxrkit.yaml_text import read_value
 
     try:
         values = read_value(f"[{text}]")
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{flag} {text!r} can't be read.", "Separate values by commas.") from error
+    except ValueError as error:
+        raise ConfigError(f"{flag} {shown(text)} can't be read: {error}.", "Separate values by commas.") from error
     if not isinstance(values, list) or not values or "" in values:
-        raise ConfigError(f"{flag} {text!r} holds no values.", "Separate values by commas.")
+        raise ConfigError(f"{flag} {shown(text)} holds no values.", "Separate values by commas.")
     return values
 
 
@@ -166,7 +164,7 @@ def _factors(listed: Mapping[str, str], vary: Sequence[str]) -> list[tuple[str, 
     for assignment in vary:
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip():
-            raise ConfigError(f"--vary {assignment!r} is not KEY=A,B.", "Write --vary model.depth=3,4.")
+            raise ConfigError(f"--vary {shown(assignment)} is not KEY=A,B.", "Write --vary model.depth=3,4.")
         given.append((key.strip(), f"--vary {key.strip()}", text))
     return given
 
@@ -186,7 +184,7 @@ def _rule(text: str) -> dict[str, Any]:
     for part in text.split(","):
         key, equals, value = part.partition("=")
         if not equals or not key.strip():
-            raise ConfigError(f"--exclude {text!r} is not KEY=LEVEL.", "Write --exclude model=unet,loss=dice.")
+            raise ConfigError(f"--exclude {shown(text)} is not KEY=LEVEL.", "Write --exclude model=unet,loss=dice.")
         rule[key.strip()] = parse_levels(value, f"--exclude {key.strip()}=")[0]
     return rule
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cxrkit.cli import completion
 from cxrkit.cli.flags import Json, option
 from cxrkit.errors import ConfigError
 from cxrkit.files import home_path
@@ -78,7 +79,11 @@ def new(
 def check(
     name: Annotated[
         str,
-        typer.Argument(help="An installed package, or a plugin's name in `cxrkit plugins list`.", show_default=False),
+        typer.Argument(
+            help="An installed package, or a plugin's name in `cxrkit plugins list`.",
+            show_default=False,
+            autocompletion=completion.packages,
+        ),
     ],
     data: Annotated[
         list[str] | None,
@@ -96,6 +101,7 @@ def check(
     from cxrkit.cli.console import show, show_json
     from cxrkit.testing import run_conformance
 
+    _forget(name)
     with redirect_stdout(sys.stderr):  # what the plugin prints
         results = run_conformance(name, roots=_roots(data or []))
     if as_json:
@@ -106,6 +112,18 @@ def check(
         show(", ".join(f"{count} {kind}" for kind, count in counts.items()) + ".")
     if not all(result.passed for result in results):
         raise typer.Exit(_BROKEN_CONTRACT)
+
+
+def _forget(name: str) -> None:
+    """Let a plugin that couldn't be loaded safely be tried again."""
+    from importlib.metadata import entry_points
+
+    from cxrkit.entry_points import COMPONENTS, origin
+    from cxrkit.probing import forget
+
+    for point in entry_points(group=COMPONENTS):
+        if name in (point.name, origin(point)[0]):
+            forget(point)
 
 
 def _roots(assignments: list[str]) -> dict[str, Path]:

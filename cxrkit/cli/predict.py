@@ -157,13 +157,13 @@ def _count(predictions: Predictions) -> str:
 
 
 def _table(predictions: Predictions) -> Table:
-    from cxrkit.cli.console import styled, table
+    from cxrkit.cli.console import one_line, styled, table
 
     doubtful = any(row.warnings for row in predictions.rows)
     rows: list[list[str | Text]] = []
     for row in predictions.rows:
         ratio = "–" if row.cardiothoracic_ratio is None else f"{row.cardiothoracic_ratio:.3f}"
         warnings = [styled("\n".join(row.warnings), "yellow")] if doubtful else []
-        rows.append([row.film, ratio, *warnings, row.folder])
+        rows.append([one_line(row.film), ratio, *warnings, one_line(row.folder)])
     headings = ("film", "cardiothoracic ratio", *(["warnings"] if doubtful else []), "written to")
     return table(headings, rows, right="cardiothoracic ratio")

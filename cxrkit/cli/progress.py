@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING
 
-from cxrkit.cli.console import say, stderr
+from cxrkit.cli.console import one_line, say, stderr
 from cxrkit.engine.observer import Observer, Silent
+from cxrkit.errors import printable
 from cxrkit.processes import is_first_process
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Screen:
     def say(self, message: str) -> None:
         """Print above what is shown."""
         console = stderr() if self.shown is None else self.shown.console
-        console.print(message, soft_wrap=True)
+        console.print(printable(message), soft_wrap=True)
 
 
 class LiveProgress:
@@ -83,7 +84,7 @@ class LiveProgress:
     def advance(self, done: int, note: str = "") -> None:
         """Move the bar."""
         if self.bars is not None and self.task is not None:
-            self.bars.update(self.task, completed=done, note=note)
+            self.bars.update(self.task, completed=done, note=one_line(note))
 
     def say(self, message: str) -> None:
         """Print above the bars."""
@@ -116,7 +117,7 @@ class PlainProgress:
         self.shown, self.shown_at = tenth, now
         parts = [f"{self.name}: {done}/{self.total} ({100 * done // max(1, self.total)} %)"]
         if note:
-            parts.append(note)
+            parts.append(one_line(note))
         seconds, start = now - self.began[0], self.began[1]
         if start < done < self.total and seconds > 1:
             parts.append(f"about {duration(seconds / (done - start) * (self.total - done))} left")

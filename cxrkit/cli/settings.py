@@ -50,8 +50,9 @@ def choose_settings(
         ConfigError: a value isn't accepted, or flags contradict each other.
     """
     from cxrkit.config import demo_settings, make_config
-    from cxrkit.overrides import merge, parse_set, read_yaml
+    from cxrkit.overrides import merge, parse_set
     from cxrkit.presets import read_preset
+    from cxrkit.yaml_text import read_yaml
 
     if "steps" in values and "epochs" in values:
         raise ConfigError("--steps and --epochs were both given.", "Give one: both say how long to train.")

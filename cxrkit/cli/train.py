@@ -75,7 +75,12 @@ def train(
         option("--no-score", "Don't score the test films; do it later with cxrkit evaluate.", FILES),
     ] = False,
     dry_run: Annotated[
-        bool, option("--dry-run", "Print the whole configuration as YAML, without training.", FILES)
+        bool,
+        option(
+            "--dry-run",
+            "Prepare the films, check everything up to the first step, and print the whole configuration as YAML.",
+            FILES,
+        ),
     ] = False,
     as_json: Annotated[bool, json_flag("the scores", FILES)] = False,
     quiet: Annotated[bool, quiet_flag(FILES)] = False,
@@ -108,6 +113,10 @@ def train(
         )
         chosen = choices.config
         if dry_run:
+            from cxrkit import api
+
+            with progress(quiet=quiet) as observer:
+                api.check_training(chosen, out, observer)
             show(to_yaml(resolve(chosen, registry)).rstrip("\n"))
             return
         if choices.demonstration and not quiet:

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import ast
 import importlib
-import importlib.util
 import inspect
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperCommand
 
-from cxrkit.entry_points import VERBS, is_disabled, loading, origin
+from cxrkit.entry_points import VERBS, is_disabled, loading, origin, source_of
 from cxrkit.errors import PluginError
 
 #: In the order of the help.
@@ -60,7 +58,7 @@ class Verb:
         """The first line of its docstring, read from the source without importing it; "" where there is none."""
         module, _, attribute = self.target.partition(":")
         try:
-            tree = ast.parse(_source(module).read_bytes())
+            tree = ast.parse(source_of(module).read_bytes())
         except Exception:  # the package may be broken in any way, and help must still be shown
             return ""
         found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == attribute]
@@ -159,16 +157,3 @@ def unwrap(app: typer.Typer) -> None:
     for group in app.registered_groups:
         if group.typer_instance is not None:
             unwrap(group.typer_instance)
-
-
-def _source(module: str) -> Path:
-    """The file of a module; only its top-level package's place is looked up, which imports nothing."""
-    top, *rest = module.split(".")
-    spec = importlib.util.find_spec(top)
-    if spec is None:
-        raise ModuleNotFoundError(module)
-    for folder in spec.submodule_search_locations or ():
-        for file in (Path(folder, *rest, "__init__.py"), Path(folder, *rest).with_suffix(".py")):
-            if file.is_file():
-                return file
-    return Path(str(spec.origin))

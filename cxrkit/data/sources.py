@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxrkit.errors import ConfigError, CxrkitError, DataError, nearest
-from cxrkit.files import home_path
+from cxrkit.errors import ConfigError, CxrkitError, DataError, nearest, reason
+from cxrkit.files import home_path, remedy_of_missing
 
 if TYPE_CHECKING:
     from cxrkit.registry import Component
@@ -38,7 +38,9 @@ def parse_source(text: str, datasets: Sequence[Component]) -> dict[str, str]:
     if not path.exists():
         raise ConfigError(
             f"--data {text}: there is no such file or folder, and no dataset of that name.",
-            f"{nearest(name, names)}Datasets: {', '.join(names)}. Give one, a folder, a CSV, or NAME:FOLDER.",
+            remedy_of_missing(
+                text, f"{nearest(name, names)}Datasets: {', '.join(names)}. Give one, a folder, a CSV, or NAME:FOLDER."
+            ),
         )
     root = path.resolve()
     return {"name": _reader(root, text, datasets), "root": str(root)}
@@ -56,8 +58,8 @@ def _reader(root: Path, text: str, datasets: Sequence[Component]) -> str:
                 recognising.append(component.name)
         # A plugin may fail in any way; the others can still answer.
         except Exception as error:
-            reason = error.what if isinstance(error, CxrkitError) else f"{type(error).__name__}: {error}"
-            faults.append(f" '{component.name}' could not be asked ({reason}).")
+            why = error.what if isinstance(error, CxrkitError) else reason(error)
+            faults.append(f" '{component.name}' could not be asked ({why}).")
     recognising = list(dict.fromkeys(recognising))
     if len(recognising) == 1:
         return recognising[0]

@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 import h5py
 import numpy as np
-import platformdirs
 import torch
 from torch import Tensor
 
@@ -35,7 +34,7 @@ from cxrkit.data.preprocess import Placement, input_levels
 from cxrkit.data.samples import choose_structures, keep_labelled, known_masks, list_entries
 from cxrkit.data.stored_films import StoredFilms, known_channels
 from cxrkit.errors import StorageError
-from cxrkit.files import home_path
+from cxrkit.files import cache_folder
 from cxrkit.interfaces import BACKGROUND, Batch, Dataset, Entry
 
 
@@ -221,12 +220,6 @@ def open_store(
             "Check the disk, or set CXRKIT_CACHE to a folder on another one.",
         )
     return store
-
-
-def cache_folder() -> Path:
-    """Where stores lie: `$CXRKIT_CACHE`, or the system's folder for caches."""
-    chosen = os.environ.get("CXRKIT_CACHE")
-    return home_path(chosen) if chosen else Path(platformdirs.user_cache_dir("cxrkit"))
 
 
 def store_path(recipe: Recipe, key: str) -> Path:

@@ -23,7 +23,7 @@ from torch.optim import Optimizer
 
 from cxrkit.config import ComponentConfig, PreprocessConfig
 from cxrkit.errors import ConfigError, DataError, PluginError
-from cxrkit.files import atomic_path
+from cxrkit.files import atomic_path, remedy_of_missing
 from cxrkit.interfaces import STRUCTURE_NAME, Model
 from cxrkit.overrides import differences
 from cxrkit.registry import Registry
@@ -292,7 +292,8 @@ def _as_os_error(error: SafetensorError) -> OSError:
 
 def _load(path: Path) -> tuple[dict[str, Tensor], str]:
     if not path.is_file():
-        raise DataError(f"{path}: there is no such file.", "Check the path; `runs/<name>/checkpoints` holds a run's.")
+        remedy = remedy_of_missing(path, "Check the path; `runs/<name>/checkpoints` holds a run's.")
+        raise DataError(f"{path}: there is no such file.", remedy)
     try:
         with safe_open(path, framework="pt") as opened:
             metadata = opened.metadata() or {}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cxrkit.config import ComponentConfig, RunConfig
 from cxrkit.engine.observer import Observer
+from cxrkit.errors import reason
 from cxrkit.interfaces import Logger
 from cxrkit.readings import Reading
 from cxrkit.registry import Registry
@@ -44,7 +45,8 @@ class Loggers:
         for name, logger in list(self._loggers.items()):
             try:
                 action(logger)
-            except (Exception, SystemExit) as error:  # a dashboard that is down shouldn't cost a training
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # a dashboard that is down shouldn't cost a training
                 del self._loggers[name]
-                reason = " ".join(str(error).split()) or type(error).__name__
-                self._observer.say(f"The logger {name} failed, and the training continues without it: {reason}")
+                self._observer.say(f"The logger {name} failed, and the training continues without it: {reason(error)}")

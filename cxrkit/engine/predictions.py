@@ -13,7 +13,7 @@ from cxrkit.engine.observer import Observer
 from cxrkit.engine.predict import Segmenter
 from cxrkit.engine.writing import ResultsFolder, make_files
 from cxrkit.errors import ConfigError, CxrkitError, DataError
-from cxrkit.files import csv_text, write_text
+from cxrkit.files import csv_text, remedy_of_missing, write_text
 from cxrkit.interfaces import Writer
 from cxrkit.segmentation import CardiothoracicRatio, Segmentation, WeightsSource
 
@@ -139,12 +139,11 @@ def find_films(paths: Sequence[Path | str], out: Path) -> tuple[list[tuple[str, 
             remedy = f"Films end in {', '.join(FILM_SUFFIXES)}, or are DICOM files without a suffix."
             missing.append(Failure(str(given), f"{given}: no films in this folder.", remedy))
         elif not _exists(given):
-            remedy = "Check the path; names are case-sensitive."
-            missing.append(Failure(str(given), f"{given}: there is no such file.", remedy))
+            missing.append(Failure(str(given), f"{given}: there is no such file.", remedy_of_missing(given)))
         else:
             found += inside
     if not found:
-        raise DataError("\n".join(failure.what for failure in missing), missing[-1].remedy)
+        raise DataError(" ".join(failure.what for failure in missing), missing[-1].remedy)
     named: dict[str, Path] = {}
     for path in dict.fromkeys(found):
         name, number = film_name(path), 2

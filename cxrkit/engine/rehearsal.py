@@ -64,6 +64,7 @@ class Rehearsal:
 
     Args:
         config: the run's, resolved.
+        padded: whether films may be padded for the network, as a training pads them.
 
     Attributes:
         device, precision: what `auto` meant here.
@@ -75,7 +76,7 @@ class Rehearsal:
         CxrkitError: a component that can't be built. TrainingError: no memory.
     """
 
-    def __init__(self, config: RunConfig, registry: Registry) -> None:
+    def __init__(self, config: RunConfig, registry: Registry, *, padded: bool = False) -> None:
         if config.train.devices * config.train.num_nodes > 1:
             raise ConfigError("Several devices can't be measured.", "Set train.devices=1 and train.num_nodes=1.")
         alone = {"steps": _STEPS, "epochs": None, "strategy": "auto"}
@@ -91,7 +92,8 @@ class Rehearsal:
             self.film = self.loop.batches.take(torch.tensor([0])).images
         self.held = _allocated(self.device) - before
         self.parameters = sum(p.numel() for p in self.loop.network.parameters() if p.requires_grad)
-        _check_size(config, self.loop.network.size_multiple)
+        if not padded:
+            _check_size(config, self.loop.network.size_multiple)
 
     def update(self) -> float:
         """Make an update of the network, as a training does, and return the seconds that it took.

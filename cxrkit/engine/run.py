@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -24,8 +25,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from cxrkit.config import RunConfig, make_config, to_yaml
 from cxrkit.errors import ConfigError, DataError
 from cxrkit.files import append_line, is_leftover, storage_error, write_new_text, write_text
-from cxrkit.overrides import read_yaml
 from cxrkit.readings import Reading, as_record, from_record
+from cxrkit.yaml_text import read_yaml
 
 
 class Provenance(BaseModel):
@@ -76,21 +77,35 @@ class RunDirectory:
             ConfigError: the folder holds something. StorageError: it can't be written.
         """
         run = cls(path)
+        run.check_free()
+        with suppress(FileExistsError):  # another process began one since we looked
+            write_new_text(run.config_file, to_yaml(config))
+            return run
+        run.check_free()
+        raise AssertionError
+
+    def check_free(self) -> None:
+        """Make sure that a run can begin here.
+
+        Raises:
+            ConfigError: the folder holds something. StorageError: it can't be written.
+        """
+        path = self.path
         try:
             there = path.exists() and (not path.is_dir() or not all(map(is_leftover, path.iterdir())))
+            above = next((folder for folder in (path, *path.absolute().parents) if folder.exists()), path)
             if not there:
-                write_new_text(run.config_file, to_yaml(config))
-                return run
-        except FileExistsError:
-            pass  # another process began one since we looked
+                with TemporaryFile(dir=above):
+                    pass
         except OSError as error:
             raise storage_error(path, error) from error
-        if run.config_file.is_file():
+        if self.config_file.is_file():
             raise ConfigError(
                 f"--out {path}: there is already a run in that place.",
                 f"Continue it with `cxrkit train --resume {path}`, or choose another folder.",
             )
-        raise ConfigError(f"--out {path}: there is already something in that place.", "Choose another folder.")
+        if there:
+            raise ConfigError(f"--out {path}: there is already something in that place.", "Choose another folder.")
 
     @classmethod
     def create_named(cls, config: RunConfig, parent: Path = Path("runs")) -> Self:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from cxrkit.errors import ConfigError, nearest
+from cxrkit.errors import ConfigError, available, nearest
 from cxrkit.registry import Registry
 from cxrkit.segmentation import WeightsSource
 from cxrkit.version import __version__
@@ -45,7 +45,7 @@ def find_weights(weights: Path | str | None, components: Registry) -> tuple[Path
     if not Path(weights).exists() and Path(weights).suffix == "" and Path(weights).parent == Path():
         raise ConfigError(
             f"{weights}: there is no such run or file, and no weights of that name.",
-            f"{nearest(str(weights), names)}Weights that packages provide: {', '.join(names) or 'none'}.",
+            nearest(str(weights), names) + available(names, "Weights that packages provide"),
         )
     return Path(weights), None
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrkit.errors import ConfigError, nearest
-from cxrkit.overrides import read_yaml
+from cxrkit.yaml_text import read_yaml
 
 _HERE = Path(__file__).parent
 

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cxrkit.report.text_table import Table
+from cxrkit.report.text_table import Table, escape_markdown
 
 
 @dataclass(frozen=True)
@@ -72,19 +72,21 @@ def markdown(sections: Sequence[Section]) -> str:
     """The sections as GitHub's Markdown."""
     blocks = []
     for section in sections:
-        blocks += [f"{'#' * section.level} {section.title}", *(_block(item) for item in section.items)]
+        blocks += [f"{'#' * section.level} {escape_markdown(section.title)}", *(_block(item) for item in section.items)]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
 def _block(item: Item) -> str:
     match item:
         case str():
-            return item
+            return escape_markdown(item)
         case Bullets():
             name = "**{}**: " if item.alarm else "{}: "
-            return "\n".join(f"- {name.format(about) if about else ''}{text}" for about, text in item.lines)
+            return "\n".join(
+                escape_markdown(f"- {name.format(about) if about else ''}{text}") for about, text in item.lines
+            )
         case Alarm():
-            return f"> **{item.text}**"
+            return f"> **{escape_markdown(item.text)}**"
         case Table():
             return item.markdown()
         case Folded():
@@ -92,4 +94,5 @@ def _block(item: Item) -> str:
         case Code():
             return "\n".join(["```bash", *item.lines, "```"])
         case Picture():
-            return f"![{item.title}]({item.file})" + (f"\n\n{item.caption}" if item.caption else "")
+            caption = f"\n\n{escape_markdown(item.caption)}" if item.caption else ""
+            return f"![{escape_markdown(item.title)}]({item.file}){caption}"

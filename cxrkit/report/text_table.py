@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cxrkit.errors import printable
+
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
@@ -37,9 +39,9 @@ class Table:
     def markdown(self) -> str:
         """GitHub's Markdown, the caption below."""
         rule = ["---" if column < self.names else "---:" for column in range(len(self.headings))]
-        rows = self._formatted(lambda text: text.replace("|", "\\|"), "**{}**")
-        lines = ["| " + " | ".join(row) + " |" for row in (self.headings, rule, *rows)]
-        return "\n".join([*lines, *(["", self.caption] if self.caption else [])])
+        rows = self._formatted(_markdown_cell, "**{}**")
+        lines = ["| " + " | ".join(row) + " |" for row in (map(_markdown_cell, self.headings), rule, *rows)]
+        return "\n".join([*lines, *(["", escape_markdown(self.caption)] if self.caption else [])])
 
     def latex(self, label: str) -> str:
         """A `table` environment for the booktabs package."""
@@ -67,13 +69,13 @@ class Table:
             title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False
         )
         for column, heading in enumerate(self.headings):
-            made.add_column(heading, justify="left" if column < self.names else "right", overflow="fold")
+            made.add_column(printable(heading), justify="left" if column < self.names else "right", overflow="fold")
         for row, cells in enumerate(self.rows):
             styles = [
                 "bold red" if (row, n) in self.alarm else "bold" if (row, n) in self.bold else ""
                 for n in range(len(cells))
             ]
-            made.add_row(*(Text(text, style=style) for text, style in zip(cells, styles, strict=True)))
+            made.add_row(*(Text(printable(text), style=style) for text, style in zip(cells, styles, strict=True)))
         return made
 
     def _formatted(self, escape: Callable[[str], str], best: str) -> list[list[str]]:
@@ -91,6 +93,20 @@ _LATEX = (
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "…": r"\dots{}"}
     | {"—": "---", "–": "--", "“": "``", "”": "''"}
 )
+
+
+def escape_markdown(text: str) -> str:
+    """A line of text in which no name becomes HTML or a link; our own emphasis and code stay.
+
+    >>> escape_markdown("<b>p < 0.05</b> ![x](y)")
+    '&lt;b>p < 0.05&lt;/b> ![x]\\\\(y)'
+    """
+    text = re.sub(r"&(?=#|\w+;)", "&amp;", " ".join(text.splitlines()))
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text).replace("](", "]\\(")
+
+
+def _markdown_cell(text: str) -> str:
+    return escape_markdown(text).replace("|", "\\|")
 
 
 def escape_latex(text: str) -> str:

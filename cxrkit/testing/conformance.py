@@ -14,12 +14,12 @@ from typing import Any, Literal
 from unittest import SkipTest
 
 from cxrkit.entry_points import COMPONENTS
-from cxrkit.errors import CxrkitError, PluginError, nearest
+from cxrkit.errors import CxrkitError, PluginError, available, nearest, reason
 from cxrkit.kinds import KINDS
 from cxrkit.plugins import Plugins, PluginStatus, installed
 from cxrkit.registry import Component
 from cxrkit.testing import parameters as of_every_kind
-from cxrkit.testing.expectations import ConformanceError, Subject, expect, own_randomness
+from cxrkit.testing.expectations import Check, ConformanceError, Subject, expect, own_randomness
 
 
 @dataclass(frozen=True)
@@ -149,15 +149,22 @@ def check_writer(writer: str | Component | Callable[..., Any], parameters: Mappi
 
 
 def it_loads(status: PluginStatus, plugins: Plugins) -> None:
-    """The plugin's module can be imported and its hooks run."""
+    """The plugin's module can be imported, its hooks run, and no function only looks like a hook."""
     if status.disabled:
         raise SkipTest("switched off by CXRKIT_DISABLE_PLUGINS")
+    hooks = ", ".join(kind.hook for kind in KINDS.values())
     expect(status.error is None, "a plugin that loads", str(status.error), f"Fix it:\n{status.details}".rstrip())
+    expect(
+        not status.remarks,
+        "functions that cxrkit calls",
+        " ".join(status.remarks).rstrip("."),
+        f"Name each as one of {hooks}, marked with `@cxrkit.hookimpl`; or otherwise, if it isn't meant as a hook.",
+    )
     expect(
         bool(status.components),
         "at least one component",
         "none",
-        f"Mark functions such as {', '.join(kind.hook for kind in KINDS.values())} with `@cxrkit.hookimpl`.",
+        f"Mark functions such as {hooks} with `@cxrkit.hookimpl`.",
     )
 
 
@@ -214,7 +221,7 @@ def _find(name: str, plugins: Plugins) -> list[PluginStatus]:
         known = sorted(set().union(*names))
         raise PluginError(
             f"No installed plugin or distribution is called '{name}'.",
-            f"{nearest(wanted, known)}Install it with pip first. There are: {', '.join(known) or 'none'}.",
+            f"{nearest(wanted, known)}Install it with pip first. {available(known)}",
         )
     return found
 
@@ -222,8 +229,16 @@ def _find(name: str, plugins: Plugins) -> list[PluginStatus]:
 def _cases(subject: Subject) -> list[Case]:
     component = subject.component
     suite = importlib.import_module(KINDS[component.kind].suite)
-    checks = (*of_every_kind.CHECKS, *suite.CHECKS)
-    return [Case(component.kind, component.name, _words(check), _bound(check, subject)) for check in checks]
+    made = [(check, _bound(check, subject)) for check in of_every_kind.CHECKS]
+    made += [(check, _bound(_if_called_rightly, check, subject)) for check in suite.CHECKS]
+    return [Case(component.kind, component.name, _words(check), action) for check, action in made]
+
+
+def _if_called_rightly(check: Check, subject: Subject) -> None:
+    """Run a check of what a component does, unless that can't be called at all: one finding is enough."""
+    if of_every_kind.signature_faults(subject):
+        raise SkipTest("its methods can't be called as cxrkit calls them; see above")
+    check(subject)
 
 
 def _words(check: Callable[..., None]) -> str:
@@ -239,12 +254,14 @@ def _result(case: Case) -> Result:
     result = Result(case.kind, case.name, case.check, "passed")
     try:
         case.run()
-    except SkipTest as reason:
-        result = replace(result, outcome="skipped", message=str(reason))
+    except SkipTest as skipped:
+        result = replace(result, outcome="skipped", message=str(skipped))
     except CxrkitError as error:
         result = replace(result, outcome="failed", message=str(error))
-    except Exception as error:
-        result = replace(result, outcome="failed", message=f"{type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        result = replace(result, outcome="failed", message=reason(error))
     return replace(result, seconds=time.perf_counter() - started)
 
 

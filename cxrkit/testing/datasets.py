@@ -14,7 +14,7 @@ from unittest import SkipTest
 import numpy as np
 
 from cxrkit.data.samples import list_entries, read_sample
-from cxrkit.errors import ConfigError, CxrkitError, DataError, PluginError
+from cxrkit.errors import ConfigError, CxrkitError, DataError, PluginError, reason
 from cxrkit.interfaces import BACKGROUND, Dataset, Entry
 from cxrkit.testing.expectations import Check, ConformanceError, Subject, describe, expect
 
@@ -122,7 +122,7 @@ def a_wrong_folder_is_reported(subject: Subject) -> None:
             except Exception as error:
                 raise ConformanceError(
                     "a DataError for a folder without films",
-                    f"{type(error).__name__}: {error}",
+                    reason(error),
                     "Check for the folder in `entries` and raise `cxrkit.errors.DataError(what, remedy)`.",
                 ) from error
             else:
@@ -146,7 +146,7 @@ def only_its_own_places_are_recognised(subject: Subject) -> None:
             except Exception as error:
                 raise ConformanceError(
                     "True or False of any place",
-                    f"{type(error).__name__}: {error}",
+                    reason(error),
                     "Check first whether it is a file or a folder; it may hold anything.",
                 ) from error
             expect(isinstance(answer, bool), "True or False", describe(answer), "Return a bool, as `any(...)` does.")

@@ -7,7 +7,9 @@ import inspect
 import yaml
 from pydantic import ConfigDict, ValidationError, create_model
 
+from cxrkit.kinds import KINDS
 from cxrkit.testing.expectations import Check, ConformanceError, Subject, expect
+from cxrkit.yaml_text import read_value, to_yaml
 
 
 def it_has_a_summary_of_one_line(subject: Subject) -> None:
@@ -64,7 +66,7 @@ def parameters_can_be_written_down(subject: Subject) -> None:
     schema = subject.component.parameters
     values = schema.model_validate(dict(subject.parameters))
     try:
-        again = schema.model_validate(yaml.safe_load(yaml.safe_dump(values.model_dump(mode="json"))))
+        again = schema.model_validate(read_value(to_yaml(values.model_dump(mode="json"))))
     except (ValueError, yaml.YAMLError) as error:
         raise ConformanceError(
             "parameters that YAML can hold",
@@ -75,7 +77,41 @@ def parameters_can_be_written_down(subject: Subject) -> None:
     expect(not different, "parameters that YAML gives back", f"others for {', '.join(different)}", "Use simpler types.")
 
 
+def its_methods_are_called_as_the_contract_says(subject: Subject) -> None:
+    """`forward(images)` of a model, `forward(logits, targets)` of a loss, and so on: settings go to the constructor."""
+    faults = signature_faults(subject)
+    if faults:
+        (method, expected), *_ = faults.items()
+        expect(
+            False,
+            f"a method {method}{expected}",
+            f"{method}{inspect.signature(getattr(subject.component.target, method))}",
+            "Take these arguments and no further ones without a default; settings are keyword-only parameters of the "
+            "constructor.",
+        )
+
+
+def signature_faults(subject: Subject) -> dict[str, inspect.Signature]:
+    """The methods of a component's class that can't be called as its kind's are, with the signatures of those."""
+    target, interface = subject.component.target, KINDS[subject.component.kind].load_interface()
+    if not inspect.isclass(target) or not issubclass(target, interface):
+        return {}
+    faults = {}
+    for name in sorted(getattr(interface, "__abstractmethods__", ())):
+        ours, theirs = getattr(interface, name), getattr(target, name)
+        if inspect.isfunction(ours) and inspect.isfunction(theirs):
+            expected = inspect.signature(ours)
+            try:
+                inspect.signature(theirs).bind(*expected.parameters)
+            except TypeError:
+                faults[name] = expected
+            except ValueError:  # a method in another language
+                continue
+    return faults
+
+
 CHECKS: tuple[Check, ...] = (
+    its_methods_are_called_as_the_contract_says,
     it_has_a_summary_of_one_line,
     its_class_has_a_docstring,
     every_parameter_has_a_description,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from cxrkit import __version__, api
+from cxrkit.cli import console
+from cxrkit.cli.app import app
 from cxrkit.cli.console import show_json
-from cxrkit.errors import ConfigError, DataError, StorageError, TrainingError
+from cxrkit.errors import ConfigError, DataError, StorageError, TrainingError, TrainingInterruptedError
 
 VERBS = [
     (),
@@ -216,6 +219,101 @@ def test_results_come_out_as_strict_json_in_ascii(capsys) -> None:
     written = capsys.readouterr().out
     assert written.isascii()
     assert json.loads(written) == {"film": "ü", "distance": None, "all": [None, 0.5], "place": "x"}
+
+
+HOSTILE = "a\x1b[31m\u202eb\x9bc\nError: d"
+
+
+def test_names_cannot_steer_a_terminal(capsys) -> None:
+    console.show(HOSTILE, console.table([HOSTILE], [[HOSTILE], [console.styled(HOSTILE, "red")]]))
+    console.say(HOSTILE)
+    console.warn(HOSTILE)
+    console.print_error(DataError(HOSTILE, HOSTILE))
+    console.print_defect(ValueError(HOSTILE))
+    written = capsys.readouterr()
+    assert not set("\x1b\u202e\x9b") & set(written.out + written.err)
+    assert r"\x1b[31m\u202eb\x9bc" in written.out
+    assert r"Error: a\x1b[31m\u202eb\x9bc\nError: d" + "\n" in written.err
+
+
+def test_usage_errors_cannot_steer_a_terminal_either(cxrkit) -> None:
+    outcome = cxrkit("doctor", "\x1b[31m", "\u202e")
+    assert outcome.code == 2
+    assert not set("\x1b\u202e") & set(outcome.err)
+
+
+def test_tables_have_tabs_where_a_pipe_reads(capsys) -> None:
+    console.show(console.table(["one", "two"], [["a", "b\nc"], ["d" * 500, "e\tf"]]))
+    assert capsys.readouterr().out == f"one\ttwo\na\tb; c\n{'d' * 500}\te f\n"
+
+
+def test_names_that_are_not_utf8_are_refused_at_the_start(cxrkit, tmp_path, monkeypatch) -> None:
+    outcome = cxrkit("train", "--out", "runs/\udcff")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith(r"Error: 'runs/\udcff': this name is not UTF-8.")
+
+
+def test_a_training_that_stops_as_asked_is_no_error(cxrkit, monkeypatch) -> None:
+    failing(monkeypatch, TrainingInterruptedError("Stopped at step 3.", "Continue."))
+    outcome = cxrkit("train", "--quiet")
+    assert (outcome.code, outcome.err) == (130, "Stopped at step 3.\nContinue.\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such shell")
+@pytest.mark.parametrize("words", ["list", "list --json", "plugins list", "show loss dice", "--help"])
+def test_a_reader_that_leaves_early_is_no_fault(words) -> None:
+    command = f"set -o pipefail; {sys.executable} -m cxrkit {words} | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stderr == ""
+    assert done.returncode in (0, 1, 141)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("cxrkit train --model att", ["attn-bcdu", "attn-unet"]),
+        ("cxrkit train --loss dice+foc", ["dice+focal-tversky"]),
+        ("cxrkit ablate --model unet,attn-u", ["unet,attn-unet"]),
+        ("cxrkit train --set train.clip", ["train.clip_norm="]),
+        ("cxrkit train --set preprocess.clahe.t", ["preprocess.clahe.tiles="]),
+        ("cxrkit train --model unet --set model.de", ["model.depth="]),
+        ("cxrkit train --loss focal-tversky --set loss.focal-tversky.eps", ["loss.focal-tversky.epsilon="]),
+        ("cxrkit train --data DATA --structures rib", ["ribs"]),
+        ("cxrkit train --structures heart,left_l", ["heart,left_lung"]),
+        ("cxrkit predict film.png --weights runs/", ["runs/mine"]),
+        ("cxrkit evaluate runs/m", ["runs/mine"]),
+        ("cxrkit show loss focal", ["focal-tversky"]),
+        ("cxrkit list mod", ["model"]),
+        ("cxrkit train --preset s", ["small-data"]),
+    ],
+)
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_tab_completes_names_without_torch(tmp_path, monkeypatch, capsys, words, expected, shell) -> None:
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    (tmp_path / "runs" / "mine" / "config.yaml").touch()
+    (tmp_path / "films" / "masks" / "ribs").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    words = words.replace("DATA", "films")
+    monkeypatch.setenv("_CXRKIT_COMPLETE", f"complete_{shell}")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
+    monkeypatch.setenv("_TYPER_COMPLETE_ARGS", words)
+    monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
+    with pytest.raises(SystemExit):
+        app(prog_name="cxrkit")
+    out = capsys.readouterr().out
+    offered = re.findall(r'"([^"]+)"', out) if shell == "zsh" else out.split()
+    assert offered == expected
+
+
+def test_completion_imports_no_torch(tmp_path) -> None:
+    script = (
+        "import sys\nfrom cxrkit.cli.app import app\ntry:\n    app(prog_name='cxrkit')\nexcept SystemExit:\n    pass\n"
+        "print('torch' in sys.modules)"
+    )
+    words = {"COMP_WORDS": "cxrkit train --model unet --set model.d", "COMP_CWORD": "5"}
+    done = python("-c", script, env=os.environ | words | {"_CXRKIT_COMPLETE": "complete_bash"})
+    assert done.stdout.split() == ["model.depth=", "False"]
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])

@@ -56,7 +56,7 @@ def test_a_folder_without_films_is_an_error_of_the_data(cxrkit, tmp_path) -> Non
 
 def test_masks_without_a_film_are_a_warning_of_check_and_a_line_elsewhere(cxrkit, folder) -> None:
     (folder / "images" / "two.png").unlink()
-    told = "1 masks have no film and are not used: two."
+    told = "1 mask has no film and is not used: two."
     outcome = cxrkit("data", "check", "--data", folder, "--json", "--quiet")
     assert (outcome.code, outcome.err) == (0, "")
     (warning,) = [item for item in json.loads(outcome.out)["findings"] if item["severity"] == "warning"]
@@ -85,3 +85,17 @@ def test_stores_that_are_half_written_are_not_listed(cxrkit, tmp_path, monkeypat
 def test_an_empty_cache_is_reported_as_empty(cxrkit, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("CXRKIT_CACHE", str(tmp_path / "none"))
     assert f"No prepared films in {tmp_path / 'none'} yet." in cxrkit("data", "list").out
+
+
+def test_a_place_may_stand_alone_or_behind_its_flag_but_not_both(cxrkit, tmp_path) -> None:
+    missing = tmp_path / "nowhere"
+    for verb in ("check", "prepare"):
+        assert cxrkit("data", verb, missing).err == cxrkit("data", verb, "--data", missing).err
+        both = cxrkit("data", verb, missing, "--data", "phantom")
+        assert both.code == 2
+        assert "were both given" in both.err
+
+
+def test_an_address_is_not_a_file(cxrkit, tmp_path) -> None:
+    for words in (("predict", "https://example.org/film.png"), ("data", "check", "https://example.org/films")):
+        assert "Only files are read: download it first" in cxrkit(*words, "--quiet").err

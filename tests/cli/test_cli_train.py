@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 
 from cxrkit.config import make_config
-from cxrkit.overrides import read_yaml
+from cxrkit.yaml_text import read_yaml
 
 
 def test_training_without_data_says_so_and_shows_where_everything_is(trained) -> None:

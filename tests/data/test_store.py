@@ -24,8 +24,9 @@ from cxrkit.config import ClaheConfig, PreprocessConfig
 from cxrkit.data import making
 from cxrkit.data.making import read_ahead
 from cxrkit.data.preprocess import preprocess_film, preprocess_mask
-from cxrkit.data.store import Store, cache_folder, open_store
+from cxrkit.data.store import Store, open_store
 from cxrkit.errors import DataError, StorageError
+from cxrkit.files import cache_folder
 from cxrkit.interfaces import Dataset, Entry, Sample
 
 pytestmark = pytest.mark.usefixtures("cache")

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console
 
 from cxrkit.engine.scores import Evaluation
 from cxrkit.report import remarks, rich_table, score_sections, summarise
-from cxrkit.report.sections import markdown
+from cxrkit.report.sections import Alarm, Bullets, Section, markdown
+from cxrkit.report.text_table import Table
 
 
 def markdown_table(summary) -> str:
@@ -113,3 +115,13 @@ def test_markdown_rows_have_as_many_cells_as_the_heading(evaluation) -> None:
     widths = {line.count("|") for line in honest.splitlines() if line.startswith("|")}
     assert widths == {10}  # structure, Dice, IoU, HD95 and ASSD in two units each, parts, holes
     assert "| lungs | 100.0 ± 0.0 |" in honest
+
+
+def test_names_become_neither_html_nor_links_nor_columns() -> None:
+    name = "<img src=x onerror=alert(1)> [a](javascript:b) x|y\nz &lt; p<0.05"
+    written = markdown([Section(name, (name, Bullets([(name, name)]), Table(name, (name,), ((name,),)), Alarm(name)))])
+    assert "<img" not in written
+    assert "](" not in written
+    assert "p<0.05" in written
+    assert len([line for line in written.splitlines() if line.startswith("|")]) == 3
+    assert all(len(re.findall(r"(?<!\\)\|", line)) == 2 for line in written.splitlines() if line.startswith("|"))

@@ -188,3 +188,16 @@ def test_a_plugins_own_tests_report_what_passed_failed_and_was_skipped(install: 
     assert "needs data: none here" in done.stdout
     assert "test_conformance[loss square: logits and targets stay as they were]" in done.stdout
     assert "This was the check: loss square: gradients are finite" in done.stdout
+
+
+def test_a_function_that_only_looks_like_a_hook_is_a_finding(install: Install) -> None:
+    install("almost", PLUGIN + "\ndef register_modles(register):\n    pass\n")
+    (fault,) = [result for result in run_conformance("almost", plugins=load()) if not result.passed]
+    assert "register_modles is no hook. Did you mean 'register_models'" in fault.message
+    assert "marked with `@cxrkit.hookimpl`" in fault.message
+
+
+def test_a_component_that_calls_sys_exit_is_a_finding(install: Install) -> None:
+    install("leaving", losses=LOSSES.replace("return (", "raise SystemExit\n        return ("))
+    faults = [result for result in run_conformance("leaving", plugins=load()) if not result.passed]
+    assert any("SystemExit" in fault.message for fault in faults)

@@ -288,3 +288,15 @@ def test_suites_are_for_their_kind_only() -> None:
     check_model(component)
     with pytest.raises(ConformanceError, match="Call check_model instead"):
         check_loss(component)
+
+
+@pytest.mark.parametrize("arguments", ["self, images, masks", "self", "self, *, images"])
+def test_a_wrong_forward_is_one_finding_with_a_remedy(failures, skips, arguments: str) -> None:
+    made: dict[str, Any] = {}
+    exec(f"def forward({arguments}):\n    raise AssertionError", made)
+    network = type("Network", (Good,), {"forward": made["forward"], "__doc__": "A network."})
+    (message,) = failures("model", network).values()
+    assert "Expected a method forward(self, images" in message
+    assert f"got forward({arguments})" in message
+    assert "settings are keyword-only parameters of the constructor" in message
+    assert "see above" in skips("model", network)["outputs are logits"]

@@ -169,7 +169,8 @@ class FolderDataset(Dataset):
         found = {name: pictures(place, faults) for name, place in places.items()}
         spare = sorted({stem for masks in found.values() for stem in masks if stem not in films})
         if spare:
-            warnings.warn(f"{folder}: {len(spare)} masks have no film and are not used: {shown(spare)}.", stacklevel=2)
+            what = "1 mask has no film and is" if len(spare) == 1 else f"{len(spare)} masks have no film and are"
+            warnings.warn(f"{folder}: {what} not used: {shown(spare)}.", stacklevel=2)
         records = []
         for stem, film in films.items():
             masks = {name: found[name][stem] for name in wanted if stem in found[name]}
