@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -17,7 +18,7 @@ from cxrkit.engine.outcomes import Failure, PredictionRow, Predictions, Table, i
 from cxrkit.engine.predict import Segmenter
 from cxrkit.engine.predictor import TorchPredictor
 from cxrkit.engine.results_folder import ResultsFolder, mirrored, other_name
-from cxrkit.engine.workers import Workers, sensible_workers
+from cxrkit.engine.workers import OneAtATime, Workers, sensible_workers
 from cxrkit.engine.writing import make_files
 from cxrkit.errors import ConfigError, CxrkitError, DataError
 from cxrkit.files import checksum
@@ -67,8 +68,10 @@ def predict_films(
     folder = ResultsFolder(out, Table(segmenter.structures, segmenter.weights))
     predictor = segmenter.predictor
     fork = isinstance(predictor, TorchPredictor) and predictor.device.type == "cpu"
-    if workers is None:  # what other packages' predictors do at the same time isn't known
-        workers = sensible_workers(len(chosen)) if isinstance(predictor, TorchPredictor) else 1
+    workers = max(1, min(sensible_workers(len(chosen)) if workers is None else workers, len(chosen)))
+    if workers > 1 and not isinstance(predictor, TorchPredictor):
+        segmenter = copy.copy(segmenter)
+        segmenter.predictor = OneAtATime(predictor)
 
     def work(task: _Task) -> _Outcome:
         return _segment(task, segmenter, writers, out, made_with)
@@ -86,7 +89,7 @@ def predict_films(
             return [*missing, *(done[number] for number in sorted(done))]
 
         try:
-            with Workers(work, max(1, min(workers, len(tasks))), _crashed, fork=fork) as pool:
+            with Workers(work, workers, _crashed, fork=fork) as pool:
                 observer.stage("Segmenting", len(tasks))
                 for number, outcome in enumerate(pool.map(tasks)):
                     task = tasks[number]
@@ -142,7 +145,8 @@ def _hash_of_settings(segmenter: Segmenter, writers: Sequence[Writer]) -> str:
     if segmenter.weights is None:
         return ""
     made = [f"{type(one).__module__}.{type(one).__qualname__} {getattr(one, '__dict__', '')}" for one in writers]
-    content = [segmenter.weights.sha256, segmenter.weights.cxrkit, segmenter.settings, made]
+    kind = type(segmenter.predictor).__qualname__
+    content = [segmenter.weights.sha256, segmenter.weights.cxrkit, kind, segmenter.settings, made]
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

@@ -1,7 +1,7 @@
 """Films side by side.
 
 On Linux each worker is a forked process: it shares the network's memory, and its crash is that of one film. Where
-forking isn't safe (other systems, a GPU, predictors of other packages) workers are threads.
+forking isn't safe (other systems, a GPU, predictors that aren't torch's) workers are threads.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -17,10 +18,12 @@ from queue import SimpleQueue
 from typing import Any, Generic, Self, TypeVar
 
 import cv2
+import numpy as np
 import torch
 
 from cxrkit.data.making import Results, read_ahead
 from cxrkit.engine.hardware import computing_threads
+from cxrkit.engine.predictor import Predictor
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -99,6 +102,19 @@ class Workers(Generic[Task, Result]):
                 process = self._start()
         self._idle.put(process)
         return result
+
+
+class OneAtATime:
+    """A predictor for several threads, of which it may not be known that it computes for more than one at a time."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.channels, self.preprocess, self.weights = predictor.channels, predictor.preprocess, predictor.weights
+        self._predictor, self._lock = predictor, threading.Lock()
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """As the predictor's own."""
+        with self._lock:
+            return self._predictor(images)
 
 
 class _Process:
