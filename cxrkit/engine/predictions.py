@@ -93,12 +93,12 @@ def predict_films(
                 observer.stage("Segmenting", len(tasks))
                 for number, outcome in enumerate(pool.map(tasks)):
                     task = tasks[number]
-                    if isinstance(outcome, Failure):
-                        done[number] = folder.fail(task.name, outcome)
-                        folder.add(done[number], so_far)
-                    elif outcome is not None:
-                        done[number] = folder.write(*outcome)
-                        folder.add(done[number], so_far)
+                    if outcome is not None:
+                        if isinstance(outcome, Failure):
+                            done[number] = folder.fail(task.name, outcome)
+                        else:
+                            done[number] = folder.write(*outcome)
+                        folder.add(done[number], so_far, anew=task.earlier is not None)
                     observer.advance(number + 1, task.path.name)
         finally:
             # Ctrl-C in the middle of a thousand films must not lose the list of those that are done.

@@ -159,13 +159,19 @@ class ResultsFolder:
             return folder.is_symlink() or folder.exists()
         return not self._is_own(name) or any(not inside.is_dir() for inside in folder.iterdir())
 
-    def add(self, outcome: PredictionRow | Failure, so_far: Callable[[], Sequence[PredictionRow | Failure]]) -> None:
-        """Let the table grow by a line; the first time, all so far replaces the table of the last call.
+    def add(
+        self,
+        outcome: PredictionRow | Failure,
+        so_far: Callable[[], Sequence[PredictionRow | Failure]],
+        *,
+        anew: bool = False,
+    ) -> None:
+        """Let the table grow by a line; the first time, or `anew`, it is written with all so far.
 
         Raises:
             StorageError: it can't be written.
         """
-        if self._begun:
+        if self._begun and not anew:
             append_line(self.path / PREDICTIONS_TABLE, self.table.line(outcome))
         else:
             write_text(self.path / PREDICTIONS_TABLE, self.table.text(so_far()))
