@@ -214,5 +214,5 @@ def test_predict_with_unknown_weights_names_those_there_are(cxrkit, film) -> Non
 
 def test_predict_refuses_weights_of_another_kind(cxrkit, film) -> None:
     outcome = cxrkit("predict", film, "--weights", film)
-    assert outcome.code == 3
-    assert "not a readable safetensors file" in outcome.err
+    assert outcome.code == 2
+    assert "no weights file of a kind that is known here" in outcome.err
