@@ -20,8 +20,9 @@ from cxrkit.engine.films import build_dataset, prepare_films, prepare_store
 from cxrkit.engine.hardware import check_processes, make_fabric
 from cxrkit.engine.loop import STEADIER
 from cxrkit.engine.observer import Observer, Silent
+from cxrkit.engine.outcomes import Predictions
 from cxrkit.engine.predict import Segmenter
-from cxrkit.engine.predictions import Predictions, find_films, predict_films
+from cxrkit.engine.predictions import find_films, predict_films
 from cxrkit.engine.predictor import load_predictor
 from cxrkit.engine.rehearsal import Rehearsal
 from cxrkit.engine.run import RunDirectory
@@ -278,14 +279,20 @@ def predict(
     window: int | None = 1,
     device: str = "auto",
     runtime: str = "auto",
+    workers: int | None = 1,
+    resume: bool = False,
     observer: Observer | None = None,
 ) -> Predictions:
     """Segment films and write masks at their own size, overlays, and a table.
 
-    Each film gets a folder `out/<name>` with the writers' files, by default a PNG per structure and `overlay.png`.
-    `predictions.csv` and `predictions.json` list all films, or, if something stopped the work, those that were done. A
-    film that can't be used doesn't stop the others; the table has its error. The table covers only the last call. What
-    earlier calls wrote for the same films is replaced, or removed if a film fails.
+    Each film gets a folder with the writers' files, by default a PNG per structure and `overlay.png`. Below
+    `out` it lies as the film does below the folder that was given, or that all given films and folders lie in:
+    `archive/study/IM0001` of `archive` goes to `out/study/IM0001`. A film keeps that folder in later calls, and where
+    it is another film's, a hash of the film's path is added to its name.
+
+    `predictions.csv` grows film by film; `predictions.json` has the same and more in the end, also after an error or
+    Ctrl-C. A film that can't be used doesn't stop the others; the table has its error. The table is of the last call
+    only. What earlier calls wrote for the same films is replaced, and removed where a film fails.
 
     Args:
         films: files, and folders whose films are all taken, except those below `out`.
@@ -296,6 +303,10 @@ def predict(
         probabilities: also write what the writer `probabilities` does.
         keep_spots, keep_borders, window: as in `load`.
         device: as in training.
+        workers: how many films are segmented side by side, each with one thread; None: one per core, at most 8. The
+            results don't depend on it. On a CPU under Linux they are forked processes, elsewhere threads.
+        resume: leave films alone whose content is the same as when the same weights, settings, writers and version of
+            cxrkit segmented them.
         observer: is informed of the progress, and of the weights that are used.
 
     Raises:
@@ -311,7 +322,9 @@ def predict(
     )
     if segmenter.weights is not None and segmenter.weights.name is not None:
         listener.say(about_weights(segmenter.weights.name, registry()))
-    return predict_films(chosen, segmenter, built, Path(out), missing=missing, observer=listener)
+    return predict_films(
+        chosen, segmenter, built, Path(out), missing=missing, observer=listener, workers=workers, resume=resume
+    )
 
 
 def export(

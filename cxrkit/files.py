@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import io
 import os
 import re
 import secrets
+import socket
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from cxrkit.errors import CxrkitError, StorageError
+
+_LEFTOVER = re.compile(r"\..*-([0-9a-f]{4})([0-9a-f]{8})[0-9a-f]{4}(?:\.\w+)?")
+_ABANDONED = 3600  # seconds without a change
 
 
 @contextmanager
@@ -25,8 +32,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         StorageError: the disk is full or read-only, or the folder can't be created.
     """
     path = Path(path)
-    # The suffix is kept: writers such as OpenCV choose the format by it.
-    temporary = path.parent / f".{path.stem[:100]}-{secrets.token_hex(8)}{path.suffix}"
+    temporary = _temporary(path)
     try:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,9 +59,57 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def _temporary(path: Path) -> Path:
+    """A name beside `path` for what isn't whole yet: it says which process of which machine writes it."""
+    stem = path.stem.encode("utf-8", "ignore")[:100].decode("utf-8", "ignore")
+    # The suffix is kept: writers such as OpenCV choose the format by it.
+    return path.parent / f".{stem}-{_machine()}{os.getpid():08x}{secrets.token_hex(2)}{path.suffix}"
+
+
+@cache
+def _machine() -> str:
+    """Four hex digits for where process numbers mean the same: the machine, and the container if it is one."""
+    try:
+        within = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - what it leads to is no path
+    except OSError:
+        within = ""
+    return hashlib.sha256(f"{socket.gethostname()} {within}".encode()).hexdigest()[:4]
+
+
 def is_leftover(path: Path) -> bool:
     """Whether a file has the name of one that a killed `atomic_path` left behind."""
-    return re.fullmatch(r"\..*-[0-9a-f]{16}(\.\w+)?", path.name) is not None
+    return _LEFTOVER.fullmatch(path.name) is not None
+
+
+def sweep(files: Iterable[Path]) -> None:
+    """Remove those of some files that killed processes left half-written.
+
+    What a process of this machine wrote is removed as soon as the process has ended; others after an hour without a
+    change, since another machine may be at work on them.
+    """
+    for file in files:
+        name = _LEFTOVER.fullmatch(file.name)
+        with suppress(OSError):  # another process may sweep too
+            if name and (_has_ended(name[1], int(name[2], 16)) or time.time() - file.stat().st_mtime > _ABANDONED):
+                file.unlink()
+
+
+def _has_ended(machine: str, process: int) -> bool:
+    if os.name != "posix" or machine != _machine():  # on Windows os.kill would end it
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        pass
+    return False
+
+
+def checksum(file: Path) -> str:
+    """The SHA-256 of a file's content."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _is_about_writing(error: OSError, temporary: Path) -> bool:
@@ -157,7 +211,7 @@ def write_new_text(path: Path, text: str) -> None:
     Raises:
         FileExistsError: it exists already. StorageError: as `atomic_path`.
     """
-    temporary = path.parent / f".{path.stem}-{secrets.token_hex(8)}{path.suffix}"
+    temporary = _temporary(path)
     write_text(temporary, text)
     try:
         os.link(temporary, path)

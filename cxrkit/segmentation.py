@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -133,3 +134,16 @@ class Segmentation:
     cardiothoracic_ratio: CardiothoracicRatio | None
     warnings: tuple[str, ...] = ()
     weights: WeightsSource | None = None
+
+    @cached_property
+    def areas(self) -> dict[str, int]:
+        """Structure to the pixels of its mask."""
+        return {name: int(mask.sum()) for name, mask in self.masks.items()}
+
+    @property
+    def areas_mm2(self) -> dict[str, float] | None:
+        """Structure to the area of its mask in mm², rounded to a tenth; None where the film's spacing isn't known."""
+        if self.film.spacing is None:
+            return None
+        row, column = self.film.spacing
+        return {name: round(area * row * column, 1) for name, area in self.areas.items()}

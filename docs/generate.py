@@ -17,6 +17,7 @@ from typing import Any
 
 import typer.main
 import ways
+from predictions_page import predictions_page
 from pydantic import BaseModel
 from rendering import bounds, code, constructor, docstring, literal, signature, table, type_name, value_text
 
@@ -70,6 +71,7 @@ def make_pages() -> dict[str, str]:
         "components.md": components_page,
         "settings.md": settings_page,
         "python.md": python_page,
+        "predictions.md": predictions_page,
     }
     return {name: "\n\n".join([NOTE, *filter(None, make())]) + "\n" for name, make in makers.items()}
 

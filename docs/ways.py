@@ -69,7 +69,7 @@ TO_MASKS = (
         Step("engine.predictions:predict_films", "All films", ""),
         (
             Step("interfaces:Writer.files", "Make the files of a film", "names and bytes", "writer"),
-            Step("engine.writing:ResultsFolder.write", "Write them", "OUT/film/*, listed in predictions.json"),
+            Step("engine.results_folder:ResultsFolder.write", "Write them", "OUT/film/*, listed in predictions.json"),
         ),
     ),
 )

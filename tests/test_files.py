@@ -6,6 +6,7 @@ import csv
 import errno
 import io
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -16,7 +17,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cxrkit.errors import StorageError
-from cxrkit.files import atomic_path, csv_cell, csv_text, home_path, storage_error, write_bytes, write_text
+from cxrkit.files import (
+    atomic_path,
+    csv_cell,
+    csv_text,
+    home_path,
+    is_leftover,
+    storage_error,
+    sweep,
+    write_bytes,
+    write_text,
+)
 
 
 def _write_to_a_full_disk() -> None:
@@ -65,6 +76,32 @@ def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
         assert target.read_text() == "old"
         temporary.write_text("new")
     assert target.read_text() == "new"
+
+
+KILLED = """
+import os, signal, sys
+from cxrkit.files import atomic_path
+with atomic_path(sys.argv[1]) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
+def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "über alle.png"
+    subprocess.run([sys.executable, "-c", KILLED, target], check=False, timeout=60)
+    [leftover] = tmp_path.iterdir()
+    assert is_leftover(leftover)
+    others = [tmp_path / name for name in (".hidden", ".a-0123.png", f".a-{'0' * 16}.png")]
+    for other in others:
+        other.touch()
+    with atomic_path(target) as at_work:
+        sweep(tmp_path.iterdir())
+        assert {*tmp_path.iterdir()} == {*others, at_work}
+    os.utime(others[-1], (0, 0))
+    sweep(tmp_path.iterdir())
+    assert {*tmp_path.iterdir()} == {*others[:2], target}, "others' are swept when they have been still for long"
 
 
 @pytest.mark.parametrize("fault", [ValueError("no"), KeyboardInterrupt(), SystemExit(3)])

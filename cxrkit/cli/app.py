@@ -6,7 +6,7 @@ import errno
 import os
 import signal
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +23,7 @@ from cxrkit.processes import claims_last_word, is_first_process
 
 _DEBUG = "--debug"
 _DEBUG_KEY = "cxrkit.debug"
+_JSON_KEY = "cxrkit.json"
 _BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell has it
 
 
@@ -59,6 +60,7 @@ class Cli(TyperGroup):
         before, separator, after = _cut(args)
         asked = os.environ.get("CXRKIT_DEBUG", "") not in ("", "0")
         ctx.meta[_DEBUG_KEY] = asked or _DEBUG in before
+        ctx.meta[_JSON_KEY] = "--json" in before
         return super().parse_args(ctx, [item for item in before if item != _DEBUG] + separator + after)
 
     def invoke(self, ctx: Any) -> Any:
@@ -74,14 +76,17 @@ class Cli(TyperGroup):
         except KeyboardInterrupt:
             if is_first_process() and claims_last_word():
                 console.say("Stopped. Run the same command to start again.")
+                _show_json(ctx, "Interrupted", "Stopped.", "Run the same command to start again.", 130)
             raise typer.Exit(130) from None
         except Exception as error:
             # Typer reports its own: usage errors, and requests to exit.
             if type(error).__module__.partition(".")[0] in ("typer", "click"):
-                if hasattr(error, "format_message") and not claims_last_word():
-                    raise typer.Exit(2) from error
                 if isinstance(text := getattr(error, "message", None), str):
                     error.message = console.printable(text)  # type: ignore[attr-defined]
+                if hasattr(error, "format_message"):
+                    if not claims_last_word():
+                        raise typer.Exit(2) from error
+                    _show_json(ctx, "UsageError", error.format_message(), f"See {ctx.info_name} --help.", 2)
                 raise
             if ctx.meta[_DEBUG_KEY]:
                 import traceback
@@ -95,9 +100,11 @@ class Cli(TyperGroup):
             if isinstance(error, CxrkitError):
                 if says:
                     console.print_error(error)
+                    _show_json(ctx, type(error).__name__, error.what, error.remedy, error.exit_code)
                 raise typer.Exit(error.exit_code) from error
             if says:
                 console.print_defect(error)
+                _show_json(ctx, type(error).__name__, str(error), "Run it with --debug, and report it.", 1)
             raise typer.Exit(1) from error
 
 
@@ -170,6 +177,14 @@ def _cut(args: list[str]) -> tuple[list[str], list[str], list[str]]:
         return args, [], []
     place = args.index("--")
     return args[:place], ["--"], args[place + 1 :]
+
+
+def _show_json(ctx: Any, kind: str, what: str, remedy: str, exit_code: int) -> None:
+    """Where `--json` was given, print an error to stdout too, as a JSON object in place of the result."""
+    if ctx.meta[_JSON_KEY]:
+        with suppress(OSError):
+            console.show_json({"error": {"kind": kind, "what": what, "remedy": remedy, "exit_code": exit_code}})
+            sys.stdout.flush()
 
 
 def _abandon_stdout() -> None:

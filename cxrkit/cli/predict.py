@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from cxrkit.engine.predictions import Predictions
+    from cxrkit.engine.outcomes import Predictions
 
 _SOME_FAILED = 3
 
@@ -67,6 +67,23 @@ def predict(
         str,
         typer.Option(metavar="N|none", help="Which of a DICOM file's look-up tables and windows to use, from 1."),
     ] = "1",
+    workers: Annotated[
+        int | None,
+        option(
+            "--workers",
+            "Films that are segmented side by side, each with one thread.",
+            metavar="N",
+            default="one per core, at most 8",
+            min=1,
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Leave films alone that are done with the same weights and haven't changed."),
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 3 where a film has warnings, as where one fails.")
+    ] = False,
     device: DeviceFlag = "auto",
     as_json: Annotated[bool, json_flag("the table")] = False,
     quiet: Quiet = False,
@@ -75,6 +92,9 @@ def predict(
 
     A film that can't be used is reported and left out; the exit code is then 3. Films whose masks don't look like
     those of an upright frontal chest film get warnings. For research, not for diagnosis.
+
+    The results lie as the films do below the folder that is given. The table grows film by film, and --resume continues
+    where an earlier call stopped.
     """
     from cxrkit.cli.loading import load_plugins
     from cxrkit.cli.progress import progress
@@ -93,10 +113,12 @@ def predict(
             keep_borders=keep_borders,
             window=_window(window),
             device=device,
+            workers=workers,
+            resume=resume,
             observer=observer,
         )
     _report(predictions, out, as_json=as_json, quiet=quiet)
-    if predictions.failures:
+    if predictions.failures or (strict and any(row.warnings for row in predictions.rows)):
         raise typer.Exit(_SOME_FAILED)
 
 

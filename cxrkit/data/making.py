@@ -17,11 +17,9 @@ import hashlib
 import inspect
 import io
 import json
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,18 +32,16 @@ import numpy as np
 from cxrkit.config import PreprocessConfig
 from cxrkit.data.preprocess import Placement, preprocess_film, preprocess_mask
 from cxrkit.data.samples import known_masks, read_sample
-from cxrkit.errors import DataError, StorageError
-from cxrkit.files import atomic_path
+from cxrkit.errors import DataError
+from cxrkit.files import atomic_path, sweep
 from cxrkit.interfaces import Dataset, Entry
 
 #: Part of the key: raise it whenever preprocessing or the layout changes what a store holds.
 FORMAT = 2
 
-#: A half-written store that nobody has written to for this long was left by a killed process.
-_ABANDONED_SECONDS = 3600
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Results = Generator[Result, None, None]
 Progress = Callable[[int, int], None]
 
 
@@ -151,7 +147,7 @@ def write_store(path: Path, dataset: Dataset, recipe: Recipe, progress: Progress
         DataError: a film or mask can't be used, or files changed meanwhile.
         StorageError: the disk is full or can't be written to.
     """
-    _sweep(path)
+    sweep(path.parent.glob(".*"))
     text = recipe.to_json()
     with atomic_path(path) as temporary, _Disk(temporary) as disk:
         # Chunks are written whole, once: a cache of them would only put errors off.
@@ -277,7 +273,7 @@ class ContentHash:
         return self._digest.hexdigest()
 
 
-def read_ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+def read_ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Results[Result]:
     """`map` in order, with threads that are at most `2 * workers` results ahead, so that memory stays bounded."""
     pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="cxrkit-read") as pool:
@@ -291,16 +287,3 @@ def read_ahead(function: Callable[[Item], Result], items: Iterable[Item], worker
         finally:
             for future in pending:
                 future.cancel()
-
-
-def _sweep(path: Path) -> None:
-    """Remove half-written files of this store that killed processes left."""
-    try:
-        for leftover in path.parent.glob(f".{path.stem}-*{path.suffix}"):
-            with suppress(FileNotFoundError):
-                if time.time() - leftover.stat().st_mtime > _ABANDONED_SECONDS:
-                    leftover.unlink()
-    except OSError as error:
-        raise StorageError(
-            f"{path.parent}: half-written files can't be removed: {error.strerror}.", "Check its permissions."
-        ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -54,6 +55,12 @@ class Segmenter:
     def weights(self) -> WeightsSource | None:
         """Which weights it uses, if known."""
         return self.predictor.weights
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides its masks beside weights and film."""
+        kept = {"keep_spots": self.keep_spots, "keep_borders": self.keep_borders}
+        return {"threshold": self.threshold, **kept, "window": self.window}
 
     def __call__(self, film: Path | str | np.ndarray | Film) -> Segmentation:
         """Segment one film.

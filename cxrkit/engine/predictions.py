@@ -2,69 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import copy
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from cxrkit.data.film_files import films_below
 from cxrkit.data.images import FILM_SUFFIXES
 from cxrkit.engine.observer import Observer
+from cxrkit.engine.outcomes import Failure, PredictionRow, Predictions, Table, identity, row_of
 from cxrkit.engine.predict import Segmenter
-from cxrkit.engine.writing import ResultsFolder, make_files
+from cxrkit.engine.predictor import TorchPredictor
+from cxrkit.engine.results_folder import ResultsFolder, mirrored, other_name
+from cxrkit.engine.workers import OneAtATime, Workers, sensible_workers
+from cxrkit.engine.writing import make_files
 from cxrkit.errors import ConfigError, CxrkitError, DataError
-from cxrkit.files import csv_text, remedy_of_missing, write_text
+from cxrkit.files import checksum, remedy_of_missing
 from cxrkit.interfaces import Writer
-from cxrkit.segmentation import CardiothoracicRatio, Segmentation, WeightsSource
 
 
 @dataclass(frozen=True)
-class PredictionRow:
-    """What was found on one film.
+class _Task:
+    """A film to segment: its file, the name of its results, and what an earlier call found in the same way."""
 
-    Attributes:
-        film: its file.
-        folder: where its results are.
-        cardiothoracic_ratio: rounded to four places, or None.
-        extents: the columns and rows, in pixels of the film, that the ratio was measured between.
-        areas: structure to pixels.
-        warnings: signs that all this can't be trusted.
-        files: the names of what was written into its folder.
-    """
-
-    film: str
-    folder: str
-    cardiothoracic_ratio: float | None
-    extents: CardiothoracicRatio | None
-    areas: dict[str, int]
-    warnings: tuple[str, ...]
-    files: tuple[str, ...] = ()
+    path: Path
+    name: str
+    earlier: PredictionRow | None = None
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A film that couldn't be segmented or written, why, and what to do."""
-
-    film: str
-    what: str
-    remedy: str
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """The films that were segmented and those that couldn't be, and by which weights."""
-
-    rows: tuple[PredictionRow, ...]
-    failures: tuple[Failure, ...]
-    weights: WeightsSource | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """`{"weights": …, "films": […], "failures": […]}`: what `predictions.json` and `--json` hold."""
-        return {
-            "weights": None if self.weights is None else asdict(self.weights),
-            "films": [asdict(row) for row in self.rows],
-            "failures": [asdict(failure) for failure in self.failures],
-        }
+#: What comes of a task: a row with the files to write, a failure, or None, where what was found earlier still holds.
+_Outcome = tuple[PredictionRow, dict[str, bytes]] | Failure | None
 
 
 def predict_films(
@@ -75,53 +46,129 @@ def predict_films(
     *,
     observer: Observer,
     missing: Sequence[Failure] = (),
+    workers: int | None = 1,
+    resume: bool = False,
 ) -> Predictions:
     """Segment films, and write what writers make of each into its folder below `out`, and the table of all.
 
     What an earlier call wrote of a film is removed first, also where it now fails: old masks would pass for new ones.
-    `chosen` and `missing` are what `find_films` returns.
+    The table grows film by film.
+
+    Args:
+        chosen, missing: what `find_films` returns.
+        workers: how many films are segmented side by side; None: as many as make sense. Results don't depend on it.
+        resume: leave films alone whose content hasn't changed since the same weights, settings, writers and version
+            segmented them, and whose files are still there.
 
     Raises:
+        ConfigError: another call writes to `out`.
         StorageError: `out` can't be written to; the table of what was done before is kept if it can be.
     """
-    observer.stage("Segmenting", len(chosen))
-    folder = ResultsFolder(out)
-    done: list[PredictionRow | Failure] = list(missing)
-    written: list[str] = []
-    try:
-        for number, (name, path) in enumerate(chosen, start=1):
-            try:
-                result = segmenter(path)
-                files = make_files(writers, result)
-            except CxrkitError as error:
-                folder.clear(name)
-                done.append(Failure(str(path), error.what, error.remedy))
-            else:
-                done.append(_row(result, path, out / name, folder.write(name, files)))
-                written.append(name)
-            observer.advance(number, path.name)
-    finally:
-        # Ctrl-C in the middle of a thousand films must not lose the list of those that are done.
-        rows = tuple(item for item in done if isinstance(item, PredictionRow))
-        failures = tuple(item for item in done if isinstance(item, Failure))
-        predictions = Predictions(rows, failures, segmenter.weights)
-        if done:
-            folder.save_list(predictions.as_json(), written)
-            write_text(out / "predictions.csv", _csv(done, segmenter))
+    made_with = _hash_of_settings(segmenter, writers)
+    folder = ResultsFolder(out, Table(segmenter.structures, segmenter.weights))
+    predictor = segmenter.predictor
+    fork = isinstance(predictor, TorchPredictor) and predictor.device.type == "cpu"
+    workers = max(1, min(sensible_workers(len(chosen)) if workers is None else workers, len(chosen)))
+    if workers > 1 and not isinstance(predictor, TorchPredictor):
+        segmenter = copy.copy(segmenter)
+        segmenter.predictor = OneAtATime(predictor)
+
+    def work(task: _Task) -> _Outcome:
+        return _segment(task, segmenter, writers, out, made_with)
+
+    with folder.opened():
+        tasks = [_Task(path, folder.name_for(name, path)) for name, path in chosen]
+        _say_renamed(chosen, tasks, observer)
+        if resume and made_with:
+            tasks = [replace(task, earlier=folder.earlier(task.name, made_with)) for task in tasks]
+        done: dict[int, PredictionRow | Failure] = {
+            number: replace(task.earlier, film=str(task.path)) for number, task in enumerate(tasks) if task.earlier
+        }
+
+        def so_far() -> list[PredictionRow | Failure]:
+            return [*missing, *(done[number] for number in sorted(done))]
+
+        try:
+            with Workers(work, workers, _crashed, fork=fork) as pool:
+                observer.stage("Segmenting", len(tasks))
+                for number, outcome in enumerate(pool.map(tasks)):
+                    task = tasks[number]
+                    if outcome is not None:
+                        if isinstance(outcome, Failure):
+                            done[number] = folder.fail(task.name, outcome)
+                        else:
+                            done[number] = folder.write(*outcome)
+                        folder.add(done[number], so_far, anew=task.earlier is not None)
+                    observer.advance(number + 1, task.path.name)
+        finally:
+            # Ctrl-C in the middle of a thousand films must not lose the list of those that are done.
+            outcomes = so_far()
+            rows = tuple(item for item in outcomes if isinstance(item, PredictionRow))
+            failures = tuple(item for item in outcomes if isinstance(item, Failure))
+            predictions = Predictions(rows, failures, segmenter.weights)
+            if outcomes:
+                folder.finish(predictions, outcomes)
     return predictions
 
 
-def _row(result: Segmentation, path: Path, folder: Path, files: tuple[str, ...]) -> PredictionRow:
-    ratio = result.cardiothoracic_ratio
-    areas = {name: int(mask.sum()) for name, mask in result.masks.items()}
-    value = None if ratio is None else round(ratio.value, 4)
-    return PredictionRow(str(path), str(folder), value, ratio, areas, result.warnings, files)
+def _segment(task: _Task, segmenter: Segmenter, writers: Sequence[Writer], out: Path, made_with: str) -> _Outcome:
+    """What comes of a film, in whichever process; whatever is raised is that film's failure."""
+    try:
+        sha256 = ""
+        with suppress(OSError):  # reading it says better what is wrong
+            sha256 = checksum(task.path)
+        if task.earlier is not None and sha256 == task.earlier.sha256:
+            return None
+        result = segmenter(task.path)
+        files = make_files(writers, result)
+        return row_of(result, task.path, out / task.name, task.name, tuple(files), sha256, made_with), files
+    except CxrkitError as error:
+        return Failure(str(task.path), error.what, error.remedy)
+    except MemoryError:
+        return Failure(str(task.path), f"{task.path}: there is not enough memory for it.", "Use fewer --workers.")
+    except Exception as error:  # the others must still be segmented
+        what = f"{task.path}: a defect of cxrkit or a plugin: {type(error).__name__}: {' '.join(str(error).split())}"
+        return Failure(str(task.path), what, "Please report it with this film, and leave the film out.")
+
+
+def _crashed(task: _Task, how: str) -> Failure:
+    return Failure(
+        str(task.path),
+        f"{task.path}: the process that segmented it ended unexpectedly ({how}).",
+        "Leave the film out, or export it again: a decoder or plugin crashes on it. SIGKILL is often a lack of memory: "
+        "use fewer --workers.",
+    )
+
+
+def _hash_of_settings(segmenter: Segmenter, writers: Sequence[Writer]) -> str:
+    """What decides the results beside the film: weights, version, settings and writers; "" where it isn't known."""
+    if segmenter.weights is None:
+        return ""
+    made = [f"{type(one).__module__}.{type(one).__qualname__} {getattr(one, '__dict__', '')}" for one in writers]
+    kind = type(segmenter.predictor).__qualname__
+    content = [segmenter.weights.sha256, segmenter.weights.cxrkit, kind, segmenter.settings, made]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _say_renamed(chosen: Sequence[tuple[str, Path]], tasks: Sequence[_Task], observer: Observer) -> None:
+    """Say where the results of films go whose own name is another film's."""
+    renamed = [
+        (name, task) for (name, _), task in zip(chosen, tasks, strict=True) if task.name == other_name(name, task.path)
+    ]
+    if renamed:
+        name, task = renamed[0]
+        many = "the results of a film have" if len(renamed) == 1 else f"the results of {len(renamed)} films have"
+        observer.say(
+            f"Another film's results are not replaced: {many} another name. Those of {task.path} go to {task.name}, "
+            f"because {name} is taken."
+        )
 
 
 def find_films(paths: Sequence[Path | str], out: Path) -> tuple[list[tuple[str, Path]], list[Failure]]:
-    """The films among files and folders, each with its own name for what is written of it below `out`.
+    """The films among files and folders, each with a name for what is written of it below `out`.
 
-    The name is that of the film's file without its suffix, with a number where two share one.
+    The name is the place of the film's file below the folder that was given, without its suffix. Where several folders
+    or films of several folders are given, it is the place below the folder that they all lie in.
 
     Returns:
         Names and files, and what of `paths` doesn't exist or is a folder without films.
@@ -144,13 +191,20 @@ def find_films(paths: Sequence[Path | str], out: Path) -> tuple[list[tuple[str, 
             found += inside
     if not found:
         raise DataError(" ".join(failure.what for failure in missing), missing[-1].remedy)
-    named: dict[str, Path] = {}
-    for path in dict.fromkeys(found):
-        name, number = film_name(path), 2
-        while name in named:
-            name, number = f"{film_name(path)}-{number}", number + 1
-        named[name] = path
-    return list(named.items()), missing
+    films: dict[str, Path] = {}
+    for path in found:
+        films.setdefault(identity(path), path)
+    root = _common_folder(map(Path, paths))
+    return [(mirrored(Path(key), root, film_name(path)), path) for key, path in films.items()], missing
+
+
+def _common_folder(given: Iterable[Path]) -> Path:
+    """The folder that all given folders and the folders of all given files lie in, or are."""
+    folders = {str((path if path.is_dir() else path.parent).resolve()) for path in given}
+    try:
+        return Path(os.path.commonpath(folders))
+    except ValueError:  # several drives
+        return Path()
 
 
 def _exists(path: Path) -> bool:
@@ -188,18 +242,3 @@ def _films_below(folder: Path, out: Path) -> list[Path]:
             f"Choose another folder, such as --out {out / 'predictions'}.",
         )
     return [path for path in films_below(folder) if not path.parent.resolve().is_relative_to(results)]
-
-
-def _csv(done: Sequence[PredictionRow | Failure], segmenter: Segmenter) -> str:
-    """A line per film in the order of the work; failed ones have an error and nothing else."""
-    areas = [f"{name}_pixels" for name in segmenter.structures]
-    rows: list[Sequence[object]] = []
-    weights = "" if segmenter.weights is None else segmenter.weights.name or segmenter.weights.file
-    for item in done:
-        if isinstance(item, Failure):
-            rows.append([item.film, "", "", *([""] * len(areas)), "", item.what, weights])
-            continue
-        values: list[Any] = [item.areas[name] for name in segmenter.structures]
-        ratio = "" if item.cardiothoracic_ratio is None else item.cardiothoracic_ratio
-        rows.append([item.film, item.folder, ratio, *values, "; ".join(item.warnings), "", weights])
-    return csv_text(["film", "folder", "cardiothoracic_ratio", *areas, "warnings", "error", "weights"], rows)

@@ -25,7 +25,7 @@ from cxrkit.engine.provenance import (
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.unlabelled import Unlabelled, find_unlabelled
 from cxrkit.errors import AnotherEndedError, ConfigError, TrainingError, TrainingInterruptedError
-from cxrkit.files import locked
+from cxrkit.files import locked, sweep
 from cxrkit.registry import Registry
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ def train(run: RunDirectory, registry: Registry, observer: Observer | None = Non
     busy = ConfigError(f"{run.path}: another process trains this run.", "Wait for it, or stop it first.")
     # The first process holds the run for all of them. Its configuration is the one file that is always there.
     with locked(run.config_file, busy) if fabric.is_global_zero else nullcontext(), _noticing_others(fabric, run):
+        if fabric.is_global_zero:
+            sweep(run.path.rglob(".*"))
         return _train(run, config, registry, fabric, observer)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from cxrkit.errors import ConfigError, available, nearest
+from cxrkit.files import checksum
 from cxrkit.registry import Registry
 from cxrkit.segmentation import WeightsSource
 from cxrkit.version import __version__
@@ -17,9 +17,7 @@ def weights_source(file: Path, step: int, registry: Registry, name: str | None) 
     if name is not None:
         component = registry.get("weights", name)
         package = f"{component.distribution} {component.version}"
-    with file.open("rb") as opened:
-        checksum = hashlib.file_digest(opened, "sha256").hexdigest()
-    return WeightsSource(name, package, str(file), checksum, step, __version__)
+    return WeightsSource(name, package, str(file), checksum(file), step, __version__)
 
 
 def find_weights(weights: Path | str | None, components: Registry) -> tuple[Path, str | None]:

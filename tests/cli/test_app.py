@@ -316,6 +316,40 @@ def test_completion_imports_no_torch(tmp_path) -> None:
     assert done.stdout.split() == ["model.depth=", "False"]
 
 
+@pytest.mark.parametrize(
+    ("line", "kind", "code"),
+    [
+        ("predict gone.png --json", "DataError", 3),
+        ("evaluate gone --json", "DataError", 3),
+        ("show model gone --json", "PluginError", 4),
+        ("data check --data gone --json", "ConfigError", 2),
+        ("train --json --lr fast", "UsageError", 2),
+        ("predict --json", "UsageError", 2),
+        ("report gone --json", None, None),
+        ("bench --config gone.yaml --json", None, None),
+    ],
+)
+def test_with_json_an_error_is_an_object_on_stdout_too(cxrkit, line: str, kind: str | None, code: int | None) -> None:
+    outcome = cxrkit(*line.split())
+    error = json.loads(outcome.out)["error"]
+    assert outcome.code == error["exit_code"] != 0
+    assert kind in (None, error["kind"])
+    assert code in (None, outcome.code)
+    assert error["what"].split()[0] in outcome.err
+    assert cxrkit(*line.replace(" --json", "").split()).out == ""
+
+
+def test_with_json_defects_and_ctrl_c_are_objects_too(cxrkit, monkeypatch) -> None:
+    for fault, kind, code in (
+        (ZeroDivisionError("x"), "ZeroDivisionError", 1),
+        (KeyboardInterrupt(), "Interrupted", 130),
+    ):
+        failing(monkeypatch, fault)
+        outcome = cxrkit("train", "--quiet", "--json")
+        assert json.loads(outcome.out)["error"]["kind"] == kind
+        assert outcome.code == json.loads(outcome.out)["error"]["exit_code"] == code
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_terminals_that_lack_letters_get_their_numbers(encoding) -> None:
     done = python("-m", "cxrkit", "train", "--help", env={**os.environ, "PYTHONIOENCODING": encoding})

@@ -188,6 +188,14 @@ def test_doubtful_films_are_counted_and_their_warnings_shown(cxrkit, film, tmp_p
     assert json.loads(outcome.out)["films"][0]["warnings"]
 
 
+def test_strict_counts_warnings_as_failures(cxrkit, film, tmp_path) -> None:
+    assert cxrkit("predict", film, "--out", tmp_path / "out", "--strict", "-q").code == 3
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 80), dtype=np.uint8)).save(tmp_path / "b.png")
+    outcome = cxrkit("predict", film, tmp_path / "b.png", "--out", tmp_path / "out", "--resume", "--workers", 2)
+    assert outcome.code == 0, outcome.err
+    assert "2 films segmented; 2 with warnings" in outcome.err
+
+
 def test_predict_writes_exactly_what_is_named(cxrkit, film, tmp_path) -> None:
     options = ("--out", tmp_path, "--device", "cpu", "--write", "overlay")
     outcome = cxrkit("predict", film, *options, "--set", "writer.overlay.legend=false", "--json", "--quiet")
@@ -206,5 +214,5 @@ def test_predict_with_unknown_weights_names_those_there_are(cxrkit, film) -> Non
 
 def test_predict_refuses_weights_of_another_kind(cxrkit, film) -> None:
     outcome = cxrkit("predict", film, "--weights", film)
-    assert outcome.code == 3
-    assert "not a readable safetensors file" in outcome.err
+    assert outcome.code == 2
+    assert "no weights file of a kind that is known here" in outcome.err

@@ -72,19 +72,24 @@ def test_kill_9_in_the_middle_and_resume(new_run: NewRun, components: Registry) 
     code = (
         "import os, signal, sys\nfrom pathlib import Path\nimport torch\ntorch.set_num_threads(1)\n"
         "from cxrkit.engine.run import RunDirectory\nfrom cxrkit.engine.train import train\n"
+        "from cxrkit.files import atomic_path\n"
         "from cxrkit.plugins import registry\n"
         "class Kill:\n"
         "    def stage(self, name, total): self.name = name\n"
         "    def advance(self, done, note=''):\n"
-        "        if self.name == 'Training' and done == 22: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        if self.name == 'Training' and done == 22:\n"
+        "            with atomic_path(Path(sys.argv[1]) / 'checkpoints' / 'state.safetensors'):\n"
+        "                os.kill(os.getpid(), signal.SIGKILL)\n"
         "    def say(self, message): pass\n"
         "train(RunDirectory.open(Path(sys.argv[1])), registry(), Kill())\n"
     )
     ended = subprocess.run([sys.executable, "-c", code, str(killed.path)], check=False, capture_output=True, text=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     assert load_state(killed.state_file).step == 20
+    assert len([*killed.path.rglob(".*")]) == 1, "the state that was being written"
     train(killed, components)
     same_result(straight, killed)
+    assert [*killed.path.rglob(".*")] == []
 
 
 def test_a_finished_run_is_not_trained_again(new_run: NewRun, components: Registry) -> None:
