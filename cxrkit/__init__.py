@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from cxrkit.interfaces import RunningJob as RunningJob
     from cxrkit.interfaces import Sample as Sample
     from cxrkit.interfaces import SideOutputs as SideOutputs
-    from cxrkit.interfaces import Writer as Writer
     from cxrkit.readings import Reading as Reading
     from cxrkit.readings import TrainingReading as TrainingReading
     from cxrkit.readings import ValidationReading as ValidationReading
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from cxrkit.services import Exporter as Exporter
     from cxrkit.services import PretrainedWeights as PretrainedWeights
     from cxrkit.services import Runtime as Runtime
+    from cxrkit.services import Writer as Writer
     from cxrkit.version import __version__ as __version__
 
 _HOMES = {
@@ -80,7 +80,7 @@ _HOMES = {
     "TrainedRun": "api",
     "TrainingReading": "readings",
     "ValidationReading": "readings",
-    "Writer": "interfaces",
+    "Writer": "services",
     "ablate": "comparisons",
     "draw_overlay": "report.overlay",
     "evaluate": "api",

@@ -42,10 +42,10 @@ from cxrkit.errors import (
     TrainingInterruptedError,
 )
 from cxrkit.files import home_path, write_text
-from cxrkit.interfaces import Writer
 from cxrkit.plugins import registry
 from cxrkit.processes import RUN_VARIABLE, STARTED_PROCESSES, is_first_process
 from cxrkit.report import choose_panels, write_report
+from cxrkit.services import Writer
 from cxrkit.yaml_text import read_yaml
 
 

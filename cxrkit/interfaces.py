@@ -16,7 +16,7 @@ Layout and ranges, everywhere:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -28,7 +28,6 @@ from torch import Tensor, nn
 
 from cxrkit.errors import ConfigError
 from cxrkit.readings import Reading
-from cxrkit.segmentation import Segmentation
 
 BACKGROUND = "background"
 
@@ -378,24 +377,3 @@ class Logger(ABC):
 
     def end(self) -> None:  # noqa: B027
         """Called when the training ends, however it ends."""
-
-
-class Writer(ABC):
-    """Turns the result of a film into files.
-
-    It only makes their content: cxrkit writes it into the film's folder, lists it in `predictions.json`, and removes it
-    when the film is segmented again. So a writer can also be used by a server that has no folder.
-    """
-
-    @abstractmethod
-    def files(self, result: Segmentation) -> Iterable[tuple[str, bytes]]:
-        """The name and content of each file of a film.
-
-        A name consists of letters, digits, `_`, `-` and dots; it names no folder, and no other writer may use it.
-
-        `result.film.source` is the film's file, with its DICOM header, or None for an array; `result.weights` are the
-        weights that were used, or None if unknown.
-
-        Raises:
-            cxrkit.CxrkitError: this film can't be written; it counts as failed, and the others are still processed.
-        """

@@ -1,15 +1,17 @@
-"""The contracts of what trained networks come from and go to: packaged weights, exporters and runtimes."""
+"""The contracts of what surrounds a trained network: weights, writers, exporters and runtimes."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 from torch import nn
+
+from cxrkit.segmentation import Segmentation
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,27 @@ class Runtime(ABC):
 
         Raises:
             cxrkit.DataError: the file can't be read; names the file.
+        """
+
+
+class Writer(ABC):
+    """Turns the result of a film into files.
+
+    It only makes their content: cxrkit writes it into the film's folder, lists it in `predictions.json`, and removes it
+    when the film is segmented again. So a writer can also be used by a server that has no folder.
+    """
+
+    @abstractmethod
+    def files(self, result: Segmentation) -> Iterable[tuple[str, bytes]]:
+        """The name and content of each file of a film.
+
+        A name consists of letters, digits, `_`, `-` and dots; it names no folder, and no other writer may use it.
+
+        `result.film.source` is the film's file, with its DICOM header, or None for an array; `result.weights` are the
+        weights that were used, or None if unknown.
+
+        Raises:
+            cxrkit.CxrkitError: this film can't be written; it counts as failed, and the others are still processed.
         """
 
 

@@ -49,6 +49,16 @@ def predict(
             default="masks and overlay",
         ),
     ] = None,
+    runtime: Annotated[
+        str,
+        option(
+            "--runtime",
+            "What computes an exported network (.onnx, .xml, .pt2): auto takes the fastest installed one; see: cxrkit "
+            "list runtime.",
+            metavar="auto|NAME",
+            default="auto",
+        ),
+    ] = "auto",
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write probabilities, as 16-bit PNG.")
     ] = False,
@@ -57,11 +67,13 @@ def predict(
         option("--set", "A parameter of a writer.", metavar="writer.NAME.KEY=VALUE"),
     ] = None,
     keep_spots: Annotated[
-        bool, typer.Option("--keep-spots", help="Keep parts of a mask that lie apart from the structure, and holes.")
+        bool, typer.Option("--keep-spots", help="Keep holes in masks, and parts that are separate from the structure.")
     ] = False,
     keep_borders: Annotated[
         bool,
-        typer.Option("--keep-borders", help="Show the network a black or white border around the film too."),
+        typer.Option(
+            "--keep-borders", help="Keep a black or white border around the film, so that the network sees it too."
+        ),
     ] = False,
     window: Annotated[
         str,
@@ -112,6 +124,7 @@ def predict(
             keep_spots=keep_spots,
             keep_borders=keep_borders,
             window=_window(window),
+            runtime=runtime,
             device=device,
             workers=workers,
             resume=resume,

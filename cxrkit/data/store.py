@@ -172,7 +172,7 @@ def open_store(
     structures: Sequence[str] | None,
     progress: Progress | None = None,
     workers: int | None = None,
-    verify: bool = False,
+    verify: Progress | None = None,
 ) -> Store:
     """Find the store of a dataset in the cache folder, or make it.
 
@@ -190,7 +190,8 @@ def open_store(
         structures: which, in channel order; None for all of the dataset's.
         progress: called with (films done, films in all) while a store is made, never when one is found.
         workers: threads that read ahead; by default at most 4, and one a core.
-        verify: read all of a store that is found, and rebuild it unless it has the content that it had when made.
+        verify: read all of a store that is found, and rebuild it unless it has the content that it had when made;
+            called as `progress` is.
 
     Raises:
         DataError: a film, a mask or a structure is missing or can't be used.
@@ -204,7 +205,7 @@ def open_store(
     recipe = Recipe(name, root, dict(parameters), entries, chosen, preprocess, reader_of(dataset))
     key = key_of(recipe.to_json())
     path = store_path(recipe, key)
-    store = _found(path, recipe, key, progress if verify else None, verify=verify)
+    store = _found(path, recipe, key, verify)
     if store is None:
         _make_folder(path.parent)
         try:
@@ -243,9 +244,7 @@ def _open(path: Path) -> h5py.File:
     return h5py.File(path, "r", locking=False)
 
 
-def _found(
-    path: Path, recipe: Recipe, key: str, progress: Progress | None = None, *, verify: bool = False
-) -> Store | None:
+def _found(path: Path, recipe: Recipe, key: str, verify: Progress | None = None) -> Store | None:
     """The store at `path` if it is there, whole and of this recipe.
 
     Its films have checksums, which are looked at where they are read; its index has one of its own, which stores of
@@ -259,9 +258,10 @@ def _found(
                 return None
             placements = _placements(file, recipe.preprocess.size)
             content_hash = file.attrs["content_hash"]
-            if file.attrs.get("index_hash", "") != index_hash(file):
-                verify = True
-            if verify and content_hash != _rehash(file, recipe, placements, progress):
+            index = file.attrs.get("index_hash")
+            if index is not None and index != index_hash(file):
+                return None
+            if (verify or index is None) and content_hash != _rehash(file, recipe, placements, verify):
                 return None
             remarks = json.loads(file["remarks"][()]) if "remarks" in file else {}
     # Whatever a damaged file makes HDF5 raise: it is rebuilt.

@@ -61,7 +61,7 @@ def prepare_store(config: RunConfig, registry: Registry, observer: Observer, *, 
         preprocess=config.preprocess,
         structures=config.structures,
         progress=progress_of("Preparing films", observer),
-        verify=verify,
+        verify=progress_of("Verifying films", observer) if verify else None,
     )
     report_remarks(store, "films", observer)
     return store

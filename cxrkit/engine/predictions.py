@@ -22,7 +22,7 @@ from cxrkit.engine.workers import OneAtATime, Workers, sensible_workers
 from cxrkit.engine.writing import make_files
 from cxrkit.errors import ConfigError, CxrkitError, DataError
 from cxrkit.files import checksum, remedy_of_missing
-from cxrkit.interfaces import Writer
+from cxrkit.services import Writer
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cxrkit.errors import ContractError, CxrkitError, PluginError
-from cxrkit.interfaces import Writer
 from cxrkit.registry import Registry
 from cxrkit.segmentation import Segmentation
+from cxrkit.services import Writer
 
 #: What writers may call their files: the names are joined to a folder, and what they name is later removed.
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,149}")

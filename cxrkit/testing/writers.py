@@ -10,9 +10,9 @@ import numpy as np
 
 from cxrkit.engine.writing import make_files
 from cxrkit.errors import CxrkitError, PluginError
-from cxrkit.interfaces import Writer
 from cxrkit.metrics.cardiothoracic import cardiothoracic_ratio
 from cxrkit.segmentation import Film, Segmentation
+from cxrkit.services import Writer
 from cxrkit.testing.expectations import Check, ConformanceError, Subject, expect
 
 

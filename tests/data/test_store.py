@@ -301,7 +301,7 @@ def test_a_changed_pixel_is_found_where_a_store_is_verified(chests: Callable[...
     dataset, seen = chests(), []
     make(dataset)
     assert dataset.reads == [], "films have checksums of their own"
-    make(dataset, verify=True, progress=lambda done, total: seen.append((done, total)))
+    make(dataset, verify=lambda done, total: seen.append((done, total)))
     assert sorted(dataset.reads) == list(store.ids)
     assert (6, 6) in seen
 

@@ -1,4 +1,4 @@
-"""SCAN's segmentor (Dai 2018): a small residual network without skips; its adversary is the loss `critic`."""
+"""SCAN's segmentor (Dai 2018): a small residual network without skips, here without its adversary."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ class SCANSegmentor(Model):
     Residual blocks with 8, 16, 32 and 64 channels, average pooling between them, five blocks at a sixteenth of the
     resolution, and one learned deconvolution back to the film's size. The paper names 21 layers and 271 thousand
     parameters but no table of layers: these are a list that reproduces both (271,440 for four channels).
-
-    Train it with the paper's adversary by `--loss "bce + 0.01*critic"`.
     """
 
     size_multiple = 16
