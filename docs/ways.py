@@ -68,7 +68,7 @@ TO_MASKS = (
     Group(
         Step("engine.predictions:predict_films", "All films", ""),
         (
-            Step("interfaces:Writer.files", "Make the files of a film", "names and bytes", "writer"),
+            Step("services:Writer.files", "Make the files of a film", "names and bytes", "writer"),
             Step("engine.results_folder:ResultsFolder.write", "Write them", "OUT/film/*, listed in predictions.json"),
         ),
     ),
@@ -117,7 +117,7 @@ class Trace:
         self.missing = [step for group in way for step in group.steps]
         self._functions = [step.load() for step in self.missing]
         self._callers = [_code(group.caller.load()) for group in way for _ in group.steps]
-        self._contracts = importlib.import_module("cxrkit.interfaces")
+        self._contracts = importlib.import_module("cxrkit")
 
     def __call__(self, frame: FrameType, event: str, _: Any) -> None:
         """Called by the interpreter at each call and return."""
