@@ -385,4 +385,4 @@ def test_real_films_are_checked(wingspan: Path, tmp_path: Path) -> None:
     assert not [finding for finding in api.check(config, heard) if finding.severity == "error"]
     assert (heard.stages, heard.done) == ([("Checking films", 3)], [1, 2, 3])
     (tmp_path / "images/wingspan_002.png").unlink()
-    assert any("1 masks have no film" in finding.message for finding in api.check(config))
+    assert any("1 mask has no film" in finding.message for finding in api.check(config))

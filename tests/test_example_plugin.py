@@ -115,7 +115,8 @@ def test_it_trains_from_the_command_line(environment: Environment) -> None:
     )
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["model"] == {"name": "residual-unet", "base_channels": 16, "depth": 2}
-    assert config["loss"] == [{"name": "contour-bce", "weight": 1.0, "contour_weight": 5.0, "radius": 3}]
+    expected = {"name": "contour-bce", "weight": 1.0, "side_weight": None, "contour_weight": 5.0, "radius": 3}
+    assert config["loss"] == [expected]
     assert list((run / "checkpoints").glob("*.safetensors"))
     # The run says where its network came from, for whoever loads it without the plugin.
     assert any("cxrkit-example-plugin" in path.read_text() for path in run.glob("*.*") if path.is_file())

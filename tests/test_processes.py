@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cxrkit.processes import claims_last_word, is_first_process
+from cxrkit.processes import RUN_VARIABLE, claims_last_word, is_first_process
 
 CLAIM = "import sys; from cxrkit.processes import claims_last_word as c; print(c(of_another=len(sys.argv) > 1))"
 
@@ -61,7 +61,12 @@ def test_processes_that_do_not_agree_with_the_settings_say_what_to_write(
     tmp_path: Path, started: str, flags: str, hint: str
 ) -> None:
     # The second process, which used to be silent, fails first here.
-    environment = os.environ | {"WORLD_SIZE": started, "RANK": "1", "LOCAL_RANK": "1", "TMPDIR": str(tmp_path)}
+    environment = {name: value for name, value in os.environ.items() if name != RUN_VARIABLE} | {
+        "WORLD_SIZE": started,
+        "RANK": "1",
+        "LOCAL_RANK": "1",
+        "TMPDIR": str(tmp_path),
+    }
     command = [sys.executable, "-m", "cxrkit", "train", "--device", "cpu", *flags.split()]
     ended = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ended.returncode == 2

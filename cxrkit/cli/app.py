@@ -57,6 +57,7 @@ class Cli(TyperGroup):
             if not is_utf8(text):
                 console.print_error(ConfigError(f"{text!a}: this name is not UTF-8.", "Rename the file or folder."))
                 raise typer.Exit(ConfigError.exit_code)
+        console.json_shown = False
         before, separator, after = _cut(args)
         asked = os.environ.get("CXRKIT_DEBUG", "") not in ("", "0")
         ctx.meta[_DEBUG_KEY] = asked or _DEBUG in before
@@ -181,7 +182,7 @@ def _cut(args: list[str]) -> tuple[list[str], list[str], list[str]]:
 
 def _show_json(ctx: Any, kind: str, what: str, remedy: str, exit_code: int) -> None:
     """Where `--json` was given, print an error to stdout too, as a JSON object in place of the result."""
-    if ctx.meta[_JSON_KEY]:
+    if ctx.meta[_JSON_KEY] and not console.json_shown:
         with suppress(OSError):
             console.show_json({"error": {"kind": kind, "what": what, "remedy": remedy, "exit_code": exit_code}})
             sys.stdout.flush()

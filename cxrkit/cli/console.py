@@ -102,11 +102,17 @@ def styled(text: str, style: str) -> Text:
     return Text(printable(text), style=style)
 
 
+#: Whether the command has printed its result as JSON: an error must not add a second object to it.
+json_shown = False
+
+
 def show_json(content: Any) -> None:
     """Print a result as JSON; paths become text, and numbers that JSON lacks (NaN) become null."""
     plain = json.loads(json.dumps(content, default=str), parse_constant=lambda _: None)
     # In ASCII, which every terminal can show.
     sys.stdout.write(json.dumps(plain, indent=2) + "\n")
+    global json_shown
+    json_shown = True
 
 
 def say(*lines: str, style: str = "") -> None:

@@ -77,11 +77,11 @@ class RunDirectory:
             ConfigError: the folder holds something. StorageError: it can't be written.
         """
         run = cls(path)
-        run.check_free()
+        run._must_be_free()
         with suppress(FileExistsError):  # another process began one since we looked
             write_new_text(run.config_file, to_yaml(config))
             return run
-        run.check_free()
+        run._must_be_free()
         raise AssertionError
 
     def check_free(self) -> None:
@@ -90,13 +90,17 @@ class RunDirectory:
         Raises:
             ConfigError: the folder holds something. StorageError: it can't be written.
         """
+        self._must_be_free()
+        try:
+            with TemporaryFile(dir=next(filter(Path.exists, (self.path.absolute(), *self.path.absolute().parents)))):
+                pass
+        except OSError as error:
+            raise storage_error(self.path, error) from error
+
+    def _must_be_free(self) -> None:
         path = self.path
         try:
             there = path.exists() and (not path.is_dir() or not all(map(is_leftover, path.iterdir())))
-            above = next((folder for folder in (path, *path.absolute().parents) if folder.exists()), path)
-            if not there:
-                with TemporaryFile(dir=above):
-                    pass
         except OSError as error:
             raise storage_error(path, error) from error
         if self.config_file.is_file():

@@ -123,7 +123,7 @@ def count_holes(mask: ArrayLike) -> int:
     """How many holes a mask has: parts (4-connected) of what isn't marked that don't reach the edge of the film.
 
     >>> count_holes(np.array([[1, 1, 1, 1, 0], [1, 0, 1, 0, 1], [1, 1, 1, 1, 1]]))
-    1
+    2
     """
     whole = as_mask(mask)
     # The margin joins all that reaches the edge.

@@ -272,7 +272,7 @@ def test_a_reader_that_leaves_early_is_no_fault(words) -> None:
     ("words", "expected"),
     [
         ("cxrkit train --model att", ["attn-bcdu", "attn-unet"]),
-        ("cxrkit train --loss dice+foc", ["dice+focal-tversky"]),
+        ("cxrkit train --loss dice+foc", ["dice+focal", "dice+focal-tversky"]),
         ("cxrkit ablate --model unet,attn-u", ["unet,attn-unet"]),
         ("cxrkit train --set train.clip", ["train.clip_norm="]),
         ("cxrkit train --set preprocess.clahe.t", ["preprocess.clahe.tiles="]),
@@ -282,7 +282,7 @@ def test_a_reader_that_leaves_early_is_no_fault(words) -> None:
         ("cxrkit train --structures heart,left_l", ["heart,left_lung"]),
         ("cxrkit predict film.png --weights runs/", ["runs/mine"]),
         ("cxrkit evaluate runs/m", ["runs/mine"]),
-        ("cxrkit show loss focal", ["focal-tversky"]),
+        ("cxrkit show loss focal", ["focal", "focal-tversky"]),
         ("cxrkit list mod", ["model"]),
         ("cxrkit train --preset s", ["small-data"]),
     ],

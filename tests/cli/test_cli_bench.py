@@ -83,7 +83,7 @@ seeds: 3
     [
         (["--model", "unet,unett"], 4, "Did you mean 'unet'"),
         (["--model", "unet", "--size", "32,34"], 2, "size 34: --size 34: is not a multiple of 4"),
-        (["--model", "unet", "--batch-size", "1", "--set", "model.depth=5"], 2, "normalisation sees a single value"),
+        (["--model", "unet", "--batch-size", "1", "--set", "model.depth=5"], 2, "would normalise single values"),
         (["--model", "unet", "--vary", "model.depth"], 2, "KEY=A,B"),
         (["--model", "unet", "--reference", "dice"], 2, "there is no such arm"),
         (["--model", "unet", "--out", "costs.html"], 2, "neither .csv nor .md"),

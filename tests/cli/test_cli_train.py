@@ -119,7 +119,7 @@ def test_evaluate_on_other_data_scores_all_of_it(cxrkit, trained) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data", "phantom", "--part", "train"], "leave --part out"),
+        (["--data", "phantom", "--part", "train"], "leave out --part"),
         (["--set", "data.count=4"], "--set was given without --data"),
         (["--data", "phantom", "--set", "seed=4"], "only the data's parameters"),
         (["--data", "phantom", "--set", "data.cuont=4"], "Did you mean 'count'"),

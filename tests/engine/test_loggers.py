@@ -72,7 +72,7 @@ def test_a_logger_that_fails_is_reported_once_and_the_training_ends_the_same(
     same_result(without, run)
     assert len(recorder.calls) == 2, "it began, received one reading, and was dropped"
     assert [message for message in observer.said if "logger" in message] == [
-        "The logger recorder failed, and the training continues without it: the server is down"
+        "The logger recorder failed, and the training continues without it: ConnectionError: the server is down"
     ]
 
 

@@ -113,7 +113,7 @@ def test_markdown_rows_have_as_many_cells_as_the_heading(evaluation) -> None:
     text = markdown_table(summarise(evaluation([0.9, 0.8], units=["mm", "px"])))
     honest = text[: text.index("### Paper's protocol")]
     widths = {line.count("|") for line in honest.splitlines() if line.startswith("|")}
-    assert widths == {10}  # structure, Dice, IoU, HD95 and ASSD in two units each, parts, holes
+    assert widths == {8}  # structure, Dice, IoU, HD95 and ASSD in two units each
     assert "| lungs | 100.0 ± 0.0 |" in honest
 
 

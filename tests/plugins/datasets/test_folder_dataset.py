@@ -186,13 +186,13 @@ def test_missing_masks_are_listed(folder: Path, write_film: Write) -> None:
 
 def test_masks_of_another_name_are_hinted_at(folder: Path) -> None:
     (folder / "masks/heart/a.png").rename(folder / "masks/heart/a_mask.png")
-    with pytest.warns(UserWarning, match="1 masks have no film and are not used: a_mask"):
+    with pytest.warns(UserWarning, match="1 mask has no film and is not used: a_mask"):
         assert "a.png has no mask" in fails(folder).what
 
 
 def test_masks_without_a_film_are_warned_of(folder: Path) -> None:
     (folder / "images/b.png").unlink()
-    with pytest.warns(UserWarning, match="1 masks have no film and are not used: b"):
+    with pytest.warns(UserWarning, match="1 mask has no film and is not used: b"):
         entries = FolderDataset(folder).entries()
     assert [entry.id for entry in entries] == ["a", "c"]
 
