@@ -64,8 +64,10 @@ class Trial:
         if fault is None:
             return
         if isinstance(fault, SingleValueError):
-            larger = (near for near in self._sizes(size) if near > size and not self._fault(films, near))
-            ways = [f"--size {near}" for near in islice(larger, 1)]
+            larger = [near for near in self._sizes(size) if near > size]
+            if larger and self._fault(films, max(larger)):
+                larger = []  # then no smaller one does either
+            ways = [f"--size {near}" for near in islice((n for n in larger if not self._fault(films, n)), 1)]
             if not self._fault(films + 1, size):
                 ways.append(f"--batch-size {(films + 1) * processes}")
             raise ConfigError(

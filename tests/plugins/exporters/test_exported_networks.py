@@ -155,6 +155,7 @@ def test_agreement_is_the_mean_over_films_of_each_structure() -> None:
 
 @pytest.mark.slow
 def test_8_bit_integers_say_what_they_cost(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("nncf", reason="the extra int8 isn't installed")
     monkeypatch.setattr(exporting, "LOWEST_DICE_INT8", 0.0)
     exported = api.export(weights, tmp_path / "x.xml", int8=True, data="phantom")
     assert exported.agreement is not None
