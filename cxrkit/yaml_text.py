@@ -117,6 +117,11 @@ class _Loader(yaml.SafeLoader):
 class _Dumper(yaml.SafeDumper):
     """Quotes text that our loader, or one of YAML 1.1, would read as something else."""
 
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        # Other line ends than \n would come back as spaces, unless they are escaped.
+        style = '"' if re.search("[\r\x85\u2028\u2029]", text) else None
+        return self.represent_scalar(_tag("str"), text, style=style)
+
 
 for _side in (_Loader, _Dumper):
     _side.add_implicit_resolver(_tag("null"), re.compile(r"(~|null|Null|NULL|)$"), ["~", "n", "N", ""])
@@ -127,6 +132,7 @@ for _side in (_Loader, _Dumper):
 for _kind in _NUMBER:
     _Loader.add_constructor(_tag(_kind), _Loader.construct_number)
 _Loader.add_constructor(_tag("bool"), _Loader.construct_yaml_bool)
+_Dumper.add_representer(str, _Dumper.represent_text)
 
 
 def read_value(text: str) -> Any:

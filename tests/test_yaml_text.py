@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cxrkit.config import make_config
@@ -101,6 +101,8 @@ _VALUES = st.recursive(
 
 
 @given(_VALUES)
+@example("\x85")
+@example(["a\u2028b", "\r\n"])
 def test_what_is_written_is_read_back(value: Any) -> None:
     assert read_value(to_yaml({"key": value})) == {"key": value}
 

@@ -98,7 +98,7 @@ def predict_films(
                             done[number] = folder.fail(task.name, outcome)
                         else:
                             done[number] = folder.write(*outcome)
-                        folder.add(done[number], so_far, anew=task.earlier is not None)
+                        folder.add(done[number], so_far, rewrite=task.earlier is not None)
                     observer.advance(number + 1, task.path.name)
         finally:
             # Ctrl-C in the middle of a thousand films must not lose the list of those that are done.

@@ -164,14 +164,14 @@ class ResultsFolder:
         outcome: PredictionRow | Failure,
         so_far: Callable[[], Sequence[PredictionRow | Failure]],
         *,
-        anew: bool = False,
+        rewrite: bool = False,
     ) -> None:
-        """Let the table grow by a line; the first time, or `anew`, it is written with all so far.
+        """Add a line to the table; the first time, or with `rewrite`, write all lines so far.
 
         Raises:
             StorageError: it can't be written.
         """
-        if self._begun and not anew:
+        if self._begun and not rewrite:
             append_line(self.path / PREDICTIONS_TABLE, self.table.line(outcome))
         else:
             write_text(self.path / PREDICTIONS_TABLE, self.table.text(so_far()))
