@@ -12,6 +12,7 @@ from pathlib import Path
 NEEDED = (
     "cxrkit/py.typed",
     "cxrkit_plugins/py.typed",
+    "cxrkit_clinic/py.typed",
     "cxrkit/cli/app.py",
     "cxrkit_plugins/models/attn_bcdu.py",
     "cxrkit_plugins/weights/lungs_heart.safetensors",
@@ -29,7 +30,7 @@ def faults(wheel: Path) -> list[str]:
     templates = [str(p.relative_to(source)) for p in (source / "cxrkit").rglob("*.tmpl")]
     found = [f"missing: {name}" for name in (*NEEDED, *templates) if name not in names]
     tops = {name.split("/")[0] for name in names}
-    strangers = {top for top in tops if top not in ("cxrkit", "cxrkit_plugins") and not top.endswith(".dist-info")}
+    strangers = {top for top in tops if top not in ("cxrkit", "cxrkit_plugins", "cxrkit_clinic") and not top.endswith(".dist-info")}
     found += [f"not ours: {top}" for top in sorted(strangers)]
     if not any(name.endswith("entry_points.txt") for name in names):
         found.append("missing: entry points")
