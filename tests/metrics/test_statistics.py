@@ -25,6 +25,14 @@ def test_against_scipy() -> None:
     assert (test.interval.low, test.interval.high) == pytest.approx(t, abs=1.5e-3)
 
 
+@pytest.mark.parametrize("pairs", [3, 8, 11, 14])
+def test_ties_give_the_p_of_scipy(pairs: int) -> None:
+    differences = np.random.default_rng(pairs).integers(-3, 6, pairs) / 8
+    differences[0] = differences[1] = 0.25
+    nonzero = differences[differences != 0]
+    assert compare(differences, np.zeros(pairs), interval=False).p == pytest.approx(stats.wilcoxon(nonzero).pvalue)
+
+
 @given(SERIES)
 def test_a_medians_interval_holds_it_and_is_of_the_ranks_that_the_binomial_distribution_says(
     values: list[float],
