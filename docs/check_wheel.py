@@ -20,6 +20,7 @@ NEEDED = (
     "cxrkit/report/ablation/page.html.jinja",
     "cxrkit/presets/small-data.yaml",
 )
+OURS = ("cxrkit", "cxrkit_plugins", "cxrkit_clinic")
 LARGEST_BYTES = 9_000_000
 
 
@@ -30,7 +31,11 @@ def faults(wheel: Path) -> list[str]:
     templates = [str(p.relative_to(source)) for p in (source / "cxrkit").rglob("*.tmpl")]
     found = [f"missing: {name}" for name in (*NEEDED, *templates) if name not in names]
     tops = {name.split("/")[0] for name in names}
-    strangers = {top for top in tops if top not in ("cxrkit", "cxrkit_plugins", "cxrkit_clinic") and not top.endswith(".dist-info")}
+    strangers = {
+        top
+        for top in tops
+        if top not in ("cxrkit", "cxrkit_plugins", "cxrkit_clinic") and not top.endswith(".dist-info")
+    }
     found += [f"not ours: {top}" for top in sorted(strangers)]
     if not any(name.endswith("entry_points.txt") for name in names):
         found.append("missing: entry points")

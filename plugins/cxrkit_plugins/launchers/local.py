@@ -9,6 +9,7 @@ from pydantic import Field
 
 from cxrkit import Job, Launcher, RunningJob
 from cxrkit.errors import StorageError
+from cxrkit_plugins.launchers.forking import Forker, can_fork
 from cxrkit_plugins.launchers.process import Process, thread_environment
 
 
@@ -35,7 +36,8 @@ class LocalLauncher(Launcher):
         self.workers = workers or (len(gpus) * per_gpu if gpus else min(cores, 4))
         self.threads: int = threads or _asked_threads() or max(1, cores // self.workers)
         self.places = [gpus[index % len(gpus)] for index in range(self.workers)] if gpus else [""] * self.workers
-        self.running: list[_LocalJob | None] = [None] * self.workers
+        self.running: list[RunningJob | None] = [None] * self.workers
+        self.forker: Forker | None = None
 
     @property
     def slots(self) -> int:
@@ -53,11 +55,22 @@ class LocalLauncher(Launcher):
         if self.places[place]:
             environment["CUDA_VISIBLE_DEVICES"] = self.places[place]
         try:
-            started = _LocalJob(job.command, job.log, environment, stop_with_parent=True)
+            started: RunningJob
+            if can_fork(job) and not self.places[place]:
+                self.forker = self.forker or Forker(environment)
+                started = self.forker.start(job)
+            else:
+                started = _LocalJob(job.command, job.log, environment, stop_with_parent=True)
         except OSError as error:
             raise StorageError(f"{job.name}: can't be started: {error}.", "Check the disk and the memory.") from error
         self.running[place] = started
         return started
+
+    def close(self) -> None:
+        """End the process that forks jobs."""
+        if self.forker is not None:
+            self.forker.close()
+            self.forker = None
 
 
 class _LocalJob(Process, RunningJob):

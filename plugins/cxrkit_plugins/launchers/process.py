@@ -63,7 +63,7 @@ class Process:
                 stderr=subprocess.STDOUT,
                 env=dict(environment),
                 start_new_session=True,
-                preexec_fn=_stop_with_parent(stop_signal) if stop_with_parent else None,
+                preexec_fn=signal_with_parent(stop_signal) if stop_with_parent else None,
             )
 
     def poll(self) -> int | None:
@@ -79,7 +79,7 @@ class Process:
                 os.killpg(self.process.pid, self.stop_signal)
 
 
-def _stop_with_parent(stop_signal: signal.Signals) -> Callable[[], None] | None:
+def signal_with_parent(stop_signal: signal.Signals) -> Callable[[], None] | None:
     """What the new process does first: have the kernel send it the signal when its parent dies."""
     if _PRCTL is None:
         return None

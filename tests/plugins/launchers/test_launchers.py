@@ -104,8 +104,42 @@ def test_stop_is_heard_as_ctrl_c(local: Launcher, tmp_path: Path) -> None:
     assert "saved" in (tmp_path / "patient.log").read_text()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="forks elsewhere aren't safe")
+def test_modules_are_forked_and_end_as_processes_do(
+    local: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    codes = {
+        "fine": "import sys; print(sys.argv[1:], 'torch' in sys.modules, __name__)",
+        "refused": "import sys; sys.exit(5)",
+        "broken": "1 / 0",
+        "killed": "import os; os.kill(os.getpid(), 9)",
+        "patient": (
+            "import pathlib, time\n"
+            "try:\n    pathlib.Path('ready').touch(); time.sleep(60)\n"
+            "except KeyboardInterrupt:\n    print('saved'); raise SystemExit(130)"
+        ),
+    }
+    started = {}
+    for name, code in codes.items():
+        (tmp_path / f"job_{name}.py").write_text(code, encoding="utf-8")
+        running = local.start(Job(name, (sys.executable, "-m", f"job_{name}", "a", "b"), tmp_path / f"{name}.log"))
+        if name == "patient":
+            while not (tmp_path / "ready").exists():
+                time.sleep(0.02)
+            running.stop()
+        started[name] = wait(running)
+    assert started == {"fine": 0, "refused": 5, "broken": 1, "killed": -9, "patient": 130}
+    assert (tmp_path / "fine.log").read_text().strip() == "['a', 'b'] True __main__"
+    assert "ZeroDivisionError" in (tmp_path / "broken.log").read_text()
+    assert "saved" in (tmp_path / "patient.log").read_text()
+    local.close()
+    assert local.start(Job("again", (sys.executable, "-m", "job_refused"), tmp_path / "again.log")).poll() is None
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
-def test_jobs_stop_when_their_coordinator_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("forked", [False, True])
+def test_jobs_stop_when_their_coordinator_is_killed(tmp_path: Path, forked: bool) -> None:
     work = f"""
 import pathlib, time
 here = pathlib.Path({str(tmp_path)!r})
@@ -119,11 +153,14 @@ import os, pathlib, signal, sys, time
 from cxrkit import Job
 from cxrkit_plugins.launchers.local import LocalLauncher
 here = pathlib.Path({str(tmp_path)!r})
-LocalLauncher(workers=1, threads=1).start(Job('x', (sys.executable, '-c', {work!r}), here / 'log'))
+how = ('-m', 'work') if {forked} else ('-c', {work!r})
+launcher = LocalLauncher(workers=1, threads=1)
+launcher.start(Job('x', (sys.executable, *how), here / 'log'))
 while not (here / 'on').exists(): time.sleep(0.02)
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    killed = subprocess.run([sys.executable, "-c", coordinator], check=False, timeout=60)
+    (tmp_path / "work.py").write_text(work, encoding="utf-8")
+    killed = subprocess.run([sys.executable, "-c", coordinator], check=False, timeout=60, cwd=tmp_path)
     assert killed.returncode == -9
     deadline = time.monotonic() + 20
     while not (tmp_path / "stopped").exists() and time.monotonic() < deadline:
