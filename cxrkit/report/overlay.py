@@ -21,6 +21,8 @@ SMALLEST_WITH_TEXT = 192
 
 #: Share of the film that masks must span for its grey values to be stretched to what is seen there.
 LEAST_SEEN = 0.05
+#: Pixels of the shorter side by which grey values are judged.
+ENOUGH_SEEN = 256
 #: Warnings that are written out.
 _MOST_WARNINGS = 5
 
@@ -58,7 +60,7 @@ def draw_overlay(
     """
     _check_shapes(film, masks, truth or {})
     colours = structure_colours(masks)
-    canvas = np.repeat(to_grey(film, masks.values())[..., None], 3, axis=2)
+    canvas = cv2.cvtColor(to_grey(film, masks.values()), cv2.COLOR_GRAY2RGB)
     for name, mask in masks.items():
         _lay_veil(canvas, mask, colours[name])
     width = line_width(film.shape)
@@ -84,11 +86,19 @@ def to_grey(film: np.ndarray, masks: Iterable[np.ndarray] = ()) -> np.ndarray:
     That is what the masks, bool `(H, W)`, span in each row, so that a side marker far brighter than the film doesn't
     make it black; the whole film where there are no masks, or where they are too small to represent it.
     """
-    values = film.astype(np.float32)
-    low, high = np.percentile(values[_spanned(film.shape, masks)], (0.5, 99.5))
+    step = max(1, min(film.shape) // ENOUGH_SEEN)
+    sample = film[::step, ::step].astype(np.float32)
+    low, high = np.percentile(sample[_spanned(sample.shape, [mask[::step, ::step] for mask in masks])], (0.5, 99.5))
     if high <= low:
-        low, high = float(values.min()), float(values.max())
-    scaled = (values - low) / max(float(high - low), 1e-12)
+        low, high = float(film.min()), float(film.max())
+    if film.dtype in (np.uint8, np.uint16):  # a table of all values is shorter than a film
+        stretched: np.ndarray = _stretch(np.arange(np.iinfo(film.dtype).max + 1), float(low), float(high))[film]
+        return stretched
+    return _stretch(film, float(low), float(high))
+
+
+def _stretch(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    scaled = (values.astype(np.float32) - low) / max(high - low, 1e-12)
     return np.asarray(np.rint(np.clip(scaled, 0, 1) * 255), dtype=np.uint8)
 
 
@@ -120,8 +130,13 @@ def _check_shapes(film: np.ndarray, masks: Mapping[str, np.ndarray], truth: Mapp
 
 
 def _lay_veil(canvas: np.ndarray, mask: np.ndarray, colour: RGB) -> None:
-    inside = mask.astype(bool)
-    canvas[inside] = np.rint((1 - VEIL) * canvas[inside] + VEIL * np.array(colour)).astype(np.uint8)
+    inside = mask.astype(np.uint8)
+    left, top, width, height = cv2.boundingRect(inside)
+    if width == 0:
+        return
+    box = np.s_[top : top + height, left : left + width]
+    veiled = np.rint((1 - VEIL) * np.arange(256)[:, None] + VEIL * np.array(colour)).astype(np.uint8)
+    canvas[box] = cv2.copyTo(cv2.LUT(canvas[box], veiled[None]), inside[box], canvas[box].copy())
 
 
 def _outlines(mask: np.ndarray) -> list[np.ndarray]:
