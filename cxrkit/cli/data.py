@@ -68,7 +68,7 @@ def prepare(
 ) -> None:
     """Preprocess all films into the cache now, so that training begins at once.
 
-    Films that are there already are read and verified; a damaged store is rebuilt.
+    Films that are already prepared are read and verified; a damaged store is rebuilt.
     """
     from cxrkit import api
     from cxrkit.cli.console import show, show_json
