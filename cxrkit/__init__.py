@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cxrkit.errors import ConfigError as ConfigError
     from cxrkit.errors import CxrkitError as CxrkitError
     from cxrkit.errors import DataError as DataError
+    from cxrkit.errors import DeclinedError as DeclinedError
     from cxrkit.hookspecs import hookimpl as hookimpl
     from cxrkit.interfaces import Augment as Augment
     from cxrkit.interfaces import Batch as Batch
@@ -57,6 +58,7 @@ _HOMES = {
     "CxrkitError": "errors",
     "DataError": "errors",
     "Dataset": "interfaces",
+    "DeclinedError": "errors",
     "Deployable": "services",
     "Entry": "interfaces",
     "Exporter": "services",

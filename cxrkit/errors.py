@@ -46,6 +46,10 @@ class DataError(CxrkitError):
     exit_code = 3
 
 
+class DeclinedError(DataError):
+    """A writer has nothing to write for a film, such as a DICOM object of a film that isn't DICOM; the rest stands."""
+
+
 class NotFiniteError(DataError):
     """Weights that give values that aren't finite, as those of a training that diverged do."""
 

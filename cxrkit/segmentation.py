@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -126,6 +127,7 @@ class Segmentation:
         warnings: signs that the masks can't be trusted, a short sentence each: the film's remarks, and what
             `cxrkit.metrics.plausibility` finds.
         weights: which weights were used, if known.
+        settings: what decided the masks beside film and weights, such as the threshold, by name; as JSON has it.
     """
 
     film: Film
@@ -134,6 +136,7 @@ class Segmentation:
     cardiothoracic_ratio: CardiothoracicRatio | None
     warnings: tuple[str, ...] = ()
     weights: WeightsSource | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def areas(self) -> dict[str, int]:

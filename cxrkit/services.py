@@ -94,6 +94,8 @@ class Writer(ABC):
         weights that were used, or None if unknown.
 
         Raises:
+            cxrkit.DeclinedError: this writer has nothing to write for this film, and says why. The other writers' files
+                are written, and the film counts as segmented; the reason is reported with it.
             cxrkit.CxrkitError: this film can't be written; it counts as failed, and the others are still processed.
         """
 

@@ -94,7 +94,10 @@ def predict(
         typer.Option("--resume", help="Leave films alone that are done with the same weights and haven't changed."),
     ] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 3 where a film has warnings, as where one fails.")
+        bool,
+        typer.Option(
+            "--strict", help="Exit with 3 where a film has warnings, or a writer declines it, as where one fails."
+        ),
     ] = False,
     device: DeviceFlag = "auto",
     as_json: Annotated[bool, json_flag("the table")] = False,
@@ -102,7 +105,8 @@ def predict(
 ) -> None:
     """Segment films: masks at the film's own size, overlays, and the cardiothoracic ratio.
 
-    A film that can't be used is reported and left out; the exit code is then 3. Films whose masks don't look like
+    A film that can't be used is reported and left out; the exit code is then 3. It is also 3 if nothing was written of a
+    film because the writers declined it, as those of DICOM objects do where a film isn't DICOM. Films whose masks don't look like
     those of an upright frontal chest film get warnings. For research, not for diagnosis.
 
     The results lie as the films do below the folder that is given. The table grows film by film, and --resume continues
@@ -131,7 +135,8 @@ def predict(
             observer=observer,
         )
     _report(predictions, out, as_json=as_json, quiet=quiet)
-    if predictions.failures or (strict and any(row.warnings for row in predictions.rows)):
+    incomplete = any(row.declined and (strict or not row.files) for row in predictions.rows)
+    if predictions.failures or incomplete or (strict and any(row.warnings for row in predictions.rows)):
         raise typer.Exit(_SOME_FAILED)
 
 
@@ -167,7 +172,7 @@ def _writers(names: Sequence[str], assignments: Sequence[str]) -> list[dict[str,
 
 
 def _report(predictions: Predictions, out: Path, *, as_json: bool, quiet: bool) -> None:
-    from cxrkit.cli.console import print_error, say, show, show_json
+    from cxrkit.cli.console import print_error, say, show, show_json, warn
     from cxrkit.errors import DataError
 
     if as_json:
@@ -176,8 +181,20 @@ def _report(predictions: Predictions, out: Path, *, as_json: bool, quiet: bool) 
         show(_table(predictions))
     for failure in predictions.failures:
         print_error(DataError(failure.what, failure.remedy))
+    for reason, films in _declined(predictions).items():
+        more = f" and {len(films) - 1} more" if len(films) > 1 else ""
+        warn(f"{films[0]}{more}: {reason}")
     if not quiet:
         say(f"{_count(predictions)}. Table: {out / 'predictions.csv'}")
+
+
+def _declined(predictions: Predictions) -> dict[str, list[str]]:
+    """Why writers declined films, and which."""
+    films: dict[str, list[str]] = {}
+    for row in predictions.rows:
+        for reason in row.declined:
+            films.setdefault(reason, []).append(row.film)
+    return films
 
 
 def _count(predictions: Predictions) -> str:

@@ -47,6 +47,7 @@ class PredictionRow:
     made_with: Annotated[
         str, Field(description="hash of weights, version, settings and writers: what --resume compares beside sha256")
     ] = ""
+    declined: Annotated[tuple[str, ...], Field(description="what writers didn't write of this film, and why")] = ()
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ class Table:
         first = ["film", "folder", "cardiothoracic_ratio", *pixels, "warnings", "error", "weights"]
         squares = [f"{name}_mm2" for name in self._structures]
         more = ["heart_width_mm", "thorax_width_mm", "row_spacing_mm", "column_spacing_mm"]
-        return [*first, *squares, *more, "study_uid", "series_uid", "sop_uid", "sha256", "schema_version"]
+        return [*first, *squares, *more, "study_uid", "series_uid", "sop_uid", "sha256", "schema_version", "declined"]
 
     def text(self, outcomes: Sequence[PredictionRow | Failure]) -> str:
         """The whole table."""
@@ -171,6 +172,7 @@ class Table:
                 **{f"{name}_pixels": area for name, area in item.areas.items()},
                 **{f"{name}_mm2": area for name, area in (item.areas_mm2 or {}).items()},
                 "warnings": "; ".join(item.warnings),
+                "declined": "; ".join(item.declined),
                 "row_spacing_mm": row,
                 "column_spacing_mm": column,
             }

@@ -87,7 +87,7 @@ class Segmenter:
             masks = {
                 name: one_piece(mask) if name in ONE_PIECE else without_spots(mask) for name, mask in masks.items()
             }
-        return Segmentation(read, masks, found, ratio_of(masks), warnings, self.weights)
+        return Segmentation(read, masks, found, ratio_of(masks), warnings, self.weights, self.settings)
 
     def _probabilities(self, film: Film) -> tuple[dict[str, np.ndarray], Placement]:
         """Structure to probabilities, float32 `(H, W)` of the film's own size, and where the network saw the film."""

@@ -120,8 +120,9 @@ def _segment(task: _Task, segmenter: Segmenter, writers: Sequence[Writer], out: 
         if task.earlier is not None and sha256 == task.earlier.sha256:
             return None
         result = segmenter(task.path)
-        files = make_files(writers, result)
-        return row_of(result, task.path, out / task.name, task.name, tuple(files), sha256, made_with), files
+        files, declined = make_files(writers, result)
+        row = row_of(result, task.path, out / task.name, task.name, tuple(files), sha256, made_with)
+        return replace(row, declined=declined), files
     except CxrkitError as error:
         return Failure(str(task.path), error.what, error.remedy)
     except MemoryError:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cxrkit.errors import ContractError, CxrkitError, PluginError
+from cxrkit.errors import ContractError, CxrkitError, DeclinedError, PluginError
 from cxrkit.registry import Registry
 from cxrkit.segmentation import Segmentation
 from cxrkit.services import Writer
@@ -35,18 +35,22 @@ def build_writers(chosen: Iterable[str | Mapping[str, Any] | Writer], registry: 
     return writers
 
 
-def make_files(writers: Iterable[Writer], result: Segmentation) -> dict[str, bytes]:
-    """The files of a film, name to content.
+def make_files(writers: Iterable[Writer], result: Segmentation) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    """The files of a film, name to content, and why writers declined it.
 
     Raises:
         CxrkitError: a writer can't write this film. ContractError: it broke its contract. PluginError: it failed.
     """
     files: dict[str, bytes] = {}
+    declined: list[str] = []
     source = result.film.source
     for writer in writers:
         label = ("" if source is None else f"{source.path}: ") + type(writer).__name__
         try:
             made = [*writer.files(result)]
+        except DeclinedError as reason:
+            declined.append(f"{reason.what} {reason.remedy}".rstrip())
+            continue
         except CxrkitError:
             raise
         except Exception as error:  # one film's failure isn't that of the others
@@ -63,4 +67,4 @@ def make_files(writers: Iterable[Writer], result: Segmentation) -> dict[str, byt
                         f"{str(item)[:80]!r}.",
                         "Fix the writer; `cxrkit plugins check` says more.",
                     )
-    return files
+    return files, tuple(declined)

@@ -1,0 +1,1 @@
+"""Results of a film as DICOM objects, one file an object."""
