@@ -35,7 +35,10 @@ def capture(result: Segmentation, source: Source) -> SCImage:
         series_description="cxrkit overlay (research use)",
         **source.equipment,
     )
-    made.BodyPartExamined = source.body_part
+    if source.of_chest:
+        made.BodyPartExamined = "CHEST"
+    else:
+        made.Laterality = None
     if film.spacing is None and film.aspect is not None:
         made.PixelAspectRatio = [*Fraction(film.aspect).limit_denominator(1000).as_integer_ratio()]
     if source.burned_in is not None:

@@ -11,9 +11,9 @@ from cxrkit_clinic.writers.texts import ascii_text
 
 SCHEME = "99CXRKIT"
 
-CARDIAC_DIAMETER = Code("cardiac-diameter", SCHEME, "Cardiac diameter, widest horizontal extent")
-THORACIC_DIAMETER = Code("thoracic-diameter", SCHEME, "Thoracic diameter, widest extent of both lungs")
-CARDIOTHORACIC_RATIO = Code("ct-ratio", SCHEME, "Cardiothoracic ratio of diameters")
+CARDIAC_DIAMETER = Code("cardiac-diameter", SCHEME, "Cardiac diameter")
+THORACIC_DIAMETER = Code("thoracic-diameter", SCHEME, "Thoracic diameter")
+CARDIOTHORACIC_RATIO = Code("ct-ratio", SCHEME, "Cardiothoracic ratio")
 PLAUSIBILITY = Code("plausibility", SCHEME, "Plausibility of the segmentation")
 PLAUSIBLE = Code("plausible", SCHEME, "No warnings")
 DOUBTFUL = Code("doubtful", SCHEME, "Warnings: check before use")

@@ -37,8 +37,10 @@ _OPTIONAL = (
 #: Who made the objects, and with what.
 MAKER = "cxrkit"
 _SEXES = ("M", "F", "O")
-_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+_UID = re.compile(r"[012](\.[0-9]+)+")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+#: The standard's names of character sets, but for GBK, which is new and part of GB18030.
+_CHARACTER_SETS = re.compile(r"|ISO_IR \d+|ISO 2022 IR \d+|GB18030")
 #: Where a film says when it was made: date and time, the nearest first.
 _MOMENTS = ("Acquisition", "Content", "Series", "Study")
 _NO_DATE = "19000101"
@@ -54,7 +56,7 @@ class Source:
         identity: the patient's and the study's attributes, as objects repeat them.
         date, time: when the film was made, `YYYYMMDD` and `HHMMSS`.
         burned_in: whether the film has patient data in its pixels, `YES` or `NO`; None where it doesn't say.
-        body_part: that the film shows, `CHEST` where it doesn't say.
+        of_chest: whether the film says that it shows a chest.
         orientation: what the film's rows and columns run to, such as `L` and `F`; empty where it doesn't say.
         weights: checksum of the weights' file.
         version: of the cxrkit that applied them.
@@ -66,7 +68,7 @@ class Source:
     date: str
     time: str
     burned_in: str | None
-    body_part: str
+    of_chest: bool
     orientation: tuple[str, ...]
     weights: str
     version: str
@@ -130,7 +132,7 @@ def source_of(result: Segmentation, writer: str) -> Source:
         date,
         time,
         burned_in=burned_in if burned_in in ("YES", "NO") else None,
-        body_part=_value(header, "BodyPartExamined") or "CHEST",
+        of_chest=_value(header, "BodyPartExamined") == "CHEST",
         orientation=_orientation(header),
         weights=sha256,
         version=ascii_text(__version__ if weights is None else weights.cxrkit),
@@ -172,10 +174,11 @@ def _allowed(vr: str, value: str) -> bool:
     try:
         validate_value(vr, value, config.RAISE)
         if vr in ("DA", "TM"):
-            return value == "" or bool({"DA": DA, "TM": TM}[vr](value)) or vr == "TM"
+            {"DA": DA, "TM": TM}[vr](value)
     except (ValueError, TypeError, OverflowError):
         return False
-    return "\\" not in value
+    groups = value.split("=") if vr == "PN" else []
+    return "\\" not in value and all(group.count("^") <= 4 for group in groups)
 
 
 def _identity(header: Any) -> Dataset:
@@ -209,7 +212,8 @@ def _copy_anonymity(header: Any, identity: Dataset) -> None:
 
 def _survives(identity: Dataset, charset: Any) -> bool:
     """Whether all texts are the same again after they were written in a character set and read."""
-    if not charset:
+    terms = [charset] if isinstance(charset, str) else [*(charset or ())]
+    if not any(terms) or not all(_CHARACTER_SETS.fullmatch(str(term)) for term in terms):
         return False
     written = Dataset()
     written.update(identity)
