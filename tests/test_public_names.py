@@ -18,6 +18,7 @@ PUBLIC = [
     "CxrkitError",
     "DataError",
     "Dataset",
+    "DeclinedError",
     "Deployable",
     "Entry",
     "Exporter",

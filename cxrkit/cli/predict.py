@@ -105,9 +105,9 @@ def predict(
 ) -> None:
     """Segment films: masks at the film's own size, overlays, and the cardiothoracic ratio.
 
-    A film that can't be used is reported and left out; the exit code is then 3. It is also 3 if nothing was written of a
-    film because the writers declined it, as those of DICOM objects do where a film isn't DICOM. Films whose masks don't look like
-    those of an upright frontal chest film get warnings. For research, not for diagnosis.
+    A film that can't be used is reported and left out; the exit code is then 3. It is also 3 if nothing is written of a
+    film because the writers decline it, as those of DICOM objects do if it isn't DICOM. Films whose masks don't look
+    like those of an upright frontal chest film get warnings. For research, not for diagnosis.
 
     The results lie as the films do below the folder that is given. The table grows film by film, and --resume continues
     where an earlier call stopped.
@@ -216,6 +216,6 @@ def _table(predictions: Predictions) -> Table:
     for row in predictions.rows:
         ratio = "–" if row.cardiothoracic_ratio is None else f"{row.cardiothoracic_ratio:.3f}"
         warnings = [styled("\n".join(row.warnings), "yellow")] if doubtful else []
-        rows.append([one_line(row.film), ratio, *warnings, one_line(row.folder)])
+        rows.append([one_line(row.film), ratio, *warnings, one_line(row.folder if row.files else "–")])
     headings = ("film", "cardiothoracic ratio", *(["warnings"] if doubtful else []), "written to")
     return table(headings, rows, right="cardiothoracic ratio")

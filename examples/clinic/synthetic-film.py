@@ -1,6 +1,6 @@
 """Write a synthetic chest film as DICOM, of nobody, to try the way from the archive and back.
 
-    python examples/clinic/synthetic-film.py film.dcm
+python examples/clinic/synthetic-film.py film.dcm
 """
 
 from __future__ import annotations

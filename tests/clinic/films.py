@@ -18,9 +18,7 @@ from cxrkit import Segmentation, read_film
 from cxrkit.metrics.cardiothoracic import cardiothoracic_ratio
 from cxrkit.segmentation import WeightsSource
 
-CR, DX, SECONDARY_CAPTURE = (
-    f"1.2.840.10008.5.1.4.1.1.{last}" for last in ("1", "1.1", "7")
-)
+CR, DX, SECONDARY_CAPTURE = (f"1.2.840.10008.5.1.4.1.1.{last}" for last in ("1", "1.1", "7"))
 WEIGHTS = WeightsSource("lungs-heart", "cxrkit 0.1.0", "lungs-heart.safetensors", "ab" * 32, 1000, "0.1.0")
 SHAPE = (120, 96)
 
@@ -71,7 +69,7 @@ def write(path: Path, pixels: np.ndarray | None = None, **attributes: Any) -> Pa
 
 
 def segmented(path: Path, *missing: str) -> Segmentation:
-    """A film as the core reads it, with two lungs and a heart that overlaps one; without the structures in `missing`."""
+    """A film as the core reads it, with two lungs and a heart that overlaps the left; without those in `missing`."""
     film = read_film(path)
     height, width = film.pixels.shape
     rows, columns = np.mgrid[:height, :width] / np.array([height, width])[:, None, None]

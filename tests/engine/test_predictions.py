@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import torch
 
-from cxrkit import DataError, Segmentation, Segmenter, Writer
+from cxrkit import DataError, DeclinedError, Segmentation, Segmenter, Writer
 from cxrkit.config import PreprocessConfig
 from cxrkit.data.film_files import UNFINISHED_LIST
 from cxrkit.engine import predictions, results_folder
@@ -160,6 +160,30 @@ def test_a_writer_that_fails_on_a_film_fails_that_film_alone(tmp_path: Path, nam
     assert "No note" in failure.what or ("Note" in failure.what and "ZeroDivisionError" in failure.what)
     assert files_in(tmp_path / "out" / name) == set()
     assert (tmp_path / "out" / "a" / "note.txt").read_text() == "a: left_lung"
+
+
+class Declines(Writer):
+    """Declines films whose file is called so."""
+
+    def files(self, result: Segmentation) -> Iterator[tuple[str, bytes]]:
+        assert result.film.source is not None
+        if result.film.source.path.stem == "declined":
+            raise DeclinedError("No text of this film.", "Call it otherwise.")
+        yield "text.txt", b"text"
+
+
+def test_a_writer_may_decline_a_film_which_keeps_its_other_results(tmp_path: Path) -> None:
+    films, out = [film(tmp_path / "declined.png"), film(tmp_path / "b.png")], tmp_path / "out"
+    found = predict(films, out, Declines())
+    assert found.failures == ()
+    assert [row.declined for row in found.rows] == [("No text of this film. Call it otherwise.",), ()]
+    masks = {f"{name}.png" for name in STRUCTURES}
+    assert (files_in(out / "declined"), files_in(out / "b")) == (masks, masks | {"text.txt"})
+    assert [row["declined"] for row in table(out)] == ["No text of this film. Call it otherwise.", ""]
+    assert listed(out)["films"][0]["declined"] == [*found.rows[0].declined]
+    [alone] = predict(films[:1], out, Declines(), chosen=()).rows
+    assert (alone.files, alone.areas) == ((), found.rows[0].areas)
+    assert files_in(out / "declined") == set()
 
 
 def test_what_is_written_is_listed_and_replaced(tmp_path: Path) -> None:

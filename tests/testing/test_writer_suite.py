@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from cxrkit import DataError, Segmentation, Writer
+from cxrkit import DataError, DeclinedError, Segmentation, Writer
+from cxrkit.testing import check_writer
 
 Judge = Callable[..., dict[str, str]]
 
@@ -34,6 +35,29 @@ def test_sound_writers_pass(failures: Judge, skips: Judge) -> None:
     assert skips("writer", Sizes) == {}
     assert failures("writer", OfDicom) == {}
     assert "isn't DICOM" in skips("writer", OfDicom)["files have plain names"]
+
+
+class Declines(Writer):
+    """Declines films that aren't DICOM, and those on which nothing was found."""
+
+    def files(self, result: Segmentation) -> Iterator[tuple[str, bytes]]:
+        if result.film.source is None or not result.film.source.dicom:
+            raise DeclinedError("This film isn't DICOM.")
+        if not any(result.areas.values()):
+            raise DeclinedError("There is nothing on this film.")
+        yield "result.dcm", bytes(str(result.film.source.header.SOPInstanceUID), "ascii")
+
+
+def test_writers_of_dicom_films_are_tried_on_some() -> None:
+    check_writer(Declines)
+
+
+class StampedDicom(Declines):
+    """Writes the time, but only of DICOM films."""
+
+    def files(self, result: Segmentation) -> Iterator[tuple[str, bytes]]:
+        yield from super().files(result)
+        yield "time.txt", str(time.perf_counter_ns()).encode()
 
 
 class Elsewhere(Writer):
@@ -88,6 +112,7 @@ class Scribbles(Writer):
         (Text, "files have plain names", "and bytes"),
         (Nothing, "files have plain names", "Write something"),
         (NeedsRatio, "every film is written", "AssertionError"),
+        (StampedDicom, "a film gives the same files every time", "time.txt"),
         (Stamped, "a film gives the same files every time", "time.txt"),
         (Scribbles, "it leaves the result as it is", "Copy before you draw"),
     ],

@@ -21,7 +21,9 @@ def capture(result: Segmentation, source: Source) -> SCImage:
     """
     film = result.film
     made = SCImage(
-        pixel_array=draw_overlay(film.pixels, result.masks, ratio=result.cardiothoracic_ratio, warnings=result.warnings),
+        pixel_array=draw_overlay(
+            film.pixels, result.masks, ratio=result.cardiothoracic_ratio, warnings=result.warnings
+        ),
         photometric_interpretation="RGB",
         bits_allocated=8,
         coordinate_system=CoordinateSystemNames.PATIENT,
@@ -38,7 +40,7 @@ def capture(result: Segmentation, source: Source) -> SCImage:
     if source.of_chest:
         made.BodyPartExamined = "CHEST"
     else:
-        made.Laterality = None
+        made.Laterality = ""
     if film.spacing is None and film.aspect is not None:
         made.PixelAspectRatio = [*Fraction(film.aspect).limit_denominator(1000).as_integer_ratio()]
     if source.burned_in is not None:

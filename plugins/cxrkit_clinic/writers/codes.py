@@ -1,4 +1,4 @@
-"""Coded terms: those of the standard where pydicom's tables have them, otherwise private ones of the scheme 99CXRKIT."""
+"""Coded terms: the standard's where pydicom's tables have them, otherwise private ones of the scheme 99CXRKIT."""
 
 from __future__ import annotations
 

@@ -101,7 +101,9 @@ def _measurements(result: Segmentation, source: Source) -> Iterator[Measurement]
             unit=own.PIXELS if spacing is None else own.MILLIMETRES,
             finding_sites=[FindingSite(site)],
             referenced_coordinates=[
-                CoordinatesForMeasurement(GraphicTypeValues.POLYLINE, line(extent), SourceImageForRegion(*_film(source)))
+                CoordinatesForMeasurement(
+                    GraphicTypeValues.POLYLINE, line(extent), SourceImageForRegion(*_film(source))
+                )
             ],
         )
     yield Measurement(own.CARDIOTHORACIC_RATIO, value=round(ratio.value, 4), unit=own.NO_UNITS)

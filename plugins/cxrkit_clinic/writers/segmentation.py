@@ -28,7 +28,9 @@ def segmentation(result: Segmentation, source: Source, encoding: str) -> DicomSe
     """
     found = [name for name, area in result.areas.items() if area]
     if not found:
-        raise DeclinedError("dicom-seg wrote nothing: no structure was found on the film.", "Check the film and its warnings.")
+        raise DeclinedError(
+            "dicom-seg wrote nothing: no structure was found on the film.", "Check the film and its warnings."
+        )
     remarks = [f"not found: {label_of(name)}" for name in result.areas if name not in found]
     masks = np.stack([result.masks[name] for name in found])
     if encoding == "labelmap":

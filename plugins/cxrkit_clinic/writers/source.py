@@ -84,7 +84,7 @@ class Source:
         return _uid_from(self.version, self.weights)
 
     @property
-    def equipment(self) -> dict[str, str]:
+    def equipment(self) -> dict[str, Any]:
         """What made an object, as highdicom's constructors take it."""
         return {
             "manufacturer": MAKER,
@@ -102,7 +102,9 @@ def source_of(result: Segmentation, writer: str) -> Source:
     """
     file = result.film.source
     if file is None or not file.dicom:
-        raise DeclinedError(f"{writer} wrote nothing: the film isn't a DICOM file.", "Leave the writer out for such films.")
+        raise DeclinedError(
+            f"{writer} wrote nothing: the film isn't a DICOM file.", "Leave the writer out for such films."
+        )
     header = file.header
     instance, kind = _uid(header, "SOPInstanceUID"), _uid(header, "SOPClassUID")
     if not instance or not kind:

@@ -1,8 +1,8 @@
-"""DICOM objects of films: what other programs read in them, and that they are valid whatever the film's header lacks."""
+"""DICOM objects of films: what other programs read in them, and that they are valid whatever the header lacks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -359,7 +359,7 @@ def test_without_the_extra_one_learns_how_to_install_it(monkeypatch: pytest.Monk
 
 
 @pytest.fixture(scope="module")
-def predicted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+def predicted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """What `cxrkit predict` makes of a synthetic DICOM film and a PNG, and what it prints."""
     folder = tmp_path_factory.mktemp("predicted")
     dataset = PhantomDataset(None, size=256, count=1)
@@ -371,7 +371,7 @@ def predicted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, 
     films = [str(folder / name) for name in ("film.dcm", "picture.png")]
     done = CliRunner().invoke(app, ["predict", *films, "--out", str(folder / "out"), *writers])
     assert done.exit_code == 0, done.output
-    yield folder / "out", done.stderr
+    return folder / "out", done.stderr
 
 
 def test_predicted_segments_are_the_masks_to_the_pixel(predicted: tuple[Path, str]) -> None:
@@ -384,9 +384,27 @@ def test_predicted_segments_are_the_masks_to_the_pixel(predicted: tuple[Path, st
     assert [faults(path) for path in sorted(folder.glob("*.dcm"))] == [[], [], []]
 
 
+@pytest.mark.parametrize("options", [[], ["--write", "masks", "--strict"]])
+def test_the_exit_code_says_where_nothing_is_written_or_with_strict_not_all(
+    predicted: tuple[Path, str], tmp_path: Path, options: list[str]
+) -> None:
+    picture = str(predicted[0].parent / "picture.png")
+    asked = ["predict", picture, "--out", str(tmp_path), "--write", "dicom-sr", "--json", *options]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 3
+    [row] = json.loads(done.stdout)["films"]
+    assert len(row["files"]) == (3 if options else 0)
+    assert row["cardiothoracic_ratio"] > 0.3
+    assert row["declined"][0].startswith("dicom-sr wrote nothing")
+
+
 def test_a_film_that_is_not_dicom_gets_its_other_results(predicted: tuple[Path, str]) -> None:
     folder, said = predicted
-    assert sorted(path.name for path in (folder / "picture").iterdir()) == ["heart.png", "left_lung.png", "right_lung.png"]
+    assert sorted(path.name for path in (folder / "picture").iterdir()) == [
+        "heart.png",
+        "left_lung.png",
+        "right_lung.png",
+    ]
     for name in ("dicom-seg", "dicom-sr", "dicom-sc"):
         assert f"picture.png: {name} wrote nothing: the film isn't a DICOM file." in said
     assert "film.dcm: dicom" not in said
