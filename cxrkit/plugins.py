@@ -32,6 +32,8 @@ from cxrkit.registry import Component, Registry
 SLOW_SECONDS = 1.0
 
 _BUILT_IN = "cxrkit_plugins"
+#: The distribution whose plugins are known to load.
+_OWN = "cxrkit"
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,8 @@ def load_plugins(found: Iterable[EntryPoint] | None = None, *, trying: bool = Fa
 
     Args:
         found: the entry points to load; by default all installed ones of the group `cxrkit`.
-        trying: whether each version of a plugin, other than the built-in one, is first tried in a process of its own,
-            as one may end or stop the process that loads it.
+        trying: whether each version of a plugin, other than cxrkit's own, is first tried in a process of its own, as
+            one may end or stop the process that loads it.
     """
     plugins = Plugins()
     candidates = entry_points(group=COMPONENTS) if found is None else found
@@ -87,7 +89,7 @@ def load_plugins(found: Iterable[EntryPoint] | None = None, *, trying: bool = Fa
     for point in sorted(unique.values(), key=lambda point: (point.value != _BUILT_IN, point.name)):
         # What a plugin prints must not get into results, which may be JSON.
         with redirect_stdout(sys.stderr):
-            status = _load_one(point, trying=trying and point.value != _BUILT_IN)
+            status = _load_one(point, trying=trying and origin(point)[0] != _OWN)
         plugins.statuses.append(status)
         if status.error is not None:
             plugins.registry.broken[status.name] = status.error

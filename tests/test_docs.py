@@ -299,7 +299,7 @@ def test_the_table_of_layers_is_that_of_the_import_contract() -> None:
     levels = {module: level for level, row in enumerate(layers) for module in row.split(" : ")}
     rows = re.findall(r"^\| (`cxrkit.*?) \|", section(ARCHITECTURE, "Layers"), re.MULTILINE)
     listed = [name for row in rows for name in re.findall(r"`(cxrkit[\w.]*)`", row)]
-    assert sorted(listed) == sorted([*levels, "cxrkit_plugins"])
+    assert sorted(listed) == sorted([*levels, "cxrkit_plugins", "cxrkit_clinic"])
     shown = [levels[name] for name in listed if name in levels]
     assert shown == sorted(shown)
 

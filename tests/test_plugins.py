@@ -372,9 +372,11 @@ def test_a_home_that_cannot_be_written_to_costs_a_trial_and_no_more(
     assert tried == ["heart", "heart"]
 
 
-def test_the_builtin_plugin_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plugins_of_cxrkit_itself_are_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     tried = _tries(monkeypatch)
-    load_plugins([point for point in entry_points(group=COMPONENTS) if point.name == "builtin"], trying=True)
+    load_plugins(
+        [point for point in entry_points(group=COMPONENTS) if point.name in ("builtin", "clinic")], trying=True
+    )
     assert tried == []
 
 

@@ -32,7 +32,8 @@ def export(
         ),
     ] = False,
     int8: Annotated[
-        bool, typer.Option("--int8", help="For .xml: use 8-bit integers, calibrated on films of --data; faster and smaller.")
+        bool,
+        typer.Option("--int8", help="For .xml: use 8-bit integers, calibrated on films of --data; faster and smaller."),
     ] = False,
     data: Annotated[
         str | None,

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import runpy
+import sys
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -24,7 +27,6 @@ from cxrkit.cli.app import app  # noqa: E402
 from cxrkit.plugins import registry  # noqa: E402
 from cxrkit_clinic.writers.codes import SCHEME, coded  # noqa: E402
 from cxrkit_clinic.writers.dicom import CaptureWriter, ReportWriter, SegmentationWriter  # noqa: E402
-from cxrkit_plugins.datasets.phantom import PhantomDataset  # noqa: E402
 from tests.clinic.films import (  # noqa: E402
     CR,
     DX,
@@ -37,6 +39,7 @@ from tests.clinic.films import (  # noqa: E402
     write,
 )
 
+REPOSITORY = Path(__file__).resolve().parents[3]
 ALL = (SegmentationWriter(), SegmentationWriter(encoding="labelmap"), ReportWriter(), CaptureWriter())
 
 
@@ -50,9 +53,13 @@ def read(writer: Writer, result: Segmentation) -> Dataset:
 
 
 def report_of(result: Segmentation) -> Any:
+    """The measurement group of a film's report."""
+    return report_at(BytesIO(content(ReportWriter(), result)))
+
+
+def report_at(file: Path | BytesIO) -> Any:
     """The measurement group of a report, as highdicom reads it."""
-    report = highdicom.sr.srread(BytesIO(content(ReportWriter(), result)))
-    [group] = report.content.get_image_measurement_groups()
+    [group] = highdicom.sr.srread(file).content.get_image_measurement_groups()
     return group
 
 
@@ -341,7 +348,7 @@ def test_dates_are_the_films_or_todays(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("writer", ALL[1:], ids=lambda writer: writer.name)
 def test_films_that_nothing_can_refer_to_are_declined(tmp_path: Path, writer: Writer) -> None:
-    result = segmented(write(tmp_path / "film.dcm", SOPInstanceUID="not a UID"))
+    result = segmented(write(tmp_path / "film.dcm", SOPInstanceUID="1"))
     with pytest.raises(DeclinedError, match=f"{writer.name} wrote nothing: the film isn't a DICOM file"):
         writer.files(replace(result, film=replace(result.film, source=None)))
     source = result.film.source
@@ -353,20 +360,23 @@ def test_films_that_nothing_can_refer_to_are_declined(tmp_path: Path, writer: Wr
 
 
 def test_without_the_extra_one_learns_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "highdicom", None)
+    monkeypatch.setitem(sys.modules, "highdicom", None)
     with pytest.raises(ConfigError, match="pip install 'cxrkit\\[clinic\\]'"):
         registry().get("writer", "dicom-sr").build()
 
 
+def run_example(name: str, *arguments: object) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [name, *map(str, arguments)])
+        runpy.run_path(str(REPOSITORY / "examples" / "clinic" / name))
+
+
 @pytest.fixture(scope="module")
 def predicted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """What `cxrkit predict` makes of a synthetic DICOM film and a PNG, and what it prints."""
+    """What `cxrkit predict` makes of the example's DICOM film and a PNG, and what it prints."""
     folder = tmp_path_factory.mktemp("predicted")
-    dataset = PhantomDataset(None, size=256, count=1)
-    pixels = dataset.read(dataset.entries()[0]).image.astype(np.float32)
-    pixels = np.rint(4095 * (pixels - pixels.min()) / np.ptp(pixels)).astype(np.uint16)
-    write(folder / "film.dcm", pixels, PatientName="Doe^Jane")
-    cv2.imwrite(str(folder / "picture.png"), pixels * 16)
+    run_example("synthetic-film.py", folder / "film.dcm")
+    cv2.imwrite(str(folder / "picture.png"), cxrkit.read_film(folder / "film.dcm").pixels[::4, ::4])
     writers = [part for name in ("masks", "dicom-seg", "dicom-sr", "dicom-sc") for part in ("--write", name)]
     films = [str(folder / name) for name in ("film.dcm", "picture.png")]
     done = CliRunner().invoke(app, ["predict", *films, "--out", str(folder / "out"), *writers])
@@ -374,9 +384,31 @@ def predicted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder / "out", done.stderr
 
 
+def test_the_example_draws_what_is_in_the_objects(predicted: tuple[Path, str], tmp_path: Path) -> None:
+    folder = predicted[0]
+    run_example("show-results.py", folder.parent / "film.dcm", folder / "film", tmp_path / "picture.png")
+    drawn = cv2.imread(str(tmp_path / "picture.png"))
+    [thorax] = [one for one in report_at(folder / "film" / "sr.dcm").get_measurements() if "Thor" in one.name.meaning]
+    (left, row), (right, _) = thorax.referenced_coordinates[0].value
+    assert (drawn[round(row), round(left) : round(right)] > 240).all()
+
+
+def test_the_page_is_right_about_python(
+    predicted: tuple[Path, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (REPOSITORY / "docs" / "how-to" / "dicom-results.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(predicted[0].parent)
+    exec(compile(block, "dicom-results.md", "exec"), {})
+    sizes = dict(line.split() for line in capsys.readouterr().out.splitlines())
+    assert [*sizes] == ["seg.dcm", "sr.dcm", "sc.dcm"]
+    assert int(sizes["sr.dcm"]) == (predicted[0] / "film" / "sr.dcm").stat().st_size
+
+
 def test_predicted_segments_are_the_masks_to_the_pixel(predicted: tuple[Path, str]) -> None:
     folder = predicted[0] / "film"
-    made = segments((folder / "seg.dcm").read_bytes())
+    source = pydicom.dcmread(folder / "sc.dcm").SourceImageSequence[0].ReferencedSOPInstanceUID
+    made = segments((folder / "seg.dcm").read_bytes(), source)
     assert set(made) == {"Left lung", "Right lung", "Heart"}
     for label, mask in made.items():
         picture = cv2.imread(str(folder / f"{label.lower().replace(' ', '_')}.png"), cv2.IMREAD_UNCHANGED)
