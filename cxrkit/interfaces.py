@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cxrkit.errors import ConfigError
-from cxrkit.readings import Reading
+from cxrkit.readings import Reading, TrainingReading
 
 BACKGROUND = "background"
 
@@ -81,22 +81,31 @@ class Loss(nn.Module, ABC):
     The engine calls losses in float32, outside autocast. A loss with parameters of its own, such as an adversarial
     critic, keeps them in a submodule and implements `own_loss`: after every update of the model the engine
     minimises that value over the loss's own parameters, using Adam with the learning rate `own_learning_rate`, and
-    stores both in the checkpoint.
+    stores both in the checkpoint, buffers too. What should be seen of that training it returns from `own_readings`.
 
     Attributes:
         reduction: how the value is made up, so that unknown masks (`Batch.known`) can be left out: "per-class" or
             "per-class-mean": the sum or mean over channels of each channel's own value; "pooled": one value of all
             masks together, whichever film and channel they belong to, such as a mean over pixels. None: none of
-            these, or not stated. Such a loss, and one with parameters of its own, is refused if masks are unknown.
+            these, or not stated. Such a loss, and one with parameters of its own, is refused if masks are unknown,
+            unless it is adversarial.
+        adversarial: whether it learns what drawn masks look like, and doesn't compare masks with the film's own. It
+            is used beside another loss only, with two training films at least, and not with self-training. Unknown
+            masks are shown to it as empty, predicted and drawn alike.
         capturable: as in `Model`.
         side_weight: what each side output counts, or each one separately, in the network's order; `--set
             loss.side_weight` sets it for any loss.
         side_targets: what side outputs are compared with: targets averaged down to their size, or every n-th pixel.
+        updates_made: before the current one; set by the engine before each.
+        term_weight: what its term is multiplied by in the sum; set by the engine.
     """
 
     reduction: Literal["per-class", "per-class-mean", "pooled"] | None = None
+    adversarial: bool = False
     capturable: bool = False
-    own_learning_rate: ClassVar[float] = 1e-4
+    own_learning_rate: float = 1e-4
+    updates_made: int = 0
+    term_weight: float = 1.0
     side_weight: float | Sequence[float] = 1.0
     side_targets: Literal["average", "stride"] = "average"
     wants_sides: bool = False  # set by the engine where a weight of side outputs was asked for
@@ -146,8 +155,19 @@ class Loss(nn.Module, ABC):
         return self.side_weight
 
     def own_loss(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor | None:
-        """What the loss's own parameters minimise; `logits` are detached. None: the loss has no such parameters."""
+        """What the loss's own parameters minimise; `logits` are detached. Where losses are mixed, targets are mixed.
+
+        None: it has no such parameters, or doesn't train them now, which only `updates_made` may decide.
+        """
         return None
+
+    def own_readings(self) -> Mapping[str, Tensor]:
+        """What to report of the loss's own training since the last call: scalars by name; NaN is left out."""
+        return {}
+
+    def remark(self, readings: Sequence[TrainingReading]) -> str:
+        """What the user should know about that training, judged by its latest readings; "": nothing."""
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

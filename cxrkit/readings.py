@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from typing import Any
 
 
@@ -17,6 +17,8 @@ class TrainingReading:
         train_dsc: the paper's soft Dice coefficient of its batch, in [0, 1].
         lr: its learning rate.
         seconds: since this process began to train.
+        own: what losses report of their own training, such as a critic's accuracy, by name.
+        remark: what the user should know about that training, or "".
     """
 
     step: int
@@ -24,6 +26,8 @@ class TrainingReading:
     train_dsc: float
     lr: float
     seconds: float
+    own: Mapping[str, float] = field(default_factory=dict)
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,15 +49,19 @@ Reading = TrainingReading | ValidationReading
 
 
 def as_record(reading: Reading) -> dict[str, Any]:
-    """A reading as a line of `metrics.jsonl` holds it."""
-    return asdict(reading)
+    """A reading as a line of `metrics.jsonl` holds it: without what is optional and empty."""
+    optional = {one.name for one in fields(reading) if not _required(one)}
+    return {name: value for name, value in asdict(reading).items() if value or name not in optional}
 
 
 def from_record(record: Any) -> Reading | None:
     """The reading of such a line; None if it is something else."""
     if isinstance(record, dict) and isinstance(record.get("step"), int):
         for kind in (TrainingReading, ValidationReading):
-            names = [field.name for field in fields(kind)]
-            if all(name in record for name in names):
-                return kind(**{name: record[name] for name in names})
+            if all(one.name in record for one in fields(kind) if _required(one)):
+                return kind(**{one.name: record[one.name] for one in fields(kind) if one.name in record})
     return None
+
+
+def _required(one: Field[Any]) -> bool:
+    return one.default is MISSING and one.default_factory is MISSING

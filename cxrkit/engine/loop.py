@@ -24,8 +24,9 @@ from cxrkit.engine.evaluate import quick_scores
 from cxrkit.engine.films import Films
 from cxrkit.engine.forward import apply_model, main_logits, pad_to_multiple
 from cxrkit.engine.loggers import Loggers
-from cxrkit.engine.objective import batch_loss, build_loss, own_parameters, soft_dice
+from cxrkit.engine.objective import batch_loss, build_loss, soft_dice
 from cxrkit.engine.observer import Observer
+from cxrkit.engine.own_training import OwnTraining
 from cxrkit.engine.provenance import identity_of
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.sampling import Sampler, derive_seed, generator
@@ -76,8 +77,7 @@ class TrainingLoop:
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=config.train.lr, weight_decay=config.train.weight_decay, fused=True
         )
-        own = own_parameters(self.loss)
-        self.own_optimizer = torch.optim.Adam(own) if own else None
+        self.own = OwnTraining(self.loss, config.loss, fabric, self.observer)
         #: What is saved and restored.
         self.parts: dict[str, nn.Module | Optimizer] = {
             "network": self.network,
@@ -85,8 +85,8 @@ class TrainingLoop:
             "loss": self.loss,
             "optimizer": self.optimizer,
         }
-        if self.own_optimizer is not None:
-            self.parts["own_optimizer"] = self.own_optimizer
+        if self.own.optimizer is not None:
+            self.parts["own_optimizer"] = self.own.optimizer
         computed: nn.Module = self.network
         if config.train.compile == "on":
             computed = torch.compile(self.network, dynamic=False)  # type: ignore[assignment]
@@ -99,7 +99,12 @@ class TrainingLoop:
         self.forward_backward: Pass = self._forward_backward
         required = config.train.compile == "on"
         wanted = required or (config.train.compile == "auto" and self.network.capturable and self.loss.capturable)
-        if wanted and fabric.device.type == "cuda" and fabric.world_size == 1 and not own:
+        if wanted and fabric.device.type == "cuda" and fabric.world_size == 1 and self.own.names:
+            names = " and ".join(self.own.names)
+            self.observer.say(
+                f"Each step is launched operation by operation, because {names} learns beside the network."
+            )
+        elif wanted and fabric.device.type == "cuda" and fabric.world_size == 1:
             self.forward_backward = CapturedPass(
                 self._forward_backward, fabric.device, required=required, say=self.observer.say
             )
@@ -117,10 +122,12 @@ class TrainingLoop:
 
     def go(self, stop: threading.Event) -> None:
         """Train to the end, or until `stop` is set."""
+        self.own.check(len(self.films.split.train), pseudo_labels=self.pseudo_labels is not None)
         if self.run.state_file.is_file():
             self._restore()
         if self.fabric.is_global_zero:
             self.run.forget_metrics_after(self.step)
+            self.own.remember(self.run.metrics())
             self.loggers.begin(self.run.path, self.config, self.step)
         self.observer.stage("Training", self.steps)
         self.observer.advance(self.step)
@@ -136,7 +143,7 @@ class TrainingLoop:
                 reading = self.look(stop)
             self.observer.advance(self.step, self._note(reading))
             if reading and logs:
-                self._log(reading)
+                self._log(self.own.read(reading))
             if self.watched_films and validates:
                 self._validate()
             stopping = reading is not None and (stop.is_set() if alone else self.stopping)
@@ -164,12 +171,13 @@ class TrainingLoop:
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr(self.step)
 
+        self.own.begin(self.step)
         self.model.train()
         readings, logits = self.forward_backward(batch)
         self.unread.append(torch.cat([readings, self._clip()]))
         self.stepper.step()
         update_average(self.average, self.network, self.config.train.ema, self.step)
-        self._update_loss(logits, batch)
+        self.own.update(logits, batch)
         self.step += 1
 
     def _forward_backward(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -180,8 +188,6 @@ class TrainingLoop:
         logits = main_logits(output).float()
         loss = batch_loss(self.loss, output._replace(main=logits) if isinstance(output, SideOutputs) else logits, batch)
         self.optimizer.zero_grad(set_to_none=True)
-        if self.own_optimizer is not None:
-            self.own_optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
         logits = logits.detach()
         return torch.stack([loss.detach().float(), soft_dice(logits, batch)]), logits
@@ -217,21 +223,6 @@ class TrainingLoop:
         self.stopping = asked > 0
         seconds = round(time.monotonic() - self.started, 3)
         return TrainingReading(self.step, loss, dsc, self._lr(self.step - 1), seconds)
-
-    def _update_loss(self, logits: Tensor, batch: Batch) -> None:
-        """Train the loss's own parameters, if it has any (a critic)."""
-        if self.own_optimizer is None:
-            return
-        value = self.loss.own_loss(logits, batch.targets, batch.images)
-        if value is None:
-            return
-        self.own_optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        for group in self.own_optimizer.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None and self.fabric.world_size > 1:
-                    parameter.grad = self.fabric.all_reduce(parameter.grad, reduce_op="mean")
-        self.own_optimizer.step()
 
     def _lr(self, step: int) -> float:
         return learning_rate(step, self.steps, self.config.train)
@@ -352,5 +343,5 @@ class TrainingLoop:
         return TrainingError(
             f"Step {step} of {self.steps}: {what} (loss {' + '.join(t.name for t in self.config.loss)}, "
             f"learning rate {self._lr(step - 1):.2g}). {saved}",
-            STEADIER,
+            self.own.steadier() + STEADIER,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +13,9 @@ from cxrkit.engine.hardware import to_device
 from cxrkit.errors import ConfigError, ContractError
 from cxrkit.interfaces import Batch, Loss, SideOutputs
 from cxrkit.registry import Registry
+
+#: A logit whose probability is 0.
+CERTAINLY_EMPTY = -100.0
 
 
 def batch_loss(loss: Loss, output: Tensor | SideOutputs, batch: Batch) -> Tensor:
@@ -70,6 +72,9 @@ def _known_loss(loss: Loss, output: Tensor | SideOutputs, batch: Batch) -> Tenso
         return loss.total(output, batch.targets, batch.images)
     if isinstance(loss, WeightedSum):
         return loss.sum_of(lambda term: _known_loss(term, output, batch))
+    if loss.adversarial:
+        judged = shown(output, batch)
+        return _zero(output) if judged is None else loss.total(*judged)
     if not takes_unknown(loss):
         raise ConfigError(
             f"{type(loss).__name__}: this loss can't be used on films of which some lack masks.",
@@ -96,9 +101,21 @@ def _known_loss(loss: Loss, output: Tensor | SideOutputs, batch: Batch) -> Tenso
 
 
 def takes_unknown(loss: Loss) -> bool:
-    """Whether a loss says how to leave masks out."""
+    """Whether a loss can be given films of which some masks are unknown."""
     stated = loss.reduction in ("per-class", "per-class-mean", "pooled")
-    return stated and not any(parameter.requires_grad for parameter in loss.parameters())
+    return loss.adversarial or (stated and not any(parameter.requires_grad for parameter in loss.parameters()))
+
+
+def shown(output: Tensor | SideOutputs, batch: Batch) -> tuple[Tensor | SideOutputs, Tensor, Tensor] | None:
+    """What an adversarial loss sees of a batch: films with known masks, the others empty; None if there are none."""
+    if batch.known is None:
+        return output, batch.targets, batch.images
+    films = to_device(batch.known.any(1).nonzero().flatten(), batch.images.device)
+    if len(films) == 0:
+        return None
+    known = to_device(batch.known, batch.images.device)[films, :, None, None]
+    emptied = _of_each(output, lambda logits: torch.where(known, logits[films], CERTAINLY_EMPTY))
+    return emptied, torch.where(known, batch.targets[films], 0), batch.images[films]
 
 
 def _of_each(output: Tensor | SideOutputs, select: Callable[[Tensor], Tensor]) -> Tensor | SideOutputs:
@@ -138,29 +155,30 @@ class WeightedSum(Loss):
         """Σ weight · total(...): each term weighs side outputs its own way."""
         return self.sum_of(lambda term: term.total(output, targets, images))
 
-    def own_loss(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor | None:
-        """The sum over the terms that train something of their own."""
-        values = [value for term in self.losses() if (value := term.own_loss(logits, targets, images)) is not None]
-        return torch.stack(values).sum() if values else None
 
-
-def own_parameters(loss: Loss) -> list[dict[str, Any]]:
-    """What the loss, or each term of a sum, trains of its own: parameter groups with their learning rates."""
-    groups: list[dict[str, Any]] = []
-    for term in loss.losses() if isinstance(loss, WeightedSum) else [loss]:
-        trained = [parameter for parameter in term.parameters() if parameter.requires_grad]
-        if trained:
-            groups.append({"params": trained, "lr": term.own_learning_rate})
-    return groups
+def terms_of(loss: Loss) -> list[Loss]:
+    """The terms of a sum, or the loss itself."""
+    return loss.losses() if isinstance(loss, WeightedSum) else [loss]
 
 
 def build_loss(terms: Sequence[LossConfig], registry: Registry, channels: Sequence[str]) -> Loss:
-    """The loss of a configuration's terms, prepared for these channels: one alone, or their weighted sum."""
+    """The loss of a configuration's terms, prepared for these channels: one alone, or their weighted sum.
+
+    Raises:
+        ConfigError: none of them compares a film's masks with those that were drawn of it.
+    """
     built = [(term.weight, registry.get("loss", term.name).build(**term.params)) for term in terms]
     for term, (_, loss) in zip(terms, built, strict=True):
         if term.side_weight is not None:
             loss.side_weight = term.side_weight
+        loss.term_weight = term.weight
         loss.prepare(channels)
+    if all(loss.adversarial for _, loss in built):
+        names = " + ".join(term.name for term in terms)
+        raise ConfigError(
+            f"--loss {names}: judges masks, but doesn't compare them with those that were drawn of the film.",
+            f"Use it beside a loss that does: --loss 'focal-tversky + 0.01*{terms[0].name}'.",
+        )
     whole: Loss = built[0][1] if len(built) == 1 and built[0][0] == 1.0 else WeightedSum(built)
     whole.wants_sides = any(term.side_weight is not None for term in terms)
     return whole

@@ -25,7 +25,7 @@ _DRAWN_SIDE = 640
 
 
 def draw_curves(readings: Sequence[Reading], *, title: str = "", best: int | None = None) -> Figure:
-    """Loss, and scores in training and validation, over steps.
+    """Loss, scores in training and validation, and what losses report of their own training, over steps.
 
     Args:
         readings: of the training, in their order.
@@ -34,11 +34,17 @@ def draw_curves(readings: Sequence[Reading], *, title: str = "", best: int | Non
     """
     training = [r for r in readings if isinstance(r, TrainingReading)]
     validation = [r for r in readings if isinstance(r, ValidationReading)]
-    figure = new_figure(9.6, 3.9)
-    loss, scores = figure.subplots(1, 2)
+    own = list(dict.fromkeys(name for reading in training for name in reading.own))
+    rows = 1 + (len(own) + 1) // 2
+    figure = new_figure(9.6, 0.3 + 3.6 * rows)
+    loss, scores, *others = figure.subplots(rows, 2, squeeze=False).flat
     _draw_loss(loss, training)
     _draw_scores(scores, training, validation)
-    for axes in (loss, scores):
+    for axes, name in zip(others, own, strict=False):
+        _draw_curve(axes, name.replace("_", " "), [(r.step, r.own[name]) for r in training if name in r.own])
+    for axes in others[len(own) :]:
+        axes.set_axis_off()
+    for axes in (loss, scores, *others[: len(own)]):
         style(axes)
         _make_steps(axes)
         if best is not None:
@@ -91,15 +97,21 @@ def _make_steps(axes: Axes) -> None:
 
 
 def _draw_loss(axes: Axes, training: Sequence[TrainingReading]) -> None:
-    axes.set_title("training loss", loc="left", fontsize=10, color=INK)
-    steps, values = [r.step for r in training], np.array([r.loss for r in training], dtype=float)
+    values = [r.loss for r in training]
+    _draw_curve(axes, "training loss", [(r.step, r.loss) for r in training])
+    if len(values) > 1 and min(values) > 0 and max(values) > 10 * min(values):
+        _make_logarithmic(axes)
+
+
+def _draw_curve(axes: Axes, title: str, points: Sequence[tuple[int, float]]) -> None:
+    """Values by step, and their running mean."""
+    axes.set_title(title, loc="left", fontsize=10, color=INK)
+    steps, values = [step for step, _ in points], np.array([value for _, value in points], dtype=float)
     if len(values) < 2:
         axes.plot(steps, values, color=FAINT, marker="o", markersize=3)
         return
     axes.plot(steps, values, color=FAINT, linewidth=0.9)
     axes.plot(steps, smooth(values), color=INK, linewidth=1.6)
-    if values.min() > 0 and values.max() > 10 * values.min():
-        _make_logarithmic(axes)
 
 
 def _make_logarithmic(axes: Axes) -> None:

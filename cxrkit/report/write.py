@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.scores import Evaluation
 from cxrkit.files import atomic_path, write_text
+from cxrkit.readings import Reading, TrainingReading
 from cxrkit.report.figures import draw_curves, draw_panels
 from cxrkit.report.panels import Panel
-from cxrkit.report.sections import Bullets, Picture, Section, markdown
+from cxrkit.report.sections import Alarm, Bullets, Picture, Section, markdown
 from cxrkit.report.summary import summarise
 from cxrkit.report.tables import score_sections
 
@@ -42,7 +43,7 @@ def write_report(run: RunDirectory, evaluation: Evaluation, panels: Sequence[Pan
         save_figure(draw_panels(panels, title=of), overlays)
     pictures = [("Training", curves, bool(readings)), ("Films", overlays, bool(panels))]
     sections = [
-        Section(run.path.resolve().name, (Bullets(_settings(run)),), level=1),
+        Section(run.path.resolve().name, (Bullets(_settings(run)), *_remarks(readings)), level=1),
         Section(f"Scores on {evaluation.part}"),
         *score_sections(summarise(evaluation)),
         *(Section(name, (Picture(file.name, name),), level=3) for name, file, drawn in pictures if drawn),
@@ -54,6 +55,15 @@ def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure, atomically; the format is that of the suffix."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary)
+
+
+def _remarks(readings: Sequence[Reading]) -> list[Alarm]:
+    """What losses said of their own training, and when."""
+    steps: dict[str, list[int]] = {}
+    for reading in readings:
+        if isinstance(reading, TrainingReading) and reading.remark:
+            steps.setdefault(reading.remark, []).append(reading.step)
+    return [Alarm(f"Training, steps {found[0]} to {found[-1]}: {text}") for text, found in steps.items()]
 
 
 def _settings(run: RunDirectory) -> list[tuple[str, str]]:

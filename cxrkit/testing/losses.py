@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from cxrkit.engine.objective import batch_loss, takes_unknown
-from cxrkit.interfaces import Batch, Loss, SideOutputs
+from cxrkit.engine.own_training import own_loss
+from cxrkit.interfaces import BACKGROUND, Batch, Loss, SideOutputs
 from cxrkit.testing.expectations import Check, Subject, describe, disc_targets, expect
 
 _SIDE = 64
@@ -32,6 +33,12 @@ def _situations() -> dict[str, tuple[Tensor, Tensor]]:
     }
 
 
+def _build(subject: Subject, channels: int = 4) -> Loss:
+    loss: Loss = subject.build()
+    loss.prepare(("left_lung", "right_lung", "heart", BACKGROUND)[:channels])
+    return loss
+
+
 def _expect_scalar(value: object, situation: str) -> None:
     right = isinstance(value, Tensor) and value.shape == () and value.dtype == torch.float32
     expect(
@@ -48,14 +55,14 @@ def _expect_scalar(value: object, situation: str) -> None:
 
 def values_are_finite_scalars(subject: Subject) -> None:
     """One float32 number, also for empty masks and for predictions that are certain."""
-    loss: Loss = subject.build()
+    loss = _build(subject)
     for situation, (logits, targets) in _situations().items():
         _expect_scalar(loss(logits, targets), situation)
 
 
 def gradients_are_finite(subject: Subject) -> None:
     """The slope at the logits is finite in every situation, also at a perfect prediction."""
-    loss: Loss = subject.build()
+    loss = _build(subject)
     for situation, (logits, targets) in _situations().items():
         logits = logits.requires_grad_(True)
         value = loss(logits, targets)
@@ -78,7 +85,9 @@ def gradients_are_finite(subject: Subject) -> None:
 
 def better_predictions_do_not_cost_more(subject: Subject) -> None:
     """The masks themselves as prediction cost less than their opposite."""
-    loss: Loss = subject.build().eval()
+    loss = _build(subject).eval()
+    if loss.adversarial:
+        raise SkipTest("is adversarial: it doesn't compare masks")
     targets = disc_targets(2, 4, _SIDE, _SIDE)
     logits = 20 * targets - 10
     with torch.no_grad():
@@ -93,7 +102,7 @@ def better_predictions_do_not_cost_more(subject: Subject) -> None:
 
 def the_order_of_films_does_not_matter(subject: Subject) -> None:
     """Reordering a batch leaves the loss as it is."""
-    loss: Loss = subject.build().eval()
+    loss = _build(subject).eval()
     logits, targets = torch.randn(3, 4, _SIDE, _SIDE), disc_targets(3, 4, _SIDE, _SIDE)
     with torch.no_grad():
         first, second = float(loss(logits, targets)), float(loss(logits[[2, 0, 1]], targets[[2, 0, 1]]))
@@ -108,14 +117,14 @@ def the_order_of_films_does_not_matter(subject: Subject) -> None:
 def it_takes_any_shape(subject: Subject) -> None:
     """One film, one channel and films that aren't square are taken."""
     for films, channels, height, width in ((1, 4, 64, 64), (2, 1, 64, 64), (2, 3, 64, 96)):
-        loss: Loss = subject.build()
+        loss = _build(subject, channels)
         targets = disc_targets(films, channels, height, width)
         _expect_scalar(loss(torch.randn_like(targets), targets), f"shape {tuple(targets.shape)}")
 
 
 def logits_and_targets_stay_as_they_were(subject: Subject) -> None:
     """Neither argument is changed in place."""
-    loss: Loss = subject.build()
+    loss = _build(subject)
     logits, targets = _situations()["targets that are soft, as after mixup"]
     given = logits.clone(), targets.clone()
     loss(logits, targets)
@@ -129,7 +138,7 @@ def logits_and_targets_stay_as_they_were(subject: Subject) -> None:
 
 def whole_outputs_have_a_total(subject: Subject) -> None:
     """`total` takes logits and side outputs, with the images, and has a gradient."""
-    loss: Loss = subject.build()
+    loss = _build(subject)
     targets = disc_targets(2, 4, _SIDE, _SIDE)
     images = torch.randn(2, 1, _SIDE, _SIDE)
     main = torch.randn(2, 4, _SIDE, _SIDE, requires_grad=True)
@@ -148,7 +157,7 @@ def whole_outputs_have_a_total(subject: Subject) -> None:
 
 def its_own_loss_trains_its_own_parameters(subject: Subject) -> None:
     """`own_loss` is None if there is nothing to train; otherwise a finite scalar that reaches its parameters."""
-    loss: Loss = subject.build().train()
+    loss = _build(subject).train()
     targets, images = disc_targets(2, 4, _SIDE, _SIDE), torch.randn(2, 1, _SIDE, _SIDE)
     logits = torch.randn_like(targets)
     own = loss.own_loss(logits, targets, images)
@@ -176,9 +185,12 @@ def its_own_loss_trains_its_own_parameters(subject: Subject) -> None:
 
 def unknown_masks_are_left_out(subject: Subject) -> None:
     """By the `reduction` that it states, leaving masks out gives the value and slope of the other masks alone."""
-    loss: Loss = subject.build().eval()
+    loss = _build(subject).eval()
     if not takes_unknown(loss):
         raise SkipTest("has no `reduction`, or parameters of its own: it is refused on films that lack masks")
+    if loss.adversarial:
+        _unknown_masks_are_empty(loss)
+        return
     logits = torch.randn(3, 4, _SIDE, _SIDE, requires_grad=True)
     targets, images = disc_targets(3, 4, _SIDE, _SIDE), torch.randn(3, 1, _SIDE, _SIDE)
     known = torch.tensor([True, False, True])[:, None] & torch.tensor([True, False, True, True])
@@ -190,6 +202,21 @@ def unknown_masks_are_left_out(subject: Subject) -> None:
         f"with reduction = {loss.reduction!r}, the value and slope of the known masks alone",
         f"{left_out.item():.6g} for {alone.item():.6g}, or another slope",
         "Sum over channels: 'per-class'; mean over them: 'per-class-mean'; all masks alike: 'pooled'; else None.",
+    )
+
+
+def _unknown_masks_are_empty(loss: Loss) -> None:
+    logits = torch.randn(3, 4, _SIDE, _SIDE, requires_grad=True)
+    known = torch.tensor([True, False, True])[:, None] & torch.tensor([True, False, True, True])
+    batch = Batch(torch.randn(3, 1, _SIDE, _SIDE), disc_targets(3, 4, _SIDE, _SIDE), known=known)
+    value, own = batch_loss(loss, logits, batch), own_loss(loss, logits.detach(), batch)
+    (slope,) = torch.autograd.grad(value, logits)
+    finite = [bool(part.isfinite().all()) for part in (value, slope, own) if part is not None]
+    expect(
+        all(finite) and not slope[~known].any(),
+        "finite values where unknown masks are shown as empty (logits of -100), and no slope at them",
+        "others",
+        "Compute probabilities by `sigmoid`, and logarithms by `logsigmoid` or `softplus`.",
     )
 
 

@@ -71,6 +71,11 @@ def register_losses(register: Register) -> None:
         f"{losses}.squared_error:AdaptiveSquaredErrorLoss",
         summary="squared error with adaptive weights, for cole (Pezzano 2020; weights ours)",
     )
+    register(
+        "critic",
+        f"{losses}.critic:CriticLoss",
+        summary="a critic that tells drawn from predicted masks, beside another loss (Dai 2018)",
+    )
     register("bce", f"{losses}.cross_entropy:BinaryCrossEntropyLoss", summary="binary cross-entropy per channel")
 
 

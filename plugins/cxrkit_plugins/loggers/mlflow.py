@@ -57,6 +57,7 @@ class MLflow(Logger):
         """A value of each metric."""
         if isinstance(reading, TrainingReading):
             values = {"training_loss": reading.loss, "training_dsc": reading.train_dsc, "training_lr": reading.lr}
+            values |= {f"training_{name}": value for name, value in reading.own.items()}
         else:
             values = {f"{reading.on}_{name}": value for name, value in reading.validation.items()}
         for name, value in values.items():

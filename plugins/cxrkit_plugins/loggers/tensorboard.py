@@ -38,6 +38,7 @@ class TensorBoard(Logger):
         """A point of each curve."""
         if isinstance(reading, TrainingReading):
             values = {"training/loss": reading.loss, "training/dsc": reading.train_dsc, "training/lr": reading.lr}
+            values |= {f"training/{name}": value for name, value in reading.own.items()}
         else:
             values = {f"{reading.on}/{name}": value for name, value in reading.validation.items()}
         for name, value in values.items():

@@ -1,0 +1,136 @@
+"""What losses train of their own, such as a critic: beside the network, after each of its updates."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from cxrkit.config import LossConfig
+from cxrkit.engine.objective import shown, terms_of
+from cxrkit.engine.observer import Observer
+from cxrkit.errors import ConfigError
+from cxrkit.interfaces import Batch, Loss
+from cxrkit.readings import Reading, TrainingReading
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+#: Readings by which losses judge their own training.
+_REMEMBERED = 50
+
+
+class OwnTraining:
+    """The parameters of a run's losses, their optimizer, and what is reported of them.
+
+    Attributes:
+        names: of the losses that train something.
+        optimizer: None if none does.
+    """
+
+    def __init__(self, loss: Loss, configs: Sequence[LossConfig], fabric: Fabric, observer: Observer) -> None:
+        self.fabric, self.observer = fabric, observer
+        self.terms = dict(zip((config.name for config in configs), terms_of(loss), strict=True))
+        groups = {name: _group(term) for name, term in self.terms.items()}
+        self.names = [name for name, group in groups.items() if group["params"]]
+        self.optimizer = torch.optim.Adam([groups[name] for name in self.names]) if self.names else None
+        self._logged: deque[TrainingReading] = deque(maxlen=_REMEMBERED)
+
+    def check(self, films: int, *, pseudo_labels: bool) -> None:
+        """Make sure that adversarial losses learn from drawn masks, of so many training films.
+
+        Raises:
+            ConfigError: there are too few, or a network draws some of the masks.
+        """
+        for name in (name for name, term in self.terms.items() if term.adversarial):
+            if films < 2:
+                raise ConfigError(
+                    f"loss '{name}': it has the masks of a single training film, which it would learn by heart.",
+                    f"Use a --train-size of at least 2, or leave out {name}.",
+                )
+            if pseudo_labels:
+                raise ConfigError(
+                    f"loss '{name}': with --unlabelled, it would learn from masks that the network itself has drawn.",
+                    f"Leave out --unlabelled, or {name}.",
+                )
+
+    def remember(self, readings: Iterable[Reading]) -> None:
+        """Readings that were made before a run continues."""
+        self._logged.extend(one for one in readings if isinstance(one, TrainingReading))
+
+    def begin(self, step: int) -> None:
+        """Before each update of the network, and of its gradients."""
+        for term in self.terms.values():
+            term.updates_made = step
+        if self.optimizer is not None:
+            self.optimizer.zero_grad(set_to_none=True)
+
+    def update(self, logits: Tensor, batch: Batch) -> None:
+        """One update of the losses' own parameters, after the network's; its logits are detached."""
+        if self.optimizer is None:
+            return
+        self.optimizer.zero_grad(set_to_none=True)
+        for term in self.terms.values():
+            value = own_loss(term, logits, batch)
+            if value is None:
+                continue
+            if value.requires_grad:
+                value.backward()
+            for parameter in _trained(term) if self.fabric.world_size > 1 else ():
+                # All processes take part, also one that has no films for it.
+                gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                parameter.grad = torch.as_tensor(self.fabric.all_reduce(gradient, reduce_op="mean"))
+        self.optimizer.step()
+
+    def read(self, reading: TrainingReading) -> TrainingReading:
+        """A reading with what losses report of their own training, of all processes together, and their remarks."""
+        named = {name: value for term in self.terms.values() for name, value in term.own_readings().items()}
+        if not named:
+            return reading
+        values = torch.stack([value.detach().float() for value in named.values()])
+        if self.fabric.world_size > 1:
+            values = torch.as_tensor(self.fabric.all_gather(values)).nanmean(0)
+        own = {name: value for name, value in zip(named, values.tolist(), strict=True) if math.isfinite(value)}
+        before = self._logged[-1].remark if self._logged else ""
+        reading = replace(reading, own=own)
+        remarks = (term.remark((*self._logged, reading)) for term in self.terms.values())
+        reading = replace(reading, remark=" ".join(filter(None, remarks)))
+        self._logged.append(reading)
+        if reading.remark not in ("", before):
+            self.observer.say(reading.remark)
+        return reading
+
+    def steadier(self) -> str:
+        """What makes a training with adversarial losses less likely to diverge, followed by a space; or ""."""
+        judges = [f"{term.term_weight:g}*{name}" for name, term in self.terms.items() if term.adversarial]
+        return f"Use a smaller weight than in {' and '.join(judges)}. " if judges else ""
+
+
+def own_loss(loss: Loss, logits: Tensor, batch: Batch) -> Tensor | None:
+    """What a loss's own parameters minimise on a batch, whose losses may be mixed and whose masks may be unknown.
+
+    A constant where no mask is known; None where nothing is to be trained in this step.
+    """
+    partner = batch.partner
+    if partner is not None:
+        share = partner.weight.view(-1, 1, 1, 1)
+        batch = batch.with_(targets=share * batch.targets + (1 - share) * partner.targets)
+    judged = shown(logits, batch)
+    if judged is None:
+        return torch.zeros((), device=logits.device)
+    output, targets, images = judged
+    assert isinstance(output, Tensor)
+    return loss.own_loss(output, targets, images)
+
+
+def _group(term: Loss) -> dict[str, Any]:
+    return {"params": list(_trained(term)), "lr": term.own_learning_rate}
+
+
+def _trained(term: Loss) -> Iterator[nn.Parameter]:
+    return (parameter for parameter in term.parameters() if parameter.requires_grad)
