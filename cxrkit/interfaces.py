@@ -89,9 +89,8 @@ class Loss(nn.Module, ABC):
             masks together, whichever film and channel they belong to, such as a mean over pixels. None: none of
             these, or not stated. Such a loss, and one with parameters of its own, is refused if masks are unknown,
             unless it is adversarial.
-        adversarial: whether it learns what drawn masks look like, and doesn't compare masks with the film's own. It
-            is used beside another loss only, with two training films at least, and not with self-training. Unknown
-            masks are shown to it as empty, predicted and drawn alike.
+        adversarial: whether it learns what drawn masks look like, and doesn't compare masks. It is used beside another
+            loss, and not with self-training. It sees unknown masks as empty, predicted and drawn alike.
         capturable: as in `Model`.
         side_weight: what each side output counts, or each one separately, in the network's order; `--set
             loss.side_weight` sets it for any loss.
@@ -155,11 +154,12 @@ class Loss(nn.Module, ABC):
         return self.side_weight
 
     def own_loss(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor | None:
-        """What the loss's own parameters minimise; `logits` are detached. Where losses are mixed, targets are mixed.
-
-        None: it has no such parameters, or doesn't train them now, which only `updates_made` may decide.
-        """
+        """What its own parameters minimise, or None; `logits` are detached, `targets` mixed even where losses are."""
         return None
+
+    def learns_now(self) -> bool:
+        """Whether its own parameters are updated after this update of the network; only `updates_made` may decide."""
+        return True
 
     def own_readings(self) -> Mapping[str, Tensor]:
         """What to report of the loss's own training since the last call: scalars by name; NaN is left out."""

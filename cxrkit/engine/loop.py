@@ -98,13 +98,18 @@ class TrainingLoop:
         self.model, self.stepper = fabric.setup(computed, self.optimizer)
         self.forward_backward: Pass = self._forward_backward
         required = config.train.compile == "on"
-        wanted = required or (config.train.compile == "auto" and self.network.capturable and self.loss.capturable)
-        if wanted and fabric.device.type == "cuda" and fabric.world_size == 1 and self.own.names:
+        wanted = required or (
+            config.train.compile == "auto"
+            and self.network.capturable
+            and (self.loss.capturable or bool(self.own.names))
+        )
+        wanted = wanted and _on_one_gpu(fabric)
+        if wanted and self.own.names:
             names = " and ".join(self.own.names)
             self.observer.say(
                 f"Each step is launched operation by operation, because {names} learns beside the network."
             )
-        elif wanted and fabric.device.type == "cuda" and fabric.world_size == 1:
+        elif wanted:
             self.forward_backward = CapturedPass(
                 self._forward_backward, fabric.device, required=required, say=self.observer.say
             )
@@ -345,3 +350,7 @@ class TrainingLoop:
             f"learning rate {self._lr(step - 1):.2g}). {saved}",
             self.own.steadier() + STEADIER,
         )
+
+
+def _on_one_gpu(fabric: Fabric) -> bool:
+    return fabric.device.type == "cuda" and fabric.world_size == 1

@@ -49,8 +49,10 @@ def batch_loss(loss: Loss, output: Tensor | SideOutputs, batch: Batch) -> Tensor
 
 def _mixed_loss(loss: Loss, output: Tensor | SideOutputs, batch: Batch) -> Tensor:
     partner = batch.partner
-    if partner is None:
+    if partner is None or loss.adversarial:  # which doesn't look at targets
         return _known_loss(loss, output, batch)
+    if isinstance(loss, WeightedSum) and any(term.adversarial for term in loss.losses()):
+        return loss.sum_of(lambda term: _mixed_loss(term, output, batch))
     if partner.whole:
         weight = partner.weight[0]
         own = _known_loss(loss, output, batch)

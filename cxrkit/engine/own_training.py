@@ -75,11 +75,9 @@ class OwnTraining:
         if self.optimizer is None:
             return
         self.optimizer.zero_grad(set_to_none=True)
-        for term in self.terms.values():
+        for term in (self.terms[name] for name in self.names if self.terms[name].learns_now()):
             value = own_loss(term, logits, batch)
-            if value is None:
-                continue
-            if value.requires_grad:
+            if value is not None:
                 value.backward()
             for parameter in _trained(term) if self.fabric.world_size > 1 else ():
                 # All processes take part, also one that has no films for it.
@@ -114,7 +112,7 @@ class OwnTraining:
 def own_loss(loss: Loss, logits: Tensor, batch: Batch) -> Tensor | None:
     """What a loss's own parameters minimise on a batch, whose losses may be mixed and whose masks may be unknown.
 
-    A constant where no mask is known; None where nothing is to be trained in this step.
+    None where no mask is known, or the loss has no such parameters.
     """
     partner = batch.partner
     if partner is not None:
@@ -122,7 +120,7 @@ def own_loss(loss: Loss, logits: Tensor, batch: Batch) -> Tensor | None:
         batch = batch.with_(targets=share * batch.targets + (1 - share) * partner.targets)
     judged = shown(logits, batch)
     if judged is None:
-        return torch.zeros((), device=logits.device)
+        return None
     output, targets, images = judged
     assert isinstance(output, Tensor)
     return loss.own_loss(output, targets, images)

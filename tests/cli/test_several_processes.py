@@ -55,7 +55,11 @@ def test_two_processes_compute_what_one_does(tmp_path: Path) -> None:
     # Only what is a mean over films is the same in any number of shares: no mixup, no batch norm, no Dice.
     flags = [
         "--loss",
-        "bce",
+        "bce + 0.1*critic",
+        "--set",
+        "loss.critic.base_channels=2",
+        "--set",
+        "loss.critic.network_steps=2",
         "--mixup",
         "0",
         "--set",
@@ -78,9 +82,10 @@ def test_two_processes_compute_what_one_does(tmp_path: Path) -> None:
             if name.startswith("network.")
         }
         readings = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        results.append((weights, next(record["loss"] for record in readings if "loss" in record)))
-    (one, its_loss), (two, their_loss) = results
-    assert their_loss == pytest.approx(its_loss, abs=1e-4)
+        reading = next(record for record in readings if "loss" in record)
+        results.append((weights, [reading["loss"], *reading["own"].values()]))
+    (one, its_reading), (two, their_reading) = results
+    assert their_reading == pytest.approx(its_reading, abs=1e-4)
     assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-4
 
 

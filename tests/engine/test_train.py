@@ -67,7 +67,9 @@ def test_ctrl_c_saves_and_says_how_to_go_on(new_run: NewRun, components: Registr
 
 @pytest.mark.slow
 def test_kill_9_in_the_middle_and_resume(new_run: NewRun, components: Registry) -> None:
-    straight, killed = (new_run(name, train__steps=30, train__checkpoint_every=4) for name in ("straight", "killed"))
+    loss = ["dice", {"name": "critic", "base_channels": 2, "network_steps": 2, "spectral_norm": True}]
+    settings = {"loss": loss, "train__steps": 30, "train__checkpoint_every": 4}
+    straight, killed = (new_run(name, **settings) for name in ("straight", "killed"))
     train(straight, components)
     code = (
         "import os, signal, sys\nfrom pathlib import Path\nimport torch\ntorch.set_num_threads(1)\n"
@@ -151,8 +153,8 @@ class Critic(Loss):
 def test_a_loss_trains_its_own_parameters_and_resumes(
     new_run: NewRun, components: Registry, add: Callable[..., None]
 ) -> None:
-    add("loss", "critic", Critic)
-    straight, broken = (new_run(name, loss=["critic", "dice"]) for name in ("straight", "broken"))
+    add("loss", "judge", Critic)
+    straight, broken = (new_run(name, loss=["judge", "dice"]) for name in ("straight", "broken"))
     train(straight, components)
     with pytest.raises(Killed):
         train(broken, components, StopAt(3, die))
@@ -204,13 +206,13 @@ def test_resuming_on_changed_films_is_refused(
 def test_a_run_whose_plugin_is_gone_says_what_to_install(
     new_run: NewRun, components: Registry, add: Callable[..., None]
 ) -> None:
-    add("loss", "critic", Critic)
-    run = new_run("run", loss="critic", train__steps=2)
+    add("loss", "judge", Critic)
+    run = new_run("run", loss="judge", train__steps=2)
     train(run, components)
     record = run.provenance()
     run.save_provenance(record.model_copy(update={"plugins": {"cxrkit": "0", "their-package": "1.2"}}))
-    without = Registry({key: value for key, value in components._components.items() if key != ("loss", "critic")})
-    with pytest.raises(PluginError, match="no loss called 'critic'") as caught:
+    without = Registry({key: value for key, value in components._components.items() if key != ("loss", "judge")})
+    with pytest.raises(PluginError, match="no loss called 'judge'") as caught:
         train(run, without)
     assert caught.value.remedy == "Run: pip install their-package==1.2"
     assert evaluate_run(run, without)[0].films  # scoring needs no loss

@@ -59,6 +59,7 @@ MIXED = {
     "labels": {"augment": ["geometric", "mixup"], "loss": ["dice", "bce"]},
     "losses": {"augment": [{"name": "mixup", "target": "losses"}], "loss": "focal-tversky"},
     "a batch's losses": {"augment": [{"name": "mixup", "target": "losses", "per": "batch"}], "background": False},
+    "a critic": {"augment": ["mixup"], "loss": [{"name": "critic", "base_channels": 2}, "dice"]},
     "self-training": {"unlabelled__films": "rest", "unlabelled__start": 0.0, "split__train_size": 8},
 }
 

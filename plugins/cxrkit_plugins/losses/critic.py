@@ -65,8 +65,9 @@ class CriticLoss(Loss):
         self.own_learning_rate = learning_rate
         self.spectral_norm = spectral_norm
         self.soften = soften
-        # Sums since the last reading: share of right answers, adversarial term, and how many of both.
-        self.register_buffer("tally", torch.zeros(3))
+        # Since the last reading: the sum of its shares of right answers, and their number.
+        self.register_buffer("tally", torch.zeros(2))
+        self._term = torch.tensor(torch.nan)
 
     def prepare(self, channels: Sequence[str]) -> None:
         """Build the critic for so many channels."""
@@ -97,33 +98,37 @@ class CriticLoss(Loss):
         if self.updates_made < self.start:
             return logits[:0].sum()
         with self._frozen():
-            return F.softplus(-self._judge(logits.sigmoid(), images)).mean()
+            value = F.softplus(-self._judge(logits.sigmoid(), images)).mean()
+        self._term = value.detach()
+        return value
 
-    def own_loss(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor | None:
-        """The mean over films of −log D(g) − log(1 − D(p)), in the updates in which the critic learns."""
-        if self.updates_made < self.start or (self.updates_made - self.start) % self.network_steps:
-            return None
+    def learns_now(self) -> bool:
+        """Whether it has joined, and it is its turn."""
+        return self.updates_made >= self.start and (self.updates_made - self.start) % self.network_steps == 0
+
+    def own_loss(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
+        """The mean over films of −log D(g) − log(1 − D(p)), a scalar > 0."""
         logits, targets = in_float32(logits, targets)
         if self.soften:
             targets = F.avg_pool2d(targets, 2 * self.soften + 1, 1, self.soften, count_include_pad=False)
         drawn, predicted = self._judge(targets, images), self._judge(logits.sigmoid(), images)
         with torch.no_grad():
             right = torch.cat([drawn > 0, predicted < 0]).float().mean()
-            self.get_buffer("tally").add_(torch.stack([right, F.softplus(-predicted).mean(), right.new_ones(())]))
+            self.get_buffer("tally").add_(torch.stack([right, right.new_ones(())]))
         return F.softplus(-drawn).mean() + F.softplus(predicted).mean()
 
     def own_readings(self) -> Mapping[str, Tensor]:
-        """Share of right answers, in [0, 1], and −log D(p), means over the critic's updates since the last reading."""
+        """Share of right answers since the last reading, in [0, 1], and the last −log D(p)."""
         tally = self.get_buffer("tally")
-        right, term, _ = (tally / tally[2]).unbind()
+        accuracy = tally[0] / tally[1]
         tally.zero_()
-        return {ACCURACY: right, TERM: term}
+        return {ACCURACY: accuracy, TERM: self._term.to(accuracy.device)}
 
     def remark(self, readings: Sequence[TrainingReading]) -> str:
         """Whether the critic has won or lost for long, or outweighs the losses that compare masks."""
-        judged = [reading for reading in readings if ACCURACY in reading.own]
-        accuracies = [reading.own[ACCURACY] for reading in judged[-LONG:]]
-        shares = [self.term_weight * reading.own[TERM] / max(reading.loss, 1e-12) for reading in judged[-SHORT:]]
+        accuracies = [reading.own[ACCURACY] for reading in readings if ACCURACY in reading.own][-LONG:]
+        judged = [reading for reading in readings if TERM in reading.own][-SHORT:]
+        shares = [self.term_weight * reading.own[TERM] / max(reading.loss, 1e-12) for reading in judged]
         if len(shares) == SHORT and min(shares) > 0.9:
             return (
                 f"The critic's weight of {self.term_weight:g} is so large that the training diverges from the drawn "
