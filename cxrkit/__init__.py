@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from cxrkit.segmentation import Segmentation as Segmentation
     from cxrkit.services import Deployable as Deployable
     from cxrkit.services import Exporter as Exporter
+    from cxrkit.services import Postprocess as Postprocess
     from cxrkit.services import PretrainedWeights as PretrainedWeights
     from cxrkit.services import Runtime as Runtime
     from cxrkit.services import Writer as Writer
@@ -70,6 +71,7 @@ _HOMES = {
     "Model": "interfaces",
     "Partner": "interfaces",
     "Predictor": "engine.predictor",
+    "Postprocess": "services",
     "PretrainedWeights": "services",
     "Reading": "readings",
     "RunConfig": "config",

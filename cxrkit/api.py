@@ -21,6 +21,7 @@ from cxrkit.engine.hardware import check_processes, make_fabric
 from cxrkit.engine.loop import STEADIER
 from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.outcomes import Predictions
+from cxrkit.engine.postprocessing import Choice
 from cxrkit.engine.predict import Segmenter
 from cxrkit.engine.predictions import find_films, predict_films
 from cxrkit.engine.predictor import load_predictor
@@ -202,6 +203,7 @@ def evaluate(
     part: judging.Part = "test",
     checkpoint: Literal["auto", "best", "last"] = "auto",
     data: DataConfig | Path | str | None = None,
+    postprocess: Choice = None,
     device: str = "auto",
     observer: Observer | None = None,
 ) -> Evaluation:
@@ -214,6 +216,8 @@ def evaluate(
         data: score this dataset instead, such as another hospital's, without films that the network was trained or
             validated on: a Path; text as for `--data`: a folder, a dataset's name or `NAME:FOLDER`; or a `DataConfig`,
             if the dataset needs parameters.
+        postprocess: what is done to masks for the scores "after", as in `load`. Or "auto": of those that are installed,
+            the one with the best Dice on the validation films; it is stored with the weights, and then used by default.
         device, runtime: as in `load`.
         observer: is informed of the progress.
 
@@ -228,7 +232,14 @@ def evaluate(
         text = data if isinstance(data, str) else str(home_path(data).absolute())
         data = DataConfig.model_validate(parse_source(text, registry().components("dataset")))
     evaluation, store, predictor = judging.evaluate_run(
-        directory, registry(), part=part, checkpoint=checkpoint, data=data, device=device, observer=observer
+        directory,
+        registry(),
+        part=part,
+        checkpoint=checkpoint,
+        data=data,
+        postprocess=postprocess,
+        device=device,
+        observer=observer,
     )
     name = f"{evaluation.stem}-{evaluation.weights}"
     write_text(directory.evaluation / f"{name}.json", evaluation.model_dump_json(indent=1) + "\n")
@@ -243,6 +254,7 @@ def load(
     device: str = "auto",
     runtime: str = "auto",
     keep_spots: bool = False,
+    postprocess: Choice = None,
     keep_borders: bool = False,
     window: int | None = 1,
 ) -> Segmenter:
@@ -254,6 +266,8 @@ def load(
         device: as in training.
         runtime: what computes an exported network (`cxrkit list runtime`); `auto` is the fastest that is installed.
         keep_spots: whether masks keep holes, and parts that are separate from the structure.
+        postprocess: what is done to masks otherwise: a name (`cxrkit list postprocess`), or a mapping of a `name` and
+            parameters; None: what was stored with the weights, or the default.
         keep_borders: whether a black or white border around a film is kept, so that the network sees it too.
         window: the n-th of a DICOM file's VOI look-up tables and windows, in this order, from 1; None for none of them.
 
@@ -264,7 +278,8 @@ def load(
     file, name = find_weights(weights, components)
     file = RunDirectory.open(file).weights() if file.is_dir() else file
     predictor = load_predictor(file, components, device=device, name=name, runtime=runtime)
-    return Segmenter(predictor, keep_spots=keep_spots, keep_borders=keep_borders, window=window)
+    kept = {"keep_spots": keep_spots, "keep_borders": keep_borders}
+    return Segmenter(predictor, postprocess=postprocess, window=window, **kept)
 
 
 def predict(
@@ -275,6 +290,7 @@ def predict(
     writers: Sequence[str | Mapping[str, Any] | Writer] | None = None,
     probabilities: bool = False,
     keep_spots: bool = False,
+    postprocess: Choice = None,
     keep_borders: bool = False,
     window: int | None = 1,
     device: str = "auto",
@@ -301,7 +317,7 @@ def predict(
         writers: what to write for each film: names (`cxrkit list writer`), mappings of a `name` and parameters, or
             writers. By default masks and overlay.
         probabilities: also write what the writer `probabilities` does.
-        keep_spots, keep_borders, window: as in `load`.
+        keep_spots, postprocess, keep_borders, window: as in `load`.
         device: as in training.
         workers: how many films are segmented side by side, each with one thread; None: one per core, at most 8. The
             results don't depend on it. On a CPU under Linux they are forked processes, elsewhere threads.
@@ -317,9 +333,8 @@ def predict(
     chosen, missing = find_films(films, Path(out))
     named = registry().defaults("writer") if writers is None else writers
     built = build_writers([*named, *(["probabilities"] if probabilities else [])], registry())
-    segmenter = load(
-        weights, device=device, runtime=runtime, keep_spots=keep_spots, keep_borders=keep_borders, window=window
-    )
+    kept = {"keep_spots": keep_spots, "keep_borders": keep_borders}
+    segmenter = load(weights, device=device, runtime=runtime, postprocess=postprocess, window=window, **kept)
     if segmenter.weights is not None and segmenter.weights.name is not None:
         listener.say(about_weights(segmenter.weights.name, registry()))
     return predict_films(

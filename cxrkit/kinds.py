@@ -78,6 +78,13 @@ _TABLE = (
         use="cxrkit predict FILM.png --write NAME --set writer.NAME.KEY=VALUE",
     ),
     Kind(
+        "postprocess",
+        "postprocesses",
+        "Postprocess",
+        "what is done to masks after the threshold",
+        use="cxrkit predict FILM.png --postprocess NAME --set postprocess.KEY=VALUE",
+    ),
+    Kind(
         "exporter",
         "exporters",
         "Exporter",

@@ -100,6 +100,17 @@ class Writer(ABC):
         """
 
 
+class Postprocess(ABC):
+    """What is done to a film's masks after the threshold, such as removing stray parts."""
+
+    @abstractmethod
+    def __call__(self, masks: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """A film's masks by structure, bool `(H, W)` each, to masks of the same structures and shape.
+
+        It leaves the arguments as they are, depends on nothing else, and invents no structure that wasn't found.
+        """
+
+
 class PretrainedWeights(ABC):
     """A trained network that a package provides.
 

@@ -61,7 +61,7 @@ TO_MASKS = (
             Step("interfaces:Model.forward", "Run the network", "logits (1, C, S, S)", "model"),
             Step("data.preprocess:Placement.restore", "Undo padding and resizing", "float32 (C, H, W)"),
             Step("metrics.plausibility:warnings_of", "Check the thresholded masks", "warnings"),
-            Step("metrics.masks:one_piece", "Remove stray parts and holes", "masks, bool (H, W)"),
+            Step("services:Postprocess.__call__", "Remove stray parts and holes", "masks, bool (H, W)", "postprocess"),
             Step("metrics.cardiothoracic:cardiothoracic_ratio", "Measure the heart", "ratio and extents"),
         ),
     ),

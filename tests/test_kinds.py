@@ -15,7 +15,7 @@ from cxrkit.kinds import KINDS, SECTIONS
 from cxrkit.plugins import registry
 
 #: Names of built-in components that are other things too: a measure of overlap, a column of a table, arrays.
-_COMMON_WORDS = {"dice", "folder", "masks", "overlay", "probabilities", "torch"}
+_COMMON_WORDS = {"dice", "folder", "masks", "none", "overlay", "probabilities", "torch"}
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)

@@ -30,6 +30,7 @@ PUBLIC = [
     "Model",
     "Partner",
     "Predictor",
+    "Postprocess",
     "PretrainedWeights",
     "Reading",
     "RunConfig",

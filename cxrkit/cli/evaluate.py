@@ -35,6 +35,16 @@ def evaluate(
     assignments: Annotated[
         list[str] | None, option("--set", "A parameter of the other data's dataset.", metavar="data.KEY=VALUE")
     ] = None,
+    postprocess: Annotated[
+        str | None,
+        option(
+            "--postprocess",
+            "What is done to masks for the scores after post-processing (cxrkit list postprocess); auto: what gives the "
+            "best Dice on the validation films, which is then stored with the weights and used by predict.",
+            metavar="NAME|auto",
+            default="as stored with the weights, or one-piece",
+        ),
+    ] = None,
     device: DeviceFlag = "auto",
     as_json: Annotated[bool, json_flag("all scores, including those of each film,")] = False,
     quiet: Quiet = False,
@@ -59,7 +69,15 @@ def evaluate(
     from cxrkit import api
 
     with progress(quiet=quiet) as observer:
-        evaluation = api.evaluate(run, part=part, checkpoint=checkpoint, data=source, device=device, observer=observer)
+        evaluation = api.evaluate(
+            run,
+            part=part,
+            checkpoint=checkpoint,
+            data=source,
+            postprocess=postprocess,
+            device=device,
+            observer=observer,
+        )
     show_scores(run, evaluation, as_json=as_json)
     if not quiet:
         say("", f"Film by film: {run / 'evaluation'}; tables and pictures: {run / 'report'}")

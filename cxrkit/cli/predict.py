@@ -64,7 +64,20 @@ def predict(
     ] = False,
     assignments: Annotated[
         list[str] | None,
-        option("--set", "A parameter of a writer.", metavar="writer.NAME.KEY=VALUE"),
+        option(
+            "--set",
+            "A parameter of a writer or of the post-processing.",
+            metavar="writer.NAME.KEY=VALUE|postprocess.KEY=VALUE",
+        ),
+    ] = None,
+    postprocess: Annotated[
+        str | None,
+        option(
+            "--postprocess",
+            "What is done to masks after the threshold. See: cxrkit list postprocess.",
+            metavar="NAME",
+            default="as stored with the weights, or one-piece",
+        ),
     ] = None,
     keep_spots: Annotated[
         bool, typer.Option("--keep-spots", help="Keep holes in masks, and parts that are separate from the structure.")
@@ -118,14 +131,19 @@ def predict(
     components = load_plugins().registry
     from cxrkit import api
 
+    if keep_spots and postprocess:
+        raise typer.BadParameter("leaves masks as they are; leave out --postprocess", param_hint="--keep-spots")
+    writers, applied = _components(write or components.defaults("writer"), postprocess, assignments or ())
+
     with progress(quiet=quiet) as observer:
         predictions = api.predict(
             films,
             weights,
             out,
-            writers=_writers(write or components.defaults("writer"), assignments or ()),
+            writers=writers,
             probabilities=probabilities,
             keep_spots=keep_spots,
+            postprocess=applied,
             keep_borders=keep_borders,
             window=_window(window),
             runtime=runtime,
@@ -149,8 +167,10 @@ def _window(text: str) -> int | None:
     return int(text)
 
 
-def _writers(names: Sequence[str], assignments: Sequence[str]) -> list[dict[str, Any]]:
-    """Writers by name, with the parameters that `--set writer.NAME.KEY=VALUE` gives them.
+def _components(
+    names: Sequence[str], postprocess: str | None, assignments: Sequence[str]
+) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """Writers and a post-processing by name, with the parameters that `--set` gives them.
 
     Raises:
         ConfigError: an assignment sets something else.
@@ -159,16 +179,22 @@ def _writers(names: Sequence[str], assignments: Sequence[str]) -> list[dict[str,
     from cxrkit.overrides import parse_set
 
     chosen: dict[str, dict[str, Any]] = {name: {"name": name} for name in names}
+    applied = {"name": postprocess} if postprocess else None
     for path, value in parse_set(assignments).items():
         kind, _, rest = path.partition(".")
         name, _, key = rest.partition(".")
+        if kind == "postprocess" and rest and applied is None:
+            raise ConfigError(f"--set {path}: no post-processing was chosen.", "Choose one: --postprocess NAME.")
+        if kind == "postprocess" and rest and applied is not None:
+            applied[rest] = value
+            continue
         if kind != "writer" or name not in chosen or not key:
             raise ConfigError(
                 f"--set {path}: only parameters of the chosen writers can be set here ({', '.join(chosen)}).",
-                "Write --set writer.NAME.KEY=VALUE.",
+                "Write --set writer.NAME.KEY=VALUE, or --set postprocess.KEY=VALUE with --postprocess.",
             )
         chosen[name][key] = value
-    return [*chosen.values()]
+    return [*chosen.values()], applied
 
 
 def _report(predictions: Predictions, out: Path, *, as_json: bool, quiet: bool) -> None:

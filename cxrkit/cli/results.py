@@ -16,10 +16,10 @@ def show_scores(run: Path, evaluation: Evaluation | None, *, as_json: bool) -> N
     if as_json:
         show_json({"run": str(run), **_content(evaluation)})
     elif evaluation is not None:
-        from cxrkit.report import remarks, rich_table, summarise
+        from cxrkit.report import remarks, rich_tables, summarise
 
         summary = summarise(evaluation)
-        show(rich_table(summary), *remarks(summary))
+        show(*rich_tables(summary), *remarks(summary))
 
 
 def _content(evaluation: Evaluation | None) -> dict[str, Any]:

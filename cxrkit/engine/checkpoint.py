@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+)
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -43,6 +51,7 @@ class NetworkCard(BaseModel):
         precision: the setting it was trained and judged with.
         package: the distribution and version that the network came from.
         step: updates it was trained for.
+        postprocess: what is done to its masks, where that was chosen on validation films.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -55,6 +64,13 @@ class NetworkCard(BaseModel):
     precision: Literal["auto", "32", "bf16"] = "auto"
     package: tuple[str, str]
     step: int
+    postprocess: ComponentConfig | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without a post-processing that wasn't chosen, so that earlier versions can read the file."""
+        content: dict[str, Any] = serialise(self)
+        return content if self.postprocess else {key: value for key, value in content.items() if key != "postprocess"}
 
     @field_validator("channels")
     @classmethod
@@ -147,6 +163,17 @@ def export_network(source: Path, target: Path, *, half: bool) -> None:
             for name, value in tensors.items()
         }
     _save(target, _plain(tensors), text)
+
+
+def describe_postprocess(file: Path, chosen: ComponentConfig) -> None:
+    """Let a weights file say what is to be done to its masks; its tensors stay as they are.
+
+    Raises:
+        DataError: it isn't a weights file of cxrkit's. StorageError: it can't be written to.
+    """
+    tensors, text = _load(file)
+    card = NetworkCard.model_validate_json(text).model_copy(update={"postprocess": chosen})
+    save_network(file, tensors, card)
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,13 @@ from typing import Literal
 
 import numpy as np
 
-from cxrkit.config import DataConfig, RunConfig
+from cxrkit.config import ComponentConfig, DataConfig, RunConfig
 from cxrkit.data.store import Store
+from cxrkit.engine.checkpoint import describe_postprocess
 from cxrkit.engine.films import prepare_films, prepare_store
 from cxrkit.engine.forward import probabilities
 from cxrkit.engine.observer import Observer, Silent
+from cxrkit.engine.postprocessing import Choice, find_postprocess
 from cxrkit.engine.predictor import Predictor, finite_probabilities, load_predictor
 from cxrkit.engine.provenance import check_fingerprint, check_plugins
 from cxrkit.engine.run import RunDirectory
@@ -21,6 +23,7 @@ from cxrkit.errors import CxrkitError, DataError, NotFiniteError, located
 from cxrkit.interfaces import BACKGROUND, Batch, Model
 from cxrkit.metrics.overlap import dice, soft_dice_pooled, soft_iou_per_channel
 from cxrkit.registry import Registry
+from cxrkit.services import Postprocess
 
 Part = Literal["test", "validation", "train"]
 
@@ -56,7 +59,13 @@ def _known(batch: Batch) -> Sequence[list[int] | None]:
 
 
 def score_films(
-    predictor: Predictor, store: Store, indices: Sequence[int], *, batch_size: int, observer: Observer | None = None
+    predictor: Predictor,
+    store: Store,
+    indices: Sequence[int],
+    *,
+    batch_size: int,
+    postprocess: Postprocess | None = None,
+    observer: Observer | None = None,
 ) -> tuple[FilmScores, ...]:
     """All scores of some films of a store, which was made with the predictor's preprocessing, a batch at a time.
 
@@ -74,7 +83,7 @@ def score_films(
         for index, p, t, known in zip(chunk, predicted, batch.targets.numpy(), _known(batch), strict=True):
             film, patient = store.ids[index], store.groups[index]
             shared = None if patient == film else patient
-            films.append(score_film(film, channels, p, t, store.spacing(index), shared, known))
+            films.append(score_film(film, channels, p, t, store.spacing(index), shared, known, postprocess))
             observer.advance(len(films))
     return tuple(films)
 
@@ -86,10 +95,14 @@ def evaluate_run(
     part: Part = "test",
     checkpoint: Literal["auto", "best", "last"] = "auto",
     data: DataConfig | None = None,
+    postprocess: Choice = None,
     device: str = "auto",
     observer: Observer | None = None,
 ) -> tuple[Evaluation, Store, Predictor]:
     """Scores of a run's network on a part of its own split, or on those films of other data that are new to it.
+
+    Scores after post-processing are of `postprocess`. "auto" tries all that are installed on the validation films, and
+    stores the one with the best Dice in the description of the weights.
 
     Returns the scores, the store that the films are in, and what predicted them.
 
@@ -103,9 +116,19 @@ def evaluate_run(
     weights = run.weights(checkpoint)
     predictor = load_predictor(weights, registry, device=device)
     assert predictor.weights is not None, "a file was loaded"
+    if postprocess == "auto":
+        postprocess = _choose_postprocess(run, registry, weights, predictor, observer)
+    called, applied = find_postprocess(postprocess, predictor, registry)
     store, indices, name = _films(run, registry, predictor.channels, part, data, observer)
     with located(weights):
-        films = score_films(predictor, store, indices, batch_size=max(4, config.train.batch_size), observer=observer)
+        films = score_films(
+            predictor,
+            store,
+            indices,
+            batch_size=max(4, config.train.batch_size),
+            postprocess=applied,
+            observer=observer,
+        )
     evaluation = Evaluation(
         part=name,
         data=None if data is None else store.content_hash[:8],
@@ -113,8 +136,31 @@ def evaluate_run(
         step=predictor.weights.step,
         selected_on=_selected_on(weights, config),
         films=films,
+        postprocess=called,
     )
     return evaluation, store, predictor
+
+
+def _choose_postprocess(
+    run: RunDirectory, registry: Registry, weights: Path, predictor: Predictor, observer: Observer
+) -> str:
+    """The post-processing with the best Dice on the run's validation films; of several, the one that is the default.
+
+    It is written into the description of the weights.
+    """
+    store, indices, _ = _films(run, registry, predictor.channels, "validation", None, observer)
+    default, found = registry.default("postprocess"), dict[str, float]()
+    for name in sorted(registry.names("postprocess"), key=lambda name: name != default):
+        applied = find_postprocess(name, predictor, registry)[1]
+        films = score_films(predictor, store, indices, batch_size=4, postprocess=applied, observer=observer)
+        found[name] = float(np.mean([one.measures["dice_after"] for film in films for one in film.structures.values()]))
+    best = max(found, key=lambda name: found[name])  # the first of equals
+    describe_postprocess(weights, ComponentConfig(name=best))
+    scores = ", ".join(f"{name} {100 * dice:.2f}" for name, dice in found.items())
+    observer.say(
+        f"Dice % on {len(indices)} validation films: {scores}. {best} is stored with {weights.name}: predict uses it."
+    )
+    return best
 
 
 def _films(

@@ -7,18 +7,20 @@ are: it is absent from their tables until `cxrkit evaluate` scores them again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 
+from cxrkit.engine.postprocessing import postprocessed
 from cxrkit.interfaces import BACKGROUND
 from cxrkit.metrics.cardiothoracic import cardiothoracic_ratio
 from cxrkit.metrics.masks import count_holes, count_parts
 from cxrkit.metrics.overlap import dice, intersection_over_union, soft_dice_pooled, soft_iou_per_channel
 from cxrkit.metrics.surface import SurfaceDistances, surface_distances
 from cxrkit.segmentation import CardiothoracicRatio
+from cxrkit.services import Postprocess
 
 Protocol = Literal["honest", "paper"]
 LUNGS = "lungs"
@@ -27,16 +29,27 @@ _PAIR = ("left_lung", "right_lung")
 
 @dataclass(frozen=True)
 class StructurePair:
-    """A structure's predicted and true mask, bool `(H, W)`; spacing (row, column) in mm, if known."""
+    """A structure's predicted and true mask, bool `(H, W)`; spacing (row, column) in mm, if known.
+
+    `processed` is the predicted mask after post-processing, if there is one.
+    """
 
     predicted: np.ndarray
     truth: np.ndarray
     spacing: tuple[float, float] | None
+    processed: np.ndarray | None = None
 
     @cached_property
     def distances(self) -> SurfaceDistances:
         """Between the outlines, in mm, or pixels without a spacing."""
         return surface_distances(self.predicted, self.truth, self.spacing)
+
+    @cached_property
+    def after(self) -> StructurePair:
+        """The pair after post-processing."""
+        if self.processed is None or np.array_equal(self.processed, self.predicted):
+            return self
+        return StructurePair(self.processed, self.truth, self.spacing)
 
 
 @dataclass(frozen=True)
@@ -71,6 +84,7 @@ class Measure(Generic[Pair]):
         protocol: whether it follows the honest protocol or the paper's.
         main: whether an ablation's main table shows it, and a figure its distribution.
         primary: whether verdicts on arms and main effects are about it.
+        after: whether it is of masks after post-processing.
     """
 
     key: str
@@ -83,6 +97,7 @@ class Measure(Generic[Pair]):
     protocol: Protocol = "honest"
     main: bool = False
     primary: bool = False
+    after: bool = False
 
     @property
     def digits(self) -> int:
@@ -144,7 +159,22 @@ def _holes(pair: StructurePair) -> float:
     return float(count_holes(pair.predicted))
 
 
-STRUCTURE_MEASURES: tuple[Measure[StructurePair], ...] = (
+def _after(measure: Measure[StructurePair]) -> Measure[StructurePair]:
+    """The same measure of masks after post-processing."""
+    return replace(
+        measure,
+        key=f"{measure.key}_after",
+        label=f"{measure.label} after",
+        description=f"{measure.description.removesuffix(', as thresholded')}, after post-processing",
+        compute=lambda pair: measure.compute(pair.after),
+        applies=lambda pair: pair.processed is not None,
+        main=False,
+        primary=False,
+        after=True,
+    )
+
+
+_AS_THRESHOLDED: tuple[Measure[StructurePair], ...] = (
     Measure("dice", "Dice", "%", "twice the shared area over the sum of both areas", _dice, main=True, primary=True),
     Measure("iou", "IoU", "%", "the shared area over that of the union", _iou),
     Measure(
@@ -166,6 +196,10 @@ STRUCTURE_MEASURES: tuple[Measure[StructurePair], ...] = (
         higher_is_better=False,
     ),
     Measure("holes", "Holes", "count", "holes in the predicted mask, as thresholded", _holes, higher_is_better=False),
+)
+STRUCTURE_MEASURES = (
+    *_AS_THRESHOLDED,
+    *(_after(measure) for measure in _AS_THRESHOLDED if measure.key in ("dice", "hd95", "parts", "holes")),
 )
 
 FILM_MEASURES: tuple[Measure[FilmPair], ...] = (
@@ -212,6 +246,7 @@ def film_pair(
     channels: Sequence[str],
     spacing: tuple[float, float] | None,
     known: Sequence[int] | None = None,
+    postprocess: Postprocess | None = None,
 ) -> FilmPair:
     """A film's masks above 0.5 by structure, `lungs`, the union of both, among them; spacing (row, column) in mm.
 
@@ -220,10 +255,13 @@ def film_pair(
     names = {name: index for index, name in enumerate(channels) if name != BACKGROUND}
     masks = {name: predicted[index] > 0.5 for name, index in names.items()}
     true_masks = {name: truth[index] > 0.5 for name, index in names.items() if known is None or index in known}
-    for both in (masks, true_masks):
+    processed = {} if postprocess is None else postprocessed(postprocess, masks)
+    for both in (masks, true_masks, processed):
         if all(side in both for side in _PAIR):
             both[LUNGS] = both[_PAIR[0]] | both[_PAIR[1]]
-    structures = {name: StructurePair(masks[name], true, spacing) for name, true in true_masks.items()}
+    structures = {
+        name: StructurePair(masks[name], true, spacing, processed.get(name)) for name, true in true_masks.items()
+    }
     if known is not None:
         predicted, truth = predicted[list(known)], truth[list(known)]
     ratio, true_ratio = (None if found is None else found.value for found in map(ratio_of, (masks, true_masks)))

@@ -10,11 +10,12 @@ import numpy as np
 from cxrkit.data.images import check_shows_something, read_film
 from cxrkit.data.preprocess import Placement, preprocess_film, to_input
 from cxrkit.engine.measures import ratio_of
+from cxrkit.engine.postprocessing import Choice, find_postprocess, postprocessed
 from cxrkit.engine.predictor import Predictor, finite_probabilities
 from cxrkit.errors import DataError
 from cxrkit.interfaces import BACKGROUND
-from cxrkit.metrics.masks import one_piece, without_spots
-from cxrkit.metrics.plausibility import ONE_PIECE, Findings, warnings_of
+from cxrkit.metrics.plausibility import Findings, warnings_of
+from cxrkit.plugins import registry
 from cxrkit.segmentation import Film, Segmentation, WeightsSource
 
 
@@ -24,9 +25,10 @@ class Segmenter:
     Args:
         predictor: what turns preprocessed images into probabilities, such as a trained network.
         threshold: probability above which a pixel belongs to a structure.
-        keep_spots: whether masks stay as the threshold makes them. Otherwise each lung and the heart is its largest
-            part, without small holes, and other structures lose parts smaller than a tenth of their largest part.
-            `cxrkit evaluate` always scores masks as the threshold makes them.
+        keep_spots: whether masks stay as the threshold makes them.
+        postprocess: what is done to them otherwise: a `cxrkit.Postprocess`, a name, or a mapping of a `name` and
+            parameters; None: what the weights' description says, or the default: each lung and the heart is its
+            largest part, without small holes, and other structures lose parts smaller than a tenth of their largest.
         keep_borders: whether a black or white border around the film is kept, so that the network sees it too.
         window: which window of DICOM files, see `cxrkit.read_film`.
     """
@@ -37,12 +39,14 @@ class Segmenter:
         *,
         threshold: float = 0.5,
         keep_spots: bool = False,
+        postprocess: Choice = None,
         keep_borders: bool = False,
         window: int | None = 1,
     ) -> None:
         self.predictor = predictor
         self.threshold = threshold
         self.keep_spots = keep_spots
+        self.postprocess = find_postprocess(postprocess, predictor, registry())[1]
         self.keep_borders = keep_borders
         self.window = window
 
@@ -60,7 +64,12 @@ class Segmenter:
     def settings(self) -> dict[str, Any]:
         """What decides its masks beside weights and film."""
         kept = {"keep_spots": self.keep_spots, "keep_borders": self.keep_borders}
-        return {"threshold": self.threshold, **kept, "window": self.window}
+        usual, own = (
+            (type(one).__qualname__, vars(one))
+            for one in (find_postprocess(None, None, registry())[1], self.postprocess)
+        )
+        other = {} if own == usual else {"postprocess": own}  # earlier results were made with the usual one
+        return {"threshold": self.threshold, **kept, "window": self.window, **other}
 
     def __call__(self, film: Path | str | np.ndarray | Film) -> Segmentation:
         """Segment one film.
@@ -84,9 +93,7 @@ class Segmenter:
         )
         warnings = (*read.remarks, *warnings_of(inside))
         if not self.keep_spots:
-            masks = {
-                name: one_piece(mask) if name in ONE_PIECE else without_spots(mask) for name, mask in masks.items()
-            }
+            masks = postprocessed(self.postprocess, masks)
         return Segmentation(read, masks, found, ratio_of(masks), warnings, self.weights, self.settings)
 
     def _probabilities(self, film: Film) -> tuple[dict[str, np.ndarray], Placement]:

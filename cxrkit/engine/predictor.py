@@ -65,6 +65,7 @@ class TorchPredictor:
         self.precision = choose_precision(card.precision, self.device)
         self.channels = card.channels
         self.preprocess = card.preprocess
+        self.postprocess = card.postprocess
         self.weights = weights
 
     def __call__(self, images: np.ndarray) -> np.ndarray:

@@ -53,6 +53,7 @@ class ExportedPredictor:
     ) -> None:
         self.channels: tuple[str, ...] = card.channels
         self.preprocess: PreprocessConfig = card.preprocess
+        self.postprocess = card.postprocess
         self.weights = weights
         self.card = card
         self.compute = compute

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cxrkit.engine.measures import FILM_MEASURES, STRUCTURE_MEASURES, film_pair, measured
 from cxrkit.files import csv_text
+from cxrkit.services import Postprocess
 
 
 class _Measured(BaseModel):
@@ -82,6 +83,7 @@ class Evaluation(BaseModel):
         selected_on: what the weights were chosen on: `validation`, `test` (as in the paper: optimistic), or
             `nothing` (the last step).
         films: per film; at least one.
+        postprocess: the post-processing of the scores that are of masks after one; None in files of earlier versions.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -92,6 +94,7 @@ class Evaluation(BaseModel):
     step: int
     selected_on: Literal["validation", "test", "nothing"]
     films: Annotated[tuple[FilmScores, ...], Field(min_length=1)]
+    postprocess: str | None = None
 
     @property
     def stem(self) -> str:
@@ -157,12 +160,13 @@ def score_film(
     spacing: tuple[float, float] | None,
     patient: str | None = None,
     known: Sequence[int] | None = None,
+    postprocess: Postprocess | None = None,
 ) -> FilmScores:
     """All scores of one film: probabilities and targets `(C, H, W)`, spacing (row, column) in mm if known.
 
-    Only the `known` channels are scored; by default all.
+    Only the `known` channels are scored; by default all. With a `postprocess`, masks are scored after it too.
     """
-    pair = film_pair(predicted, truth, channels, spacing, known)
+    pair = film_pair(predicted, truth, channels, spacing, known, postprocess)
     return FilmScores.model_validate(
         {
             **measured(FILM_MEASURES, pair),

@@ -3,7 +3,7 @@
 from cxrkit.report.overlay import draw_overlay
 from cxrkit.report.panels import Panel, choose_panels
 from cxrkit.report.summary import Summary, summarise
-from cxrkit.report.tables import remarks, rich_table, score_sections
+from cxrkit.report.tables import remarks, rich_tables, score_sections
 from cxrkit.report.write import write_report
 
 __all__ = [
@@ -12,7 +12,7 @@ __all__ = [
     "choose_panels",
     "draw_overlay",
     "remarks",
-    "rich_table",
+    "rich_tables",
     "score_sections",
     "summarise",
     "write_report",

@@ -18,14 +18,18 @@ if TYPE_CHECKING:
 MISSED_COUNT = "they count with a Dice of 0 and, where nothing was found, with the input's diagonal as distance"
 
 
-def score_table(summary: Summary) -> Table:
-    """The honest protocol: a row for each structure."""
-    shown = [column for column in columns(summary.units) if any(column[0] in s for s in summary.structures.values())]
+def score_table(summary: Summary, *, after: bool = False) -> Table:
+    """The honest protocol: a row for each structure; `after` post-processing, without columns if that isn't known."""
+    shown = [
+        (key, unit, measure)
+        for key, unit, measure in columns(summary.units)
+        if measure.after == after and any(key in spreads for spreads in summary.structures.values())
+    ]
     rows = tuple(
         (structure_label(name), *(spreads[key].text(m) if key in spreads else NONE for key, _, m in shown))
         for name, spreads in summary.structures.items()
     )
-    return Table("", ("structure", *(measure.heading(unit) for _, unit, measure in shown)), rows)
+    return Table("", ("structure", *(measure.heading(unit) for _, unit, measure in shown)), rows if shown else ())
 
 
 def _whole_films(summary: Summary, protocol: str) -> list[tuple[Measure[Any], Spread]]:
@@ -85,9 +89,11 @@ def remarks(summary: Summary) -> list[str]:
     return [*lines, *whole_film_lines(summary), *notes(summary)]
 
 
-def rich_table(summary: Summary) -> RichTable:
-    """The honest protocol for a terminal; `remarks` go below it."""
-    return score_table(summary).rich(f"{summary.films}, honest protocol")
+def rich_tables(summary: Summary) -> list[RichTable]:
+    """The honest protocol for a terminal, without and with post-processing; `remarks` go below it."""
+    after = score_table(summary, after=True)
+    tables = [score_table(summary).rich(f"{summary.films}, honest protocol")]
+    return [*tables, after.rich(f"after post-processing ({summary.evaluation.postprocess})")] if after.rows else tables
 
 
 def score_sections(summary: Summary) -> list[Section]:
@@ -98,7 +104,12 @@ def score_sections(summary: Summary) -> list[Section]:
     soft = "Soft probabilities, background channel included if there is one; not comparable with the table above."
     items: dict[str, Sequence[Item]] = {
         f"Honest protocol: {summary.films}": (thresholded, score_table(summary), *whole_film_lines(summary)),
+        f"After post-processing: {summary.evaluation.postprocess}": (score_table(summary, after=True),),
         "Paper's protocol (Maga 2021)": (soft, Table("", headings, (row,), names=0)),
         "How to read this": (Bullets([("", note) for note in notes(summary)]),),
     }
-    return [Section(title, content, level=3) for title, content in items.items()]
+    return [
+        Section(title, content, level=3)
+        for title, content in items.items()
+        if not (isinstance(content[0], Table) and not content[0].rows)
+    ]

@@ -147,6 +147,20 @@ def register_writers(register: Register) -> None:
 
 
 @hookimpl
+def register_postprocesses(register: Register) -> None:
+    """What is done to masks after the threshold."""
+    parts = "cxrkit_plugins.postprocesses.parts"
+    register(
+        "one-piece",
+        f"{parts}:OnePiece",
+        summary="lungs and heart without stray parts and small holes",
+        default=True,
+    )
+    register("fill-holes", f"{parts}:FillHoles", summary="every structure without holes")
+    register("none", f"{parts}:Unchanged", summary="masks as the threshold makes them")
+
+
+@hookimpl
 def register_exporters(register: Register) -> None:
     """Formats in which networks leave cxrkit."""
     exporters = "cxrkit_plugins.exporters"

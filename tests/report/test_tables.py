@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from cxrkit.engine.scores import Evaluation
-from cxrkit.report import remarks, rich_table, score_sections, summarise
+from cxrkit.report import remarks, rich_tables, score_sections, summarise
 from cxrkit.report.sections import Alarm, Bullets, Section, markdown
 from cxrkit.report.text_table import Table
 
@@ -18,7 +18,7 @@ def markdown_table(summary) -> str:
 
 def rendered(summary) -> str:
     stream = io.StringIO()
-    Console(file=stream, width=200).print(rich_table(summary))
+    Console(file=stream, width=200).print(*rich_tables(summary))
     return stream.getvalue()
 
 
