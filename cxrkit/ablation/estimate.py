@@ -6,10 +6,13 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 from cxrkit.ablation.plan import PlannedRun
 from cxrkit.config import RunConfig
+from cxrkit.engine.films import prepare_films
 from cxrkit.engine.hardware import computing_threads
 from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.run import RunDirectory
@@ -19,7 +22,9 @@ from cxrkit.registry import Registry
 #: Settings of `train` that don't change what an update does, or not how long it takes.
 COSTLESS = ("lr", "steps", "epochs", "schedule", "warmup", "weight_decay", "validate_every", "checkpoint_every")
 
-_UPDATES = 5
+_UPDATES = 4
+_SECONDS = 0.5  # of updates, after which no more of them are timed
+_FORWARD = 0.4  # of an update's time: what the network's forward pass takes
 _START_SECONDS = 8.0  # a process's imports, and its scores and pictures in the end
 
 
@@ -51,42 +56,58 @@ def estimate(
     """
     behind = done or [0] * len(runs)
     left = [planned.config.train.steps - step for planned, step in zip(runs, behind, strict=True)]
-    kinds = {_kind(planned.config): planned for planned, steps in zip(runs, left, strict=True) if steps > 0}
-    known: dict[str, tuple[float, float]] = {}
+    unfinished = [planned for planned, steps in zip(runs, left, strict=True) if steps > 0]
+    kinds = {_kind(planned.config): planned for planned in unfinished}
+    sources = {_source(planned.config): planned for planned in unfinished}
     listener = observer or Silent()
     listener.stage("Timing a few updates", len(kinds))
+    # Each source's films, so that one that doesn't fit is found, and how many of them validate.
+    validating = {
+        source: len(prepare_films(planned.config, registry, Silent()).split.validation)
+        for source, planned in sources.items()
+    }
+    known: dict[str, float] = {}
     with computing_threads(threads):
         for count, (kind, planned) in enumerate(kinds.items(), start=1):
             known[kind] = _measure(planned.config, registry)
             listener.advance(count, planned.arm.label)
     seconds = []
     for planned, steps in zip(runs, left, strict=True):
-        update, validation = known.get(_kind(planned.config), (0.0, 0.0))
-        work = update * steps + validation * (steps // planned.config.train.validate_every)
-        seconds.append(_START_SECONDS + work if steps > 0 else 0.0)
+        update, train = known.get(_kind(planned.config), 0.0), planned.config.train
+        validation = _FORWARD * update * validating.get(_source(planned.config), 0) / train.batch_size
+        seconds.append(
+            _START_SECONDS + update * steps + validation * (steps // train.validate_every) if steps > 0 else 0.0
+        )
     return seconds
+
+
+def _source(config: RunConfig) -> str:
+    """What decides which films a run has, but for the seed."""
+    return repr(config.model_dump(mode="json", include={"data", "structures", "background", "preprocess", "split"}))
 
 
 def _kind(config: RunConfig) -> str:
     """What the time of an update depends on."""
     content = config.model_dump(mode="json")
-    content.pop("seed")
+    for key in ("seed", "split"):
+        content.pop(key)
     for key in COSTLESS:
         content["train"].pop(key)
     return repr(content)
 
 
-def _measure(config: RunConfig, registry: Registry) -> tuple[float, float]:
-    """Seconds of an update, and of a validation."""
-    brief = config.train.model_copy(update={"steps": _UPDATES, "epochs": None, "validate_every": _UPDATES})
+def _measure(config: RunConfig, registry: Registry) -> float:
+    """Seconds of an update: of a few after the first, fewer of them where they take long."""
+    brief = config.train.model_copy(update={"steps": 1 + _UPDATES, "epochs": None, "validate_every": 1 + _UPDATES})
     clock = _Clock()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, suppress(_EnoughError):
         run = RunDirectory.create(Path(folder) / "run", config.model_copy(update={"train": brief}))
         train(run, registry, clock)
-        ended = time.monotonic()
-    gaps = [after - before for before, after in zip(clock.times[1:], clock.times[2:], strict=False)]
-    # What follows the last update is a validation, where there is one, and the saving of the state.
-    return statistics.median(gaps), ended - clock.times[-1]
+    return statistics.median(after - before for before, after in pairwise(clock.times))
+
+
+class _EnoughError(Exception):
+    """Ends a training that was made to be timed."""
 
 
 class _Clock(Silent):
@@ -100,3 +121,5 @@ class _Clock(Silent):
     def advance(self, done: int, note: str = "") -> None:
         if self.training and done > 0:
             self.times.append(time.monotonic())
+            if len(self.times) > 1 and (done >= _UPDATES or self.times[-1] - self.times[0] > _SECONDS):
+                raise _EnoughError

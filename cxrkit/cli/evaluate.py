@@ -39,8 +39,8 @@ def evaluate(
         str | None,
         option(
             "--postprocess",
-            "What is done to masks for the scores after post-processing (cxrkit list postprocess); auto: what gives the "
-            "best Dice on the validation films, which is then stored with the weights and used by predict.",
+            "What is done to masks for the scores after post-processing (cxrkit list postprocess); auto: what gives "
+            "the best Dice on the validation films, which is then stored with the weights and used by predict.",
             metavar="NAME|auto",
             default="as stored with the weights, or one-piece",
         ),

@@ -12,11 +12,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from cxrkit.engine.forward import pad_to_multiple
 from cxrkit.engine.rehearsal import count_multiply_adds
 from cxrkit.errors import PluginError
 from cxrkit.interfaces import Model
+from cxrkit.report.drawing import DISTINCT
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,14 @@ class Block:
         layers: what it consists of, such as `2 × Conv2d 3×3, 2 × BatchNorm2d, 2 × ReLU`.
         shape: of its output for one film, without the batch: (channels, height, width), or another.
         parameters: how many numbers it has.
+        sources: the positions of the blocks whose outputs it gets, directly or through operations without a block.
     """
 
     path: tuple[str, ...]
     layers: str
     shape: tuple[int, ...]
     parameters: int
+    sources: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,32 +78,39 @@ class Diagram:
     def svg(self) -> str:
         """A picture: from left to right as computed, lower where the resolution is; taller with more channels."""
         step, row, margin = 26, 70, 60
-        drawn = [block for block in self.blocks if len(block.shape) == 3]
-        levels = [round(math.log2(max(1, self.size[0] / block.shape[1]))) for block in drawn]
-        width = 2 * margin + step * max(1, len(drawn))
-        height = 2 * margin + row * (max(levels, default=0) + 1)
+        drawn = [number for number, block in enumerate(self.blocks) if len(block.shape) == 3]
+        levels = {n: round(math.log2(max(1, self.size[0] / self.blocks[n].shape[1]))) for n in drawn}
+        parts_of = list(dict.fromkeys(self.blocks[n].path[0] for n in drawn))
+        colours = {name: DISTINCT[place % len(DISTINCT)] for place, name in enumerate(parts_of)}
+        deepest = max(levels.values(), default=0)
+        width = max(2 * margin + step * len(drawn), margin + 90 * len(parts_of), 420)
+        height = 2 * margin + row * (deepest + 1) + 20
+        places = {n: (margin + step * x + 9, margin + row * levels[n] + row / 2) for x, n in enumerate(drawn)}
         parts = [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif">',
             '<rect width="100%" height="100%" fill="white"/>',
             f'<text x="{margin}" y="24" font-size="14">{escape(self._title())}</text>',
         ]
-        for level in sorted(set(levels)):
-            y, side = margin + row * level + row / 2, self.size[0] >> level
-            parts.append(f'<text x="8" y="{y:.0f}" font-size="11" fill="#555">{side}×{self.size[1] >> level}</text>')
-        places: list[tuple[float, float]] = []
-        for number, (block, level) in enumerate(zip(drawn, levels, strict=True)):
+        for level in sorted(set(levels.values())):
+            y = margin + row * level + row / 2
+            size = f"{self.size[0] >> level}×{self.size[1] >> level}"
+            parts.append(f'<text x="4" y="{y + 4:.0f}" font-size="11" fill="#555">{size}</text>')
+        parts += [_arrow(places[a], places[b]) for b in drawn for a in self.blocks[b].sources if a in places]
+        for n, (x, y) in places.items():
+            block = self.blocks[n]
             tall = 8 + 5 * math.log2(1 + block.shape[0])
-            x, y = margin + step * number, margin + row * level + row / 2
-            places.append((x + step / 2 - 4, y))
             label = f"{'.'.join(block.path)}: {block.layers} → {'×'.join(map(str, block.shape))}"
             parts.append(
-                f'<rect x="{x}" y="{y - tall / 2:.1f}" width="{step - 8}" height="{tall:.1f}" fill="#7aa6d8" '
-                f'stroke="#24476f"><title>{escape(label)}</title></rect>'
-                f'<text x="{x + step / 2 - 4}" y="{y + tall / 2 + 11:.1f}" font-size="9" text-anchor="middle">'
-                f"{block.shape[0]}</text>"
+                f'<rect x="{x - 9}" y="{y - tall / 2:.1f}" width="18" height="{tall:.1f}" rx="2" '
+                f'fill="{colours[block.path[0]]}"><title>{escape(label)}</title></rect>'
+                f'<text x="{x}" y="{y + tall / 2 + 11:.1f}" font-size="9" text-anchor="middle">{block.shape[0]}</text>'
             )
-        line = " ".join(f"{x:.0f},{y:.0f}" for x, y in places)
-        parts.insert(3, f'<polyline points="{line}" fill="none" stroke="#bbb"/>')
+        for place, (name, colour) in enumerate(colours.items()):
+            x, y = margin + 90 * place, height - 22
+            parts.append(
+                f'<rect x="{x}" y="{y}" width="10" height="10" rx="2" fill="{colour}"/>'
+                f'<text x="{x + 14}" y="{y + 9}" font-size="11">{escape(name)}</text>'
+            )
         return "\n".join([*parts, "</svg>", ""])
 
     def _title(self) -> str:
@@ -116,11 +128,13 @@ def diagram(model: Model, size: int) -> Diagram:
     shadow = deepcopy(model).to("meta").eval()
     film = pad_to_multiple(torch.empty(1, 1, size, size), model.size_multiple).to("meta")
     blocks: list[Block] = []
+    flow = _Flow()
     hooks = [
-        module.register_forward_hook(_recorder(tuple(name.split(".")), blocks)) for name, module in _blocks(shadow)
+        module.register_forward_hook(_recorder(tuple(name.split(".")), blocks, flow))
+        for name, module in _blocks(shadow)
     ]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), flow:
             shadow(film)
         for hook in hooks:
             hook.remove()
@@ -154,14 +168,50 @@ def _blocks(module: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]
             yield from _blocks(child, inner)
 
 
-def _recorder(path: tuple[str, ...], blocks: list[Block]) -> Any:
+class _Flow(TorchDispatchMode):
+    """Remembers from which blocks each tensor comes, through operations that belong to none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: dict[int, tuple[Tensor, frozenset[int]]] = {}  # the tensors too, lest another gets one's id
+
+    def of(self, values: Any) -> frozenset[int]:
+        """The positions of the blocks that the tensors among these values come from."""
+        found = [self._known[id(v)][1] for v in tree_leaves(values) if isinstance(v, Tensor) and id(v) in self._known]
+        return frozenset().union(*found)
+
+    def set(self, values: Any, blocks: frozenset[int]) -> None:
+        """The tensors among these values come from those blocks."""
+        self._known |= {id(v): (v, blocks) for v in tree_leaves(values) if isinstance(v, Tensor)}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        self.set(made, self.of((args, kwargs)))
+        return made
+
+
+def _recorder(path: tuple[str, ...], blocks: list[Block], flow: _Flow) -> Any:
     def record(module: nn.Module, inputs: Any, output: Any) -> None:
         tensor = output if isinstance(output, Tensor) else next((o for o in output if isinstance(o, Tensor)), None)
         shape = () if tensor is None else tuple(tensor.shape[1:])
         layers = list(module.children()) or [module]
-        blocks.append(Block(path, _in_words(layers), shape, sum(p.numel() for p in module.parameters())))
+        sources = tuple(sorted(flow.of(inputs)))
+        flow.set(output, frozenset([len(blocks)]))
+        blocks.append(Block(path, _in_words(layers), shape, sum(p.numel() for p in module.parameters()), sources))
 
     return record
+
+
+def _arrow(start: tuple[float, float], end: tuple[float, float]) -> str:
+    """A line from a block to the next; to one further away a curve above those between, or beside them."""
+    (x, y), (x2, y2) = (start[0] + 9, start[1]), (end[0] - 9, end[1])
+    if x2 - x < 20:
+        way = f"M{x},{y} L{x2},{y2}"
+    elif y == y2:
+        way = f"M{x - 9},{y - 20} C{x},{y - 42} {x2},{y - 42} {x2 + 9},{y - 20}"
+    else:
+        way = f"M{x},{y} C{x + 24},{y} {x2 - 24},{y2} {x2},{y2}"
+    return f'<path d="{way}" fill="none" stroke="#999" stroke-opacity="0.7"/>'
 
 
 def _in_words(layers: Sequence[nn.Module]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated
 
 import numpy as np
@@ -10,6 +10,8 @@ from pydantic import Field
 
 from cxrkit import Postprocess
 from cxrkit.metrics.masks import without_holes, without_spots
+
+_ONE_PIECE = ("left_lung", "right_lung", "heart")
 
 
 class OnePiece(Postprocess):
@@ -22,11 +24,7 @@ class OnePiece(Postprocess):
     def __init__(
         self,
         *,
-        structures: Annotated[Sequence[str], Field(description="structures that are one piece")] = (
-            "left_lung",
-            "right_lung",
-            "heart",
-        ),
+        structures: Annotated[tuple[str, ...], Field(description="structures that are one piece")] = _ONE_PIECE,
         largest_hole: Annotated[
             float, Field(ge=0, description="holes of up to this share of a structure that is one piece are filled")
         ] = 0.1,
@@ -34,7 +32,7 @@ class OnePiece(Postprocess):
             float, Field(ge=0, le=1, description="other structures lose parts below this share of their largest")
         ] = 0.1,
     ) -> None:
-        self.structures = tuple(structures)
+        self.structures = structures
         self.largest_hole = largest_hole
         self.minimum_part = minimum_part
 

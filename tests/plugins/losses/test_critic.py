@@ -48,7 +48,7 @@ def test_it_learns_to_tell_drawn_masks_from_predicted_ones_and_the_network_to_de
         optimizer.step()
     readings = loss.own_readings()
     assert loss.own_readings()["critic_accuracy"].isnan(), "nothing since the last reading"
-    assert 0.7 < readings["critic_accuracy"] <= 1
+    assert 0.6 < readings["critic_accuracy"] <= 1
     logits.requires_grad_(True)
     before = loss.total(logits, targets, images)
     (slope,) = torch.autograd.grad(before, logits)
