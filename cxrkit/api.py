@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -216,8 +217,7 @@ def evaluate(
         data: score this dataset instead, such as another hospital's, without films that the network was trained or
             validated on: a Path; text as for `--data`: a folder, a dataset's name or `NAME:FOLDER`; or a `DataConfig`,
             if the dataset needs parameters.
-        postprocess: what is done to masks for the scores "after", as in `load`. Or "auto": of those that are installed,
-            the one with the best Dice on the validation films; it is stored with the weights, and then used by default.
+        postprocess: of the scores "after", as in `load`; or "auto": the best on the validation films, which is stored.
         device, runtime: as in `load`.
         observer: is informed of the progress.
 
@@ -231,19 +231,10 @@ def evaluate(
         # A Path is a place, even one that has the name of a dataset.
         text = data if isinstance(data, str) else str(home_path(data).absolute())
         data = DataConfig.model_validate(parse_source(text, registry().components("dataset")))
-    evaluation, store, predictor = judging.evaluate_run(
-        directory,
-        registry(),
-        part=part,
-        checkpoint=checkpoint,
-        data=data,
-        postprocess=postprocess,
-        device=device,
-        observer=observer,
-    )
-    name = f"{evaluation.stem}-{evaluation.weights}"
-    write_text(directory.evaluation / f"{name}.json", evaluation.model_dump_json(indent=1) + "\n")
-    write_text(directory.evaluation / f"{name}.csv", evaluation.to_csv())
+    judge = partial(judging.evaluate_run, directory, registry(), part=part, checkpoint=checkpoint, data=data)
+    evaluation, store, predictor = judge(postprocess=postprocess, device=device, observer=observer)
+    for suffix, text in (("json", evaluation.model_dump_json(indent=1) + "\n"), ("csv", evaluation.to_csv())):
+        write_text(directory.evaluation / f"{evaluation.stem}-{evaluation.weights}.{suffix}", text)
     write_report(directory, evaluation, choose_panels(evaluation, store, predictor))
     return evaluation
 
@@ -266,8 +257,7 @@ def load(
         device: as in training.
         runtime: what computes an exported network (`cxrkit list runtime`); `auto` is the fastest that is installed.
         keep_spots: whether masks keep holes, and parts that are separate from the structure.
-        postprocess: what is done to masks otherwise: a name (`cxrkit list postprocess`), or a mapping of a `name` and
-            parameters; None: what was stored with the weights, or the default.
+        postprocess: what is done to masks, by name, or as a mapping with parameters; None: the weights' own or default.
         keep_borders: whether a black or white border around a film is kept, so that the network sees it too.
         window: the n-th of a DICOM file's VOI look-up tables and windows, in this order, from 1; None for none of them.
 
@@ -278,8 +268,9 @@ def load(
     file, name = find_weights(weights, components)
     file = RunDirectory.open(file).weights() if file.is_dir() else file
     predictor = load_predictor(file, components, device=device, name=name, runtime=runtime)
-    kept = {"keep_spots": keep_spots, "keep_borders": keep_borders}
-    return Segmenter(predictor, postprocess=postprocess, window=window, **kept)
+    return Segmenter(
+        predictor, keep_spots=keep_spots, postprocess=postprocess, keep_borders=keep_borders, window=window
+    )
 
 
 def predict(
