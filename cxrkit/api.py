@@ -303,12 +303,11 @@ def predict(
 
     Args:
         films: files, and folders whose films are all taken, except those below `out`.
-        weights: as in `load`.
+        weights, keep_spots, postprocess, keep_borders, window: as in `load`.
         out: where to write.
         writers: what to write for each film: names (`cxrkit list writer`), mappings of a `name` and parameters, or
             writers. By default masks and overlay.
         probabilities: also write what the writer `probabilities` does.
-        keep_spots, postprocess, keep_borders, window: as in `load`.
         device: as in training.
         workers: how many films are segmented side by side, each with one thread; None: one per core, at most 8. The
             results don't depend on it. On a CPU under Linux they are forked processes, elsewhere threads.
