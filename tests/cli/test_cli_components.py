@@ -73,6 +73,7 @@ def test_show_draws_a_model_and_counts_its_work(cxrkit, tmp_path) -> None:
     assert content["multiply_adds"] == pixels * full + pixels // 4 * coarse
     drawn = ElementTree.parse(picture).getroot()
     assert len(list(drawn.iter("{http://www.w3.org/2000/svg}title"))) == 5
+    assert len(list(drawn.iter("{http://www.w3.org/2000/svg}path"))) == 5, "four in a row, and the skip"
     text = cxrkit("show", "model", "unet", *flags).out
     assert "  0: 2 × Conv2d 3×3, 2 × ReLU" in text
     assert "2×32×32" in text
