@@ -41,8 +41,8 @@ def test_it_has_scans_weights(sees: str, weights: int) -> None:
 
 def test_it_learns_to_tell_drawn_masks_from_predicted_ones_and_the_network_to_deceive_it() -> None:
     loss, (logits, targets, images) = critic(network_steps=1), films()
-    optimizer = torch.optim.Adam(loss.parameters(), 2e-2)
-    for _ in range(10):
+    optimizer = torch.optim.Adam(loss.parameters(), 1e-2)
+    for _ in range(25):
         optimizer.zero_grad()
         loss.own_loss(logits, targets, images).backward()
         optimizer.step()
