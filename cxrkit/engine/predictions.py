@@ -85,6 +85,8 @@ def predict_films(
             number: replace(task.earlier, film=str(task.path)) for number, task in enumerate(tasks) if task.earlier
         }
 
+        kept = 0
+
         def so_far() -> list[PredictionRow | Failure]:
             return [*missing, *(done[number] for number in sorted(done))]
 
@@ -93,6 +95,7 @@ def predict_films(
                 observer.stage("Segmenting", len(tasks))
                 for number, outcome in enumerate(pool.map(tasks)):
                     task = tasks[number]
+                    kept += outcome is None
                     if outcome is not None:
                         if isinstance(outcome, Failure):
                             done[number] = folder.fail(task.name, outcome)
@@ -105,7 +108,7 @@ def predict_films(
             outcomes = so_far()
             rows = tuple(item for item in outcomes if isinstance(item, PredictionRow))
             failures = tuple(item for item in outcomes if isinstance(item, Failure))
-            predictions = Predictions(rows, failures, segmenter.weights)
+            predictions = Predictions(rows, failures, segmenter.weights, kept)
             if outcomes:
                 folder.finish(predictions, outcomes)
     return predictions
