@@ -40,7 +40,6 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
             sweep(path.parent.glob(f"{glob.escape(_beginning(path))}*"))
             # Unlike tempfile's private files (0600), what we leave follows the user's umask.
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-            mode = temporary.stat().st_mode & 0o777
         except OSError as error:
             raise storage_error(path, error) from error
         try:
@@ -52,7 +51,6 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         try:
             with temporary.open("r+b") as written:  # Windows syncs only what is open for writing
                 os.fsync(written.fileno())
-            temporary.chmod(mode)  # safetensors puts a private file of its own in place of ours
             temporary.replace(path)
         except OSError as error:
             raise storage_error(path, error) from error
@@ -147,6 +145,11 @@ def remedy_of_missing(path: Path | str, otherwise: str = "Check the path; names 
 def home_path(path: Path | str) -> Path:
     """A path with `~` expanded; that of an unknown user is kept, where pathlib raises RuntimeError."""
     return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder; one that is too long, or leads through what may not be read, is none."""
+    return os.path.isdir(path)  # noqa: PTH112
 
 
 def cache_folder() -> Path:

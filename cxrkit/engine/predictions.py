@@ -21,7 +21,7 @@ from cxrkit.engine.results_folder import ResultsFolder, mirrored, other_name
 from cxrkit.engine.workers import OneAtATime, Workers, sensible_workers
 from cxrkit.engine.writing import make_files
 from cxrkit.errors import ConfigError, CxrkitError, DataError
-from cxrkit.files import checksum, remedy_of_missing
+from cxrkit.files import checksum, is_folder, remedy_of_missing
 from cxrkit.services import Writer
 
 
@@ -185,7 +185,7 @@ def find_films(paths: Sequence[Path | str], out: Path) -> tuple[list[tuple[str, 
     found: list[Path] = []
     missing: list[Failure] = []
     for given in map(Path, paths):
-        inside = _films_below(given, out) if given.is_dir() else [given]
+        inside = _films_below(given, out) if is_folder(given) else [given]
         if not inside:
             remedy = f"Films end in {', '.join(FILM_SUFFIXES)}, or are DICOM files without a suffix."
             missing.append(Failure(str(given), f"{given}: no films in this folder.", remedy))
@@ -204,7 +204,7 @@ def find_films(paths: Sequence[Path | str], out: Path) -> tuple[list[tuple[str, 
 
 def _common_folder(given: Iterable[Path]) -> Path:
     """The folder that all given folders and the folders of all given files lie in, or are."""
-    folders = {str((path if path.is_dir() else path.parent).resolve()) for path in given}
+    folders = {str((path if is_folder(path) else path.parent).resolve()) for path in given}
     try:
         return Path(os.path.commonpath(folders))
     except ValueError:  # several drives
