@@ -27,7 +27,8 @@ _ABANDONED = 3600  # seconds without a change
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it is renamed to `path`, on failure removed.
 
-    What a killed process left of the same file is removed first. An error of the block that isn't about writing this file, such as a missing input, is raised unchanged.
+    What a killed process left of the same file is removed first. An error of the block that isn't about writing this
+    file, such as a missing input, is raised unchanged.
 
     Raises:
         StorageError: the disk is full or read-only, or the folder can't be created.

@@ -281,5 +281,5 @@ def check_folders(path: Path, runs: Sequence[PlannedRun]) -> None:
             differ = ", ".join(differences(existing.model_dump(mode="json"), planned.config.model_dump(mode="json")))
             raise ConfigError(
                 f"{run.path} was made with different settings ({differ}).",
-                f"Continue the ablation with its own plan (--resume {path}), choose another --out, or remove that folder.",
+                f"Continue with the folder's own plan (--resume {path}), choose another --out, or remove that run.",
             )
