@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import glob
 import hashlib
 import io
 import os
@@ -26,7 +27,8 @@ _ABANDONED = 3600  # seconds without a change
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it is renamed to `path`, on failure removed.
 
-    An error of the block that isn't about writing this file, such as a missing input, is raised unchanged.
+    What a killed process left of the same file is removed first. An error of the block that isn't about writing this
+    file, such as a missing input, is raised unchanged.
 
     Raises:
         StorageError: the disk is full or read-only, or the folder can't be created.
@@ -36,9 +38,9 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     try:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            sweep(path.parent.glob(f"{glob.escape(_beginning(path))}*"))
             # Unlike tempfile's private files (0600), what we leave follows the user's umask.
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-            mode = temporary.stat().st_mode & 0o777
         except OSError as error:
             raise storage_error(path, error) from error
         try:
@@ -50,7 +52,6 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         try:
             with temporary.open("r+b") as written:  # Windows syncs only what is open for writing
                 os.fsync(written.fileno())
-            temporary.chmod(mode)  # safetensors puts a private file of its own in place of ours
             temporary.replace(path)
         except OSError as error:
             raise storage_error(path, error) from error
@@ -61,9 +62,14 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 def _temporary(path: Path) -> Path:
     """A name beside `path` for what isn't whole yet: it says which process of which machine writes it."""
-    stem = path.stem.encode("utf-8", "ignore")[:100].decode("utf-8", "ignore")
     # The suffix is kept: writers such as OpenCV choose the format by it.
-    return path.parent / f".{stem}-{_machine()}{os.getpid():08x}{secrets.token_hex(2)}{path.suffix}"
+    return path.parent / f"{_beginning(path)}{_machine()}{os.getpid():08x}{secrets.token_hex(2)}{path.suffix}"
+
+
+def _beginning(path: Path) -> str:
+    """What the temporary names of a file begin with."""
+    stem = path.stem.encode("utf-8", "ignore")[:100].decode("utf-8", "ignore")
+    return f".{stem}-"
 
 
 @cache
@@ -140,6 +146,11 @@ def remedy_of_missing(path: Path | str, otherwise: str = "Check the path; names 
 def home_path(path: Path | str) -> Path:
     """A path with `~` expanded; that of an unknown user is kept, where pathlib raises RuntimeError."""
     return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder; one that is too long, or leads through what may not be read, is none."""
+    return os.path.isdir(path)  # noqa: PTH112
 
 
 def cache_folder() -> Path:

@@ -353,7 +353,7 @@ def test_what_dicom_headers_say_reaches_the_check_and_the_training(tmp_path: Pat
     for _ in range(2):  # made, and found again
         heard = Heard()
         api.prepare(config, heard)
-        assert any("1 of the 2 films may not be upright" in said and "view LL" in said for said in heard.said)
+        assert any("remarks on 1 of the 2 films" in said and "view LL" in said for said in heard.said)
 
 
 class Heard(Silent):

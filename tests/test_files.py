@@ -104,6 +104,17 @@ def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path: Path) ->
     assert {*tmp_path.iterdir()} == {*others[:2], target}, "others' are swept when they have been still for long"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
+def test_writing_a_file_again_removes_what_a_killed_process_left_of_it(tmp_path: Path) -> None:
+    target, other = tmp_path / "net [1].safetensors", tmp_path / "net [2].safetensors"
+    for path in (target, other):
+        subprocess.run([sys.executable, "-c", KILLED, path], check=False, timeout=60)
+    assert len([*tmp_path.iterdir()]) == 2
+    write_text(target, "whole")
+    left = {*tmp_path.iterdir()} - {target}
+    assert [path.name.startswith(".net [2]-") for path in left] == [True]
+
+
 @pytest.mark.parametrize("fault", [ValueError("no"), KeyboardInterrupt(), SystemExit(3)])
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, fault: BaseException) -> None:
     target = tmp_path / "a.txt"

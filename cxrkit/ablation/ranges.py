@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrkit.ablation.plan import Plan, make_plan
+from cxrkit.ablation.results import like_its_runs
 from cxrkit.errors import ConfigError, located, shown
 from cxrkit.files import write_text
 from cxrkit.overrides import differences
@@ -104,7 +105,7 @@ def read_space(path: Path) -> tuple[Space, int]:
     if not isinstance(plan, Mapping) or not isinstance(ranges, list) or not isinstance(trials, int):
         raise ConfigError(f"{file} is not a record of a search.", "Choose another --out.")
     with located(file):
-        return Space(make_plan(plan), tuple(parse_range(str(text)) for text in ranges)), trials
+        return Space(like_its_runs(make_plan(plan), path), tuple(parse_range(str(text)) for text in ranges)), trials
 
 
 def check_same(space: Space, path: Path) -> None:

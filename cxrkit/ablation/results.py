@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -22,12 +22,14 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from cxrkit.ablation.plan import Arm, Plan, PlannedRun, read_plan
-from cxrkit.config import RunConfig
+from cxrkit.config import RunConfig, resolve
 from cxrkit.engine.run import Provenance, RunDirectory
 from cxrkit.engine.scores import Evaluation
 from cxrkit.errors import ConfigError, CxrkitError, DataError
 from cxrkit.files import append_line
-from cxrkit.overrides import differences
+from cxrkit.overrides import differences, merge
+from cxrkit.plugins import registry
+from cxrkit.yaml_text import read_yaml
 
 PLAN_FILE = "ablation.yaml"
 
@@ -132,6 +134,24 @@ class Results:
         return sum(run.state == state for run in self.runs)
 
 
+def read_own_plan(path: Path) -> Plan:
+    """The plan of an ablation's folder.
+
+    Raises:
+        ConfigError: there is none, or it is damaged.
+    """
+    return like_its_runs(read_plan(path / PLAN_FILE), path)
+
+
+def like_its_runs(plan: Plan, path: Path) -> Plan:
+    """A plan that prepares films as the runs of its folder do: those from before `resize_as` have it as `stored`."""
+    for file in sorted(path.glob("runs/*/*/config.yaml")):
+        with suppress(ConfigError):  # a damaged one is reported when its run is needed
+            if "resize_as" not in read_yaml(file).get("preprocess", {}):
+                return replace(plan, base=merge({"preprocess": {"resize_as": "stored"}}, plan.base))
+    return plan
+
+
 def load_results(path: Path) -> Results:
     """Read an ablation's folder.
 
@@ -143,7 +163,7 @@ def load_results(path: Path) -> Results:
             f"{path} does not hold an ablation (no {PLAN_FILE}).",
             "Give the folder that `cxrkit ablate` named when it started.",
         )
-    plan = read_plan(path / PLAN_FILE)
+    plan = read_own_plan(path)
     events = list(read_events(path))
     runs = tuple(_read(path, arm, seed, events) for arm in plan.arms() for seed in plan.seeds)
     return Results(path, plan, runs)
@@ -254,12 +274,12 @@ def check_folders(path: Path, runs: Sequence[PlannedRun]) -> None:
         if not run.config_file.is_file():
             continue
         try:
-            existing = run.config()
+            existing = resolve(run.config(), registry())  # with parameters that have been added since
         except CxrkitError as error:
             raise ConfigError(f"{run.config_file}: {error.what}", "Remove that run's folder.") from error
         if existing != planned.config:
             differ = ", ".join(differences(existing.model_dump(mode="json"), planned.config.model_dump(mode="json")))
             raise ConfigError(
                 f"{run.path} was made with different settings ({differ}).",
-                "Choose another --out, or remove that folder.",
+                f"Continue with the folder's own plan (--resume {path}), choose another --out, or remove that run.",
             )

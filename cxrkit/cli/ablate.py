@@ -180,11 +180,10 @@ def ablate(
 
 def _resumed(folder: Path, seeds: str | None) -> plans.Plan:
     from cxrkit.ablation.growth import with_seeds
-    from cxrkit.ablation.plan import read_plan
-    from cxrkit.ablation.results import PLAN_FILE
+    from cxrkit.ablation.results import read_own_plan
     from cxrkit.cli.planning import parse_seeds_flag
 
-    plan = read_plan(folder / PLAN_FILE)
+    plan = read_own_plan(folder)
     return plan if seeds is None else with_seeds(plan, parse_seeds_flag(seeds), folder)
 
 

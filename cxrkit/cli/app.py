@@ -18,7 +18,7 @@ from cxrkit.cli import console
 from cxrkit.cli.verbs import LazyCommand, built_in_verbs, other_verbs
 from cxrkit.cli.warnings import readable_warnings
 from cxrkit.errors import AnotherEndedError, ConfigError, CxrkitError, StorageError, TrainingInterruptedError
-from cxrkit.files import is_utf8
+from cxrkit.files import is_utf8, storage_error
 from cxrkit.processes import claims_last_word, is_first_process
 
 _DEBUG = "--debug"
@@ -97,6 +97,8 @@ class Cli(TyperGroup):
                 # Files report their own disk; this one is where stdout goes.
                 _abandon_stdout()
                 error = StorageError("The results can't be written: the disk is full.", "Free some space.")
+            elif isinstance(error, OSError) and error.filename is not None and error.errno != errno.ENOENT:
+                error = storage_error(os.fsdecode(error.filename), error)  # a name that is too long, say
             says = _is_for_this_process_to_say(error)
             if isinstance(error, CxrkitError):
                 if says:

@@ -226,7 +226,8 @@ def _declined(predictions: Predictions) -> dict[str, list[str]]:
 def _count(predictions: Predictions) -> str:
     done, failed = len(predictions.rows), len(predictions.failures)
     doubtful = sum(bool(row.warnings) for row in predictions.rows)
-    parts = [f"{done} film{'' if done == 1 else 's'} segmented"]
+    earlier = f", {predictions.kept} of them earlier" if predictions.kept else ""
+    parts = [f"{done} film{'' if done == 1 else 's'} segmented{earlier}"]
     if doubtful:
         parts.append(f"{doubtful} with warnings: check them before trusting them")
     if failed:

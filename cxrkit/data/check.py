@@ -129,7 +129,7 @@ def check_film(entry: Entry, sample: Sample) -> Iterator[Finding]:
         yield _about(
             entry,
             f"{remark[0].upper()}{remark[1:]}.",
-            "Look at it; leave the film out, unless it is an upright frontal one.",
+            "Look at it; if it matters, correct the header, export the film again, or leave it out.",
         )
     if min(height, width) < SMALL_SIDE:
         yield _about(

@@ -131,8 +131,16 @@ class Prepared:
 
 
 def prepare(dataset: Dataset, entry: Entry, structures: Sequence[str], config: PreprocessConfig) -> Prepared:
-    """Read and preprocess one film and the masks that it has; those of other structures stay empty."""
-    sample = read_sample(dataset, entry, structures)
+    """Read and preprocess one film and the masks that it has; those of other structures stay empty.
+
+    Raises:
+        CxrkitError: see `read_sample`.
+    """
+    try:
+        sample = read_sample(dataset, entry, structures)
+    except DataError as error:
+        error.remedy = f"{error.remedy} `cxrkit data check` lists all films that can't be used."
+        raise
     image, placement = preprocess_film(sample.image, config, spacing=sample.spacing, aspect=sample.aspect)
     masks = np.zeros((len(structures), config.size, config.size), dtype=bool)
     for name in entry.known(structures):

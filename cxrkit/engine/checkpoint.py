@@ -7,7 +7,6 @@ A state file holds all that training needs to continue, in one file, so that it 
 from __future__ import annotations
 
 import math
-import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,14 +23,14 @@ from pydantic import (
     field_validator,
     model_serializer,
 )
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from cxrkit.config import ComponentConfig, PreprocessConfig
 from cxrkit.errors import ConfigError, DataError, PluginError
-from cxrkit.files import atomic_path, remedy_of_missing
+from cxrkit.files import remedy_of_missing, write_bytes
 from cxrkit.interfaces import STRUCTURE_NAME, Model
 from cxrkit.overrides import differences
 from cxrkit.registry import Registry
@@ -304,17 +303,8 @@ def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _save(path: Path, tensors: Mapping[str, Tensor], metadata: str) -> None:
-    with atomic_path(path) as temporary:
-        try:
-            save_file(dict(tensors), temporary, metadata={_KEY: metadata})
-        except SafetensorError as error:
-            raise _as_os_error(error) from error
-
-
-def _as_os_error(error: SafetensorError) -> OSError:
-    """Safetensors wraps the operating system's error in text such as `... (os error 28)`."""
-    found = re.search(r"(?:os error|code:) (\d+)", str(error))
-    return OSError(int(found[1]) if found else 0, str(error))
+    # Not by `save_file`: where it is killed, it leaves a temporary file of its own.
+    write_bytes(path, save(dict(tensors), metadata={_KEY: metadata}))
 
 
 def _load(path: Path) -> tuple[dict[str, Tensor], str]:

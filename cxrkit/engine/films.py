@@ -79,12 +79,12 @@ def progress_of(stage: str, observer: Observer) -> Progress:
 
 
 def report_remarks(store: Store, films: str, observer: Observer) -> None:
-    """Report how many of the films may not be upright frontal chest films, or carry coloured marks."""
+    """Report on how many of the films there are remarks, such as that one isn't an upright frontal chest film."""
     if store.remarks:
         film, remarks = next(iter(store.remarks.items()))
         observer.say(
-            f"{len(store.remarks)} of the {len(store)} {films} may not be upright frontal chest films, or carry marks, "
-            f"such as {film} ({'; '.join(remarks)}): see cxrkit data check."
+            f"There are remarks on {len(store.remarks)} of the {len(store)} {films}, such as {film} "
+            f"({'; '.join(remarks)}): see cxrkit data check."
         )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,11 +61,12 @@ class Failure:
 
 @dataclass(frozen=True)
 class Predictions:
-    """The films that were segmented and those that couldn't be, and by which weights."""
+    """The films that were segmented and those that couldn't be, and by which weights; `kept` were done earlier."""
 
     rows: tuple[PredictionRow, ...]
     failures: tuple[Failure, ...]
     weights: WeightsSource | None = None
+    kept: int = field(default=0, compare=False)
 
     def as_json(self, earlier: Sequence[PredictionRow] = ()) -> dict[str, Any]:
         """A `Listing` as plain values, as `--json` prints it; `predictions.json` has `earlier` too."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from cxrkit.data.images import check_shows_something, read_film
 from cxrkit.data.preprocess import Placement, preprocess_film, to_input
+from cxrkit.engine.checkpoint import NetworkCard
 from cxrkit.engine.measures import ratio_of
 from cxrkit.engine.postprocessing import Choice, find_postprocess, postprocessed
 from cxrkit.engine.predictor import Predictor, finite_probabilities
@@ -59,6 +60,11 @@ class Segmenter:
     def weights(self) -> WeightsSource | None:
         """Which weights it uses, if known."""
         return self.predictor.weights
+
+    @property
+    def card(self) -> NetworkCard | None:
+        """What the weights file says of the network, if it is one of cxrkit's."""
+        return getattr(self.predictor, "card", None)
 
     @property
     def settings(self) -> dict[str, Any]:

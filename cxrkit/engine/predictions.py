@@ -21,7 +21,7 @@ from cxrkit.engine.results_folder import ResultsFolder, mirrored, other_name
 from cxrkit.engine.workers import OneAtATime, Workers, sensible_workers
 from cxrkit.engine.writing import make_files
 from cxrkit.errors import ConfigError, CxrkitError, DataError
-from cxrkit.files import checksum, remedy_of_missing
+from cxrkit.files import checksum, is_folder, remedy_of_missing
 from cxrkit.services import Writer
 
 
@@ -85,6 +85,8 @@ def predict_films(
             number: replace(task.earlier, film=str(task.path)) for number, task in enumerate(tasks) if task.earlier
         }
 
+        kept = 0
+
         def so_far() -> list[PredictionRow | Failure]:
             return [*missing, *(done[number] for number in sorted(done))]
 
@@ -93,6 +95,7 @@ def predict_films(
                 observer.stage("Segmenting", len(tasks))
                 for number, outcome in enumerate(pool.map(tasks)):
                     task = tasks[number]
+                    kept += outcome is None
                     if outcome is not None:
                         if isinstance(outcome, Failure):
                             done[number] = folder.fail(task.name, outcome)
@@ -105,7 +108,7 @@ def predict_films(
             outcomes = so_far()
             rows = tuple(item for item in outcomes if isinstance(item, PredictionRow))
             failures = tuple(item for item in outcomes if isinstance(item, Failure))
-            predictions = Predictions(rows, failures, segmenter.weights)
+            predictions = Predictions(rows, failures, segmenter.weights, kept)
             if outcomes:
                 folder.finish(predictions, outcomes)
     return predictions
@@ -182,7 +185,7 @@ def find_films(paths: Sequence[Path | str], out: Path) -> tuple[list[tuple[str, 
     found: list[Path] = []
     missing: list[Failure] = []
     for given in map(Path, paths):
-        inside = _films_below(given, out) if given.is_dir() else [given]
+        inside = _films_below(given, out) if is_folder(given) else [given]
         if not inside:
             remedy = f"Films end in {', '.join(FILM_SUFFIXES)}, or are DICOM files without a suffix."
             missing.append(Failure(str(given), f"{given}: no films in this folder.", remedy))
@@ -201,7 +204,7 @@ def find_films(paths: Sequence[Path | str], out: Path) -> tuple[list[tuple[str, 
 
 def _common_folder(given: Iterable[Path]) -> Path:
     """The folder that all given folders and the folders of all given files lie in, or are."""
-    folders = {str((path if path.is_dir() else path.parent).resolve()) for path in given}
+    folders = {str((path if is_folder(path) else path.parent).resolve()) for path in given}
     try:
         return Path(os.path.commonpath(folders))
     except ValueError:  # several drives

@@ -63,6 +63,7 @@ class TorchPredictor:
         self.device = choose_device(device)
         self.model: Model = model.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.precision = choose_precision(card.precision, self.device)
+        self.card = card
         self.channels = card.channels
         self.preprocess = card.preprocess
         self.postprocess = card.postprocess

@@ -339,6 +339,13 @@ def test_with_json_an_error_is_an_object_on_stdout_too(cxrkit, line: str, kind: 
     assert cxrkit(*line.replace(" --json", "").split()).out == ""
 
 
+@pytest.mark.parametrize("command", ["train --data", "evaluate"])
+def test_a_name_that_no_disk_takes_is_no_defect(cxrkit, command: str) -> None:
+    outcome = cxrkit(*command.split(), "a" * 5000)
+    assert outcome.code == 6
+    assert "File name too long" in outcome.err
+
+
 def test_with_json_defects_and_ctrl_c_are_objects_too(cxrkit, monkeypatch) -> None:
     for fault, kind, code in (
         (ZeroDivisionError("x"), "ZeroDivisionError", 1),

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from cxrkit.ablation.plan import make_plan, save_plan
+from cxrkit.ablation.growth import check_growth
+from cxrkit.ablation.plan import make_plan, read_plan, save_plan
 from cxrkit.ablation.ranges import Space, parse_range, save_space
-from cxrkit.ablation.results import log_event
+from cxrkit.ablation.results import log_event, read_own_plan
+from cxrkit.files import write_text
+from cxrkit.plugins import registry
+from cxrkit.yaml_text import to_yaml
 
 SMALL = [
     *("--model", "unet", "--steps", "4", "--size", "32", "--test-size", "3", "--validation", "2"),
@@ -66,6 +70,22 @@ def test_a_dry_run_of_a_search_lists_what_is_searched_and_runs_nothing(cxrkit, t
     assert content["seconds"] == pytest.approx(3 * content["seconds_a_trial"])
     assert outcome.err == ""
     assert not (tmp_path / "x").exists()
+
+
+def test_a_folder_from_before_films_were_resized_as_floats_stays_as_it_is(cxrkit, ablation: Path) -> None:
+    run = ablation / "runs/dice/seed-0"
+    run.mkdir(parents=True)
+    config = read_plan(ablation / "ablation.yaml").runs(registry())[0].config.model_dump(mode="json")
+    del config["preprocess"]["resize_as"], config["loss"][0]["intersection"]  # parameters are added, too
+    write_text(run / "config.yaml", to_yaml(config))
+    plan = read_own_plan(ablation)
+    check_growth(ablation, plan, plan.runs(registry()))
+    assert {planned.config.preprocess.resize_as for planned in plan.runs(registry())} == {"stored"}
+    outcome = cxrkit("ablate", "--resume", ablation, *HERE, "--dry-run", "--json", "--quiet")
+    assert outcome.code == 0, outcome.err
+    outcome = cxrkit("ablate", ablation / "ablation.yaml", "--out", ablation, "--dry-run")
+    assert "preprocess.resize_as: stored there, float here" in outcome.err
+    assert f"--resume {ablation}" in outcome.err
 
 
 def test_a_dry_run_speaks_json_and_takes_runs_without_scores_for_unfinished(cxrkit, ablation: Path) -> None:

@@ -193,7 +193,7 @@ def test_strict_counts_warnings_as_failures(cxrkit, film, tmp_path) -> None:
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 80), dtype=np.uint8)).save(tmp_path / "b.png")
     outcome = cxrkit("predict", film, tmp_path / "b.png", "--out", tmp_path / "out", "--resume", "--workers", 2)
     assert outcome.code == 0, outcome.err
-    assert "2 films segmented; 2 with warnings" in outcome.err
+    assert "2 films segmented, 1 of them earlier; 2 with warnings" in outcome.err
 
 
 def test_predict_writes_exactly_what_is_named(cxrkit, film, tmp_path) -> None:

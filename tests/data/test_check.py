@@ -129,6 +129,7 @@ def test_films_that_lack_a_mask_are_counted(chests: Callable[..., Any]) -> None:
 def test_what_a_films_file_says_against_it_is_a_warning(chests: Callable[..., Any]) -> None:
     (found,) = findings(chests(change={"film_002": lambda s: replace(s, remarks=("the header says view LL",))}))
     assert (found.severity, found.id, found.message) == ("warning", "film_002", "The header says view LL.")
+    assert "upright" not in found.remedy, "remarks are about anything in the file"
 
 
 def test_missing_spacing_is_reported_once(chests: Callable[..., Any]) -> None:

@@ -161,7 +161,7 @@ def test_a_full_disk_is_reported(components: Registry, monkeypatch: pytest.Monke
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(ckpt, "save_file", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(StorageError, match="disk is full"):
         ckpt.save_state(tmp_path / "s.safetensors", ckpt.TrainingState({}, 0, None))
     assert list(tmp_path.iterdir()) == []

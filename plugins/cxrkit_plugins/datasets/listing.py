@@ -103,6 +103,14 @@ def pictures(folder: Path, faults: dict[str, str]) -> dict[str, Path]:
     return found
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that is too long for one, or a folder that may not be read, has none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def inside(folder: Path, text: str, where: str) -> Path:
     """The path that `text` names, relative to `folder` and not outside it; `/` and `\\` both separate.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxrkit import DataError, Entry
-from cxrkit_plugins.datasets.listing import inside, name_structures, structure_name
+from cxrkit_plugins.datasets.listing import inside, is_file, name_structures, structure_name
 
 #: Columns with a meaning of their own; every other column is a structure.
 COLUMNS = ("id", "image", "patient", "fold", "split", "spacing", "row_spacing", "col_spacing")
@@ -86,13 +86,13 @@ class Manifest:
             raise DataError(f"{where}: the id {name!r} can't be a file name.", "Use letters, digits, '-' and '_'.")
         patient = cell("patient") if "patient" in row else name
         fold = row.get("fold") or row.get("split") or None
-        missing = [str(path) for path in (film, *masks.values()) if not path.is_file()]
+        missing = [str(path) for path in (film, *masks.values()) if not is_file(path)]
         fault = (
             f"{where}: there is no file {', '.join(missing)} (paths are relative to the CSV's folder)."
             if missing
             else ""
         )
-        there = {name: path for name, path in masks.items() if path.is_file()}
+        there = {name: path for name, path in masks.items() if is_file(path)}
         entry = Entry(name, patient, (film, *masks.values(), self.path), fold, fault=fault)
         return Record(entry, film, there, _spacing(row, where))
 

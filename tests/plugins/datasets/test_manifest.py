@@ -102,8 +102,8 @@ def test_other_columns_can_be_left_out(folder: Path) -> None:
 
 
 def test_missing_files_are_listed(folder: Path) -> None:
-    rows = "".join(f"images/new{number}.png,masks/heart/a.png\n" for number in range(7))
-    error = error_of(folder, "image,heart\n" + rows)
+    rows = "".join(f"images/new{number}.png,masks/heart/a.png\n" for number in range(6))
+    error = error_of(folder, "image,heart\n" + rows + f"images/a.png,masks/{'b' * 300}.png\n")
     assert "7 of 7 films can't be used" in error.what
     assert f"line 2: there is no file {folder / 'images/new0.png'}" in error.what
 
