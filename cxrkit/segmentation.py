@@ -34,6 +34,17 @@ class FilmSource:
         """
         return None
 
+    @property
+    def another_subject(self) -> tuple[str, ...]:
+        """What of the header says that this isn't a frontal film of the chest, a short sentence each.
+
+        It looks at modality, body part, view and side; measurements of such a film mean nothing.
+
+        Raises:
+            DataError: the file can no longer be read.
+        """
+        return ()
+
 
 @dataclass(frozen=True)
 class Film:

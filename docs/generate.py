@@ -88,11 +88,12 @@ def stale(pages: dict[str, str], folder: Path) -> list[str]:
 def cli_page() -> Iterator[str]:
     """Every command with its arguments and options, and the exit codes."""
     from cxrkit.cli.app import app
-    from cxrkit.cli.verbs import built_in_verbs
+    from cxrkit.cli.verbs import built_in_verbs, other_verbs
 
     root: Any = typer.main.get_command(app)
     # Those of other packages that happen to be installed are left out.
-    root.commands = {name: verb.load() for name, verb in built_in_verbs().items()}
+    own = {verb.name: verb for verb in other_verbs()[0] if verb.distribution == OWN}
+    root.commands = {name: verb.load() for name, verb in (built_in_verbs() | own).items()}
     yield "# Command line"
     yield "`cxrkit COMMAND --help` says the same in the terminal."
     yield from _command(root, "cxrkit")
@@ -315,6 +316,7 @@ _ABOUT = {
     "cxrkit.hookimpl": "The marker for a plugin's hooks: `@cxrkit.hookimpl`. See [Write your own plugin]"
     "(../how-to/own-plugin.md).",
     "cxrkit.Reading": "A `TrainingReading` or a `ValidationReading`.",
+    "cxrkit.commands.ANY_WEIGHTS": "The help text of an option `--weights`.",
     "cxrkit.commands.DeviceFlag": "The annotated type of a parameter `device`: the flag `--device`.",
     "cxrkit.commands.Json": "The annotated type of a parameter `as_json`: the flag `--json`.",
     "cxrkit.commands.Quiet": "The annotated type of a parameter `quiet`: the flag `--quiet`.",

@@ -79,6 +79,9 @@ def parse(arguments: list[str]) -> tuple[str, dict[str, Any]]:
     while getattr(command, "commands", None):
         if not rest or rest[0] in {option for parameter in command.params for option in parameter.opts}:
             return path, {}
+        command.list_commands(
+            None
+        )  # those of other packages, the clinic package say, are found when they are asked for
         assert rest[0] in command.commands, f"{path} has no command {rest[0]!r}"
         command, path, rest = command.commands[rest[0]], f"{path} {rest[0]}", rest[1:]
         command = command.verb.load() if hasattr(command, "verb") else command

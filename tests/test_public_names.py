@@ -70,6 +70,7 @@ TESTING = [
 
 
 COMMANDS = [
+    "ANY_WEIGHTS",
     "ConfigError",
     "CxrkitError",
     "DataError",
@@ -83,15 +84,24 @@ COMMANDS = [
     "Silent",
     "StorageError",
     "TrainingError",
+    "build_writers",
+    "chosen_writers",
+    "films_below",
+    "load_plugins",
     "load_results",
+    "locked",
     "make_config",
+    "make_files",
     "option",
     "progress",
     "say",
     "show",
     "show_json",
+    "stop_requests",
+    "storage_error",
     "table",
     "warn",
+    "write_bytes",
 ]
 
 

@@ -197,6 +197,15 @@ def _components(
     return [*chosen.values()], applied
 
 
+def chosen_writers(names: Sequence[str], assignments: Sequence[str]) -> list[dict[str, Any]]:
+    """Writers by name, with the parameters that `--set writer.NAME.KEY=VALUE` gives them.
+
+    Raises:
+        ConfigError: an assignment sets something else.
+    """
+    return _components(names, None, assignments)[0]
+
+
 def _report(predictions: Predictions, out: Path, *, as_json: bool, quiet: bool) -> None:
     from cxrkit.cli.console import print_error, say, show, show_json, warn
     from cxrkit.errors import DataError

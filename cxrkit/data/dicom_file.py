@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from cxrkit.data.dicom_header import Header, signs_of_another_subject
 from cxrkit.errors import DataError
 from cxrkit.segmentation import FilmSource
 
@@ -30,6 +31,11 @@ class DicomSource(FilmSource):
     def header(self) -> Any:
         """The header without pixels, a `pydicom.Dataset`."""
         return read_dataset(self.path, pixels=False)
+
+    @property
+    def another_subject(self) -> tuple[str, ...]:
+        """Signs in the header of another subject than a chest from the front."""
+        return signs_of_another_subject(Header(self.path, self.header))
 
 
 def is_dicom(path: Path) -> bool:

@@ -143,7 +143,16 @@ def signs_of_another_view(header: Header) -> tuple[str, ...]:
 
     What is missing, or is no word of the standard's kind, is no sign.
     """
-    return tuple(f"the DICOM header says {found}" for found in (*_subject(header), *_view(header)))
+    return (*signs_of_another_subject(header), *_said(_placing(header)))
+
+
+def signs_of_another_subject(header: Header) -> tuple[str, ...]:
+    """Those of them that say that it isn't a frontal film of the chest at all."""
+    return _said(_subject(header))
+
+
+def _said(signs: Iterator[str]) -> tuple[str, ...]:
+    return tuple(f"the DICOM header says {found}" for found in signs)
 
 
 def _subject(header: Header) -> Iterator[str]:
@@ -153,27 +162,42 @@ def _subject(header: Header) -> Iterator[str]:
     part = header.words("BodyPartExamined")
     if part and {*part} <= _ELSEWHERE:
         yield f"body part {part[0]}: no chest"
-
-
-def _view(header: Header) -> Iterator[str]:
-    view, along = header.words("ViewPosition"), header.words("PatientOrientation")
+    view, along = header.words("ViewPosition"), _orientation(header)
+    side = header.words("ImageLaterality") or header.words("Laterality")
     if view and view[0] in _NOT_FRONTAL:
         yield f"view {view[0]}: not frontal"
+    elif along and {along[0][0], along[1][0]} & {"A", "P"}:
+        yield f"that {_run(along)}: not frontal"
+    elif side and side[0] in ("L", "R") and not (view and view[0]) and not along:
+        yield f"side {side[0]} and no view: not frontal"
+
+
+def _placing(header: Header) -> Iterator[str]:
+    """Signs that a frontal film isn't upright."""
+    view, along = header.words("ViewPosition"), _orientation(header)
+    if view and view[0] in _NOT_FRONTAL:
         return
     if view and view[0] in _LYING:
         yield f"view {view[0]}: not upright"
-    if len(along) != 2 or not all(re.fullmatch("[LRHFAP]{1,3}", word) for word in along):
+    ends = (along[0][0], along[1][0]) if along else _UPRIGHT
+    if {*ends} & {"A", "P"}:
         return
-    row, column = along
-    run = f"rows run to {row}, columns to {column}"
-    if {row[0], column[0]} & {"A", "P"}:
-        yield f"that {run}: not frontal"
-    elif (row[0], column[0]) == _MIRRORED:
-        yield f"that the film is mirrored ({run}): left and right are exchanged"
-    elif (row[0], column[0]) in _TURNED_AND_MIRRORED:
-        yield f"that the film is turned and mirrored ({run})"
-    elif (row[0], column[0]) != _UPRIGHT:
-        yield f"that the film is turned ({run})"
+    if ends == _MIRRORED:
+        yield f"that the film is mirrored ({_run(along)}): left and right are exchanged"
+    elif ends in _TURNED_AND_MIRRORED:
+        yield f"that the film is turned and mirrored ({_run(along)})"
+    elif ends != _UPRIGHT:
+        yield f"that the film is turned ({_run(along)})"
+
+
+def _orientation(header: Header) -> tuple[str, ...]:
+    """What rows and columns run to, such as L and F; nothing where the header doesn't say."""
+    along = header.words("PatientOrientation")
+    return along if len(along) == 2 and all(re.fullmatch("[LRHFAP]{1,3}", word) for word in along) else ()
+
+
+def _run(along: tuple[str, ...]) -> str:
+    return f"rows run to {along[0]}, columns to {along[1]}"
 
 
 def _short(value: object) -> str:

@@ -158,6 +158,9 @@ def test_spacing(tmp_path: Path) -> None:
         {"PatientOrientation": ["L", ""]},
         {"PatientOrientation": ["L", "F", "H"]},
         {"PatientOrientation": "HFS"},
+        {"ImageLaterality": "U"},
+        {"Laterality": "R", "ViewPosition": "PA"},
+        {"Laterality": "R", "PatientOrientation": ["L", "F"]},
     ],
 )
 def test_a_chest_film_has_no_remarks(tmp_path: Path, attributes: dict[str, Any]) -> None:
@@ -171,6 +174,7 @@ def test_a_chest_film_has_no_remarks(tmp_path: Path, attributes: dict[str, Any])
         ({"BodyPartExamined": "EXTREMITY"}, "says body part EXTREMITY: no chest"),
         ({"ViewPosition": "LL", "PatientOrientation": ["P", "F"]}, "says view LL: not frontal"),
         ({"ViewPosition": "RLD"}, "says view RLD: not upright"),
+        ({"ImageLaterality": "L"}, "says side L and no view: not frontal"),
         ({"PatientOrientation": ["P", "F"]}, "says that rows run to P, columns to F: not frontal"),
         ({"PatientOrientation": ["R", "F"]}, "mirrored (rows run to R, columns to F): left and right are exchanged"),
         ({"PatientOrientation": ["L", "H"]}, "the film is turned and mirrored (rows run to L, columns to H)"),

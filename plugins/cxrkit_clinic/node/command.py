@@ -1,0 +1,377 @@
+"""`cxrkit node` and `cxrkit watch`."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cxrkit.commands import (
+    ANY_WEIGHTS,
+    ConfigError,
+    DeviceFlag,
+    Json,
+    Quiet,
+    chosen_writers,
+    option,
+    say,
+    show,
+    show_json,
+    stop_requests,
+    table,
+    warn,
+)
+
+if TYPE_CHECKING:
+    import ssl
+
+    from cxrkit_clinic.node.sending import Destination
+    from cxrkit_clinic.node.service import Service
+
+RESULTS, NETWORK, RUNNING = "Results", "Network", "Running"
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_MIB = 1 << 20
+
+SendTo = Annotated[
+    list[str] | None,
+    option(
+        "--send-to",
+        "An archive that gets the DICOM results: by C-STORE, with TLS if it begins with tls:, or by DICOMweb. May be "
+        "repeated.",
+        RESULTS,
+        metavar="AET@HOST:PORT|URL",
+    ),
+]
+Out = Annotated[Path | None, option("--out", "A folder that gets the results of each film.", RESULTS, metavar="DIR")]
+Write = Annotated[
+    list[str] | None,
+    option(
+        "--write",
+        "What to make of each film; may be repeated. See: cxrkit list writer.",
+        RESULTS,
+        metavar="NAME",
+        default="dicom-seg and dicom-sr with --send-to, otherwise masks and overlay",
+    ),
+]
+Assignments = Annotated[
+    list[str] | None, option("--set", "A parameter of a writer.", RESULTS, metavar="writer.NAME.KEY=VALUE")
+]
+Weights = Annotated[
+    str | None,
+    option("--weights", ANY_WEIGHTS, RESULTS, metavar="RUN|FILE|NAME", default="those that come with cxrkit"),
+]
+Runtime = Annotated[
+    str, option("--runtime", "What computes an exported network.", RESULTS, metavar="auto|NAME", default="auto")
+]
+SpoolFolder = Annotated[
+    Path,
+    typer.Option(
+        "--spool", metavar="DIR", help="Folder for films that wait and results to send.", rich_help_panel=RUNNING
+    ),
+]
+Workers = Annotated[int, typer.Option(min=1, max=64, help="Processes that segment.", rich_help_panel=RUNNING)]
+Timeout = Annotated[
+    float, typer.Option(metavar="SECONDS", min=1, help="How long one film may take.", rich_help_panel=RUNNING)
+]
+Queue = Annotated[int, typer.Option(metavar="FILMS", min=1, help="How many films may wait.", rich_help_panel=RUNNING)]
+MaxSize = Annotated[
+    int, typer.Option(metavar="MIB", min=1, max=1024, help="How large a film may be.", rich_help_panel=RUNNING)
+]
+GiveUp = Annotated[
+    float,
+    typer.Option(
+        metavar="HOURS",
+        min=0,
+        help="How long results are tried to be sent; then they are held until the next start.",
+        rich_help_panel=RUNNING,
+    ),
+]
+Keep = Annotated[
+    float,
+    typer.Option(
+        metavar="DAYS",
+        min=0,
+        help="How long films that failed and results that are held are kept, and done films remembered.",
+        rich_help_panel=RUNNING,
+    ),
+]
+Status = Annotated[
+    bool, typer.Option("--status", help="Show queue, rates and failures of a spool, and exit.", rich_help_panel=RUNNING)
+]
+Certificate = Annotated[Path | None, option("--tls-cert", "Our certificate, PEM.", NETWORK, metavar="FILE")]
+Key = Annotated[Path | None, option("--tls-key", "Its key, PEM.", NETWORK, metavar="FILE")]
+Authority = Annotated[
+    Path | None,
+    option(
+        "--tls-ca",
+        "The authority that the others' certificates must be of, PEM; callers then need one.",
+        NETWORK,
+        metavar="FILE",
+        default="the system's for archives, and none for callers",
+    ),
+]
+Title = Annotated[
+    str, typer.Option("--aet", metavar="AET", help="Our application entity title.", rich_help_panel=NETWORK)
+]
+
+
+def node(
+    host: Annotated[str, typer.Option(help="The address to listen on.", rich_help_panel=NETWORK)] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port to listen on.", rich_help_panel=NETWORK)
+    ] = 11112,
+    aet: Title = "CXRKIT",
+    allowed: Annotated[
+        list[str] | None,
+        option(
+            "--aet-allow",
+            "The title of one who may send films; may be repeated.",
+            NETWORK,
+            metavar="AET",
+            default="anyone",
+        ),
+    ] = None,
+    certificate: Certificate = None,
+    key: Key = None,
+    authority: Authority = None,
+    send_to: SendTo = None,
+    out: Out = None,
+    write: Write = None,
+    assignments: Assignments = None,
+    weights: Weights = None,
+    runtime: Runtime = "auto",
+    spool: SpoolFolder = Path("cxrkit-spool"),
+    workers: Workers = 1,
+    timeout: Timeout = 300,
+    queue: Queue = 1000,
+    max_size: MaxSize = 100,
+    give_up: GiveUp = 24,
+    keep: Keep = 30,
+    status: Status = False,
+    device: DeviceFlag = "auto",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Receive films from a PACS, segment them, and send the results back.
+
+    CR and DX films (for presentation) are taken by C-STORE and acknowledged when they are safely on the disk. The
+    results go to one or several archives by C-STORE or DICOMweb (--send-to), or to a folder (--out). What can't be sent
+    is tried again with growing pauses, then held until the next start. Nothing is lost if the process or the machine
+    ends. Films whose header says that they are no frontal chest films are skipped. For research, not for diagnosis.
+
+    SPOOL/audit.jsonl has a line of JSON for each object that was received, without patient data: films are known there
+    by a salted hash of their SOP instance UID.
+
+    cxrkit node --port 11112 --aet CXRKIT --send-to ORTHANC@127.0.0.1:4242
+    """
+    if status:
+        _show_status(spool, as_json=as_json)
+        return
+    with _clinic():
+        from cxrkit_clinic.node.receiver import Door, Receiver
+        from cxrkit_clinic.node.tls import client_tls, server_tls
+    own, callers = _title(aet, "--aet"), tuple(_title(title, "--aet-allow") for title in allowed or ())
+    door = Door(host, port, own, callers, max_size * _MIB, server_tls(certificate, key, authority))
+    service = _service(
+        *(spool, send_to, out, write, assignments, weights, runtime, device, workers, timeout, queue, give_up, keep),
+        own=own,
+        tls=client_tls(certificate, key, authority),
+        quiet=quiet,
+    )
+    if host not in _LOOPBACK and not callers and door.tls is None:
+        warn(f"Any machine that reaches {host} can send films: --aet-allow and --tls-cert restrict that.")
+
+    def listen(spool: Any, made_with: str, arrived: Callable[[], None]) -> Receiver:
+        receiver = Receiver(door, spool, made_with, arrived)
+        secured = " with TLS" if door.tls else ""
+        service.say(f"{own} listens on {host}:{receiver.port}{secured}. Ctrl-C ends it.")
+        return receiver
+
+    _run(service, listen, listens=f"{own}@{host}:{port}")
+
+
+def watch(
+    folder: Annotated[Path, typer.Argument(help="The folder; those below it are watched too.", show_default=False)],
+    settle: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            help="How long a file must be unchanged to count as whole.",
+            rich_help_panel=RUNNING,
+        ),
+    ] = 3.0,
+    aet: Title = "CXRKIT",
+    certificate: Certificate = None,
+    key: Key = None,
+    authority: Authority = None,
+    send_to: SendTo = None,
+    out: Out = None,
+    write: Write = None,
+    assignments: Assignments = None,
+    weights: Weights = None,
+    runtime: Runtime = "auto",
+    spool: SpoolFolder = Path("cxrkit-spool"),
+    workers: Workers = 1,
+    timeout: Timeout = 300,
+    queue: Queue = 1000,
+    max_size: MaxSize = 100,
+    give_up: GiveUp = 24,
+    keep: Keep = 30,
+    status: Status = False,
+    device: DeviceFlag = "auto",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Segment the films that arrive in a folder, and send the results on.
+
+    DICOM files and pictures are taken when they are no longer being written, and stay where they are; a file that
+    changes is taken again. The results go to a folder (--out) with a folder for each film, and to archives (--send-to),
+    which get what is DICOM. Everything else is as in cxrkit node.
+
+    cxrkit watch incoming --out results
+    """
+    if status:
+        _show_status(spool, as_json=as_json)
+        return
+    with _clinic():
+        from cxrkit_clinic.node.tls import client_tls
+        from cxrkit_clinic.node.watcher import Watcher
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: there is no such folder.", "Create it, or name another.")
+    service = _service(
+        *(spool, send_to, out, write, assignments, weights, runtime, device, workers, timeout, queue, give_up, keep),
+        own=_title(aet, "--aet"),
+        tls=client_tls(certificate, key, authority),
+        quiet=quiet,
+    )
+    apart = [path for path in (spool, out) if path is not None]
+    if folder.resolve() in [path.resolve() for path in apart]:
+        raise ConfigError(
+            f"{folder}: is also the folder of the results or the spool.", "Choose another --out or --spool."
+        )
+
+    def look(spool: Any, made_with: str, arrived: Callable[[], None]) -> Watcher:
+        service.say(f"{folder} is watched. Ctrl-C ends it.")
+        more: dict[str, Any] = {"settle": settle, "max_bytes": max_size * _MIB, "apart": apart, "say": service.say}
+        return Watcher(folder, spool, made_with, arrived, **more)
+
+    _run(service, look, watches=str(folder))
+
+
+def _service(
+    spool: Path,
+    send_to: Sequence[str] | None,
+    out: Path | None,
+    write: Sequence[str] | None,
+    assignments: Sequence[str] | None,
+    weights: str | None,
+    runtime: str,
+    device: str,
+    workers: int,
+    timeout: float,
+    queue: int,
+    give_up: float,
+    keep: float,
+    *,
+    own: str,
+    tls: ssl.SSLContext | None,
+    quiet: bool,
+) -> Service:
+    """What to do with films.
+
+    Raises:
+        ConfigError: there is no destination, or an option can't be understood.
+    """
+    from cxrkit_clinic.node.sending import Folder, destination_of
+    from cxrkit_clinic.node.service import Service
+    from cxrkit_clinic.node.worker import Recipe
+
+    named = {text: destination_of(text, own, tls) for text in send_to or ()}
+    destinations: list[Destination] = list({one.name: one for one in named.values()}.values())
+    if out is not None:
+        destinations.append(Folder(str(out.resolve()), out.resolve()))
+    if not destinations:
+        raise ConfigError(
+            "There is no destination for the results.", "Name one: --send-to AET@HOST:PORT, or --out DIR."
+        )
+    chosen = write or (["dicom-seg", "dicom-sr"] if send_to else ["masks", "overlay"])
+    cores = _cores()
+    recipe = Recipe(weights, device, runtime, chosen_writers(chosen, assignments or ()), max(1, cores // workers))
+    return Service(
+        spool,
+        recipe,
+        destinations,
+        workers,
+        timeout,
+        give_up * 3600,
+        keep,
+        queue,
+        (lambda message: None) if quiet else lambda message: say(f"{_clock()} {message}"),
+    )
+
+
+def _run(service: Service, open_door: Callable[..., Any], **facts: Any) -> None:
+    service.say("The network is being loaded ...")
+    with stop_requests() as stop:
+        left = service.run(open_door, stop, **facts)
+    service.say(
+        f"Stopped. {left['waiting']} films wait to be segmented, and the results of {left['sending']} to be sent: "
+        "the next start continues."
+    )
+
+
+def _show_status(spool: Path, *, as_json: bool) -> None:
+    from cxrkit_clinic.node.status import status_of
+
+    found = status_of(spool)
+    if as_json:
+        show_json(found)
+        return
+    node, queue, ended, hour = found["node"], found["queue"], found["ended"], found["last_hour"]
+    door = node.get("listens") or node.get("watches") or "nothing"
+    show(f"{'Running' if found['running'] else 'Not running'}: {door}, weights {node.get('weights', 'unknown')}")
+    rows = [
+        ["waiting to be segmented", f"{queue['waiting']}"],
+        ["results to be sent", f"{queue['sending']}"],
+        *([f"films {state}", f"{count}"] for state, count in ended.items()),
+        *([f"objects {outcome}", f"{count}"] for outcome, count in {**found["objects"]}.items()),
+        *([f"films {state} in the last hour", f"{count}"] for state, count in hour.items()),
+    ]
+    show(table(("what", "number"), rows, right="number"))
+    where = [
+        [name, f"{about['sent']}", f"{about['open']}", f"{about['held']}", about["last_fault"] or ""]
+        for name, about in found["destinations"].items()
+    ]
+    if where:
+        show("", table(("destination", "sent", "to be sent", "held", "last fault"), where))
+    faults = [[item["time"], item["film"], item["state"], item["reason"]] for item in found["last_faults"]]
+    if faults:
+        show("", table(("time", "film", "state", "reason"), faults))
+
+
+def _title(text: str, flag: str) -> str:
+    if not text.strip() or len(text.strip()) > 16 or not text.isascii() or not text.isprintable() or "\\" in text:
+        raise ConfigError(f"{flag} {text}: is no application entity title.", "It has 1 to 16 ASCII letters and digits.")
+    return text.strip()
+
+
+@contextmanager
+def _clinic() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise ConfigError(f"{error.name} isn't installed.", "Run: pip install 'cxrkit[clinic]'") from error
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _clock() -> str:
+    return time.strftime("%H:%M:%S")
