@@ -11,13 +11,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cxrkit.config import DataConfig, RunConfig, anchored, demo_settings, make_config, resolve
-from cxrkit.data.check import Finding, check_dataset
-from cxrkit.data.sources import parse_source
+from cxrkit.data.check import Finding, check_datasets
+from cxrkit.data.sources import parse_data, parse_source
 from cxrkit.data.store import Store
 from cxrkit.engine import evaluate as judging
 from cxrkit.engine.checkpoint import export_network
 from cxrkit.engine.exporting import Exported, export_elsewhere
-from cxrkit.engine.films import build_dataset, prepare_films, prepare_store
+from cxrkit.engine.films import (
+    build_dataset,
+    build_datasets,
+    check_places,
+    prepare_films,
+    prepare_store,
+    report_unwatched,
+)
 from cxrkit.engine.hardware import check_processes, make_fabric
 from cxrkit.engine.loop import STEADIER
 from cxrkit.engine.observer import Observer, Silent
@@ -37,13 +44,12 @@ from cxrkit.engine.writing import build_writers
 from cxrkit.errors import (
     ConfigError,
     CxrkitError,
-    DataError,
     NotFiniteError,
     StorageError,
     TrainingError,
     TrainingInterruptedError,
 )
-from cxrkit.files import home_path, write_text
+from cxrkit.files import write_text
 from cxrkit.plugins import registry
 from cxrkit.processes import RUN_VARIABLE, STARTED_PROCESSES, is_first_process
 from cxrkit.report import choose_panels, write_report
@@ -62,6 +68,7 @@ class TrainedRun:
 def train(
     config: RunConfig | Mapping[str, Any] | Path | str | None = None,
     *,
+    data: DataConfig | Path | str | Sequence[DataConfig | Path | str] | None = None,
     out: Path | str | None = None,
     resume: Path | str | None = None,
     score: bool = True,
@@ -72,6 +79,8 @@ def train(
     Args:
         config: what to train: a configuration, settings that differ from the defaults, or a YAML file; by default
             the demonstration on synthetic radiographs.
+        data: the films to train on instead of the configuration's, from one place or several: paths, text as for
+            `--data` (a folder, a dataset's name, `NAME:FOLDER`), or a `DataConfig` for a dataset with parameters.
         out: the run's folder, new or empty; by default a new one below `runs/`.
         resume: continue with this run instead; its own configuration applies.
         score: whether the test films are scored at the end; a search must not score them.
@@ -82,13 +91,15 @@ def train(
     """
     components = registry()
     if resume is not None:
-        if config is not None or out is not None:
+        if config is not None or out is not None or data is not None:
             raise ConfigError("--resume continues a run with its own settings.", "Leave out all others.")
         run = RunDirectory.open(Path(resume))
-        _must_have_films(run)
+        check_places(run.config(), run.config_file)
         check_processes(run.config().train)
     else:
-        chosen = anchored(resolve(_as_config(config), components))
+        asked = _as_config(config if data is None or config is not None else {})
+        other = {} if data is None else {"data": parse_data(data, components.components("dataset"))}
+        chosen = anchored(resolve(asked.model_copy(update=other), components))
         check_processes(chosen.train)
         run = _begin(chosen, out)
     try:
@@ -123,12 +134,13 @@ def check_training(config: RunConfig, out: Path | str | None = None, observer: O
     RunDirectory(Path(out) if out else Path("runs", "new")).check_free()
     make_fabric(chosen.train)
     films = prepare_films(chosen, components, listener)
+    report_unwatched(films, listener)
     find_unlabelled(chosen, films, listener)
     # Two films behave as any larger batch does, except for the memory that they take.
     small = {"devices": 1, "num_nodes": 1, "batch_size": min(chosen.train.batch_size, 2)}
     training = chosen.train.model_copy(update=small)
     one = chosen.model_copy(update={"structures": list(films.store.structures), "train": training})
-    Rehearsal(one, components, padded=True).update()
+    Rehearsal(one, components, padded=True, labelled=films.incomplete).update()
 
 
 def _judge(run: RunDirectory, observer: Observer | None) -> Evaluation:
@@ -150,20 +162,6 @@ def _judge(run: RunDirectory, observer: Observer | None) -> Evaluation:
 
 def _add_next_step(error: CxrkitError, step: str) -> None:
     error.remedy = f"{error.remedy} {step}".lstrip()
-
-
-def _must_have_films(run: RunDirectory) -> None:
-    """Make sure that a run's films are where they were.
-
-    Raises:
-        DataError: they aren't; says where to set their new location.
-    """
-    root = run.config().data.root
-    if root is not None and not home_path(root).exists():
-        raise DataError(
-            f"{run.path}: its films were in {root}, which no longer exists.",
-            f"Put them back, or set data.root to their new location in {run.config_file}.",
-        )
 
 
 def _as_config(config: RunConfig | Mapping[str, Any] | Path | str | None) -> RunConfig:
@@ -203,7 +201,7 @@ def evaluate(
     *,
     part: judging.Part = "test",
     checkpoint: Literal["auto", "best", "last"] = "auto",
-    data: DataConfig | Path | str | None = None,
+    data: DataConfig | Path | str | Sequence[DataConfig | Path | str] | None = None,
     postprocess: Choice = None,
     device: str = "auto",
     observer: Observer | None = None,
@@ -214,9 +212,7 @@ def evaluate(
         run: the run's folder.
         part: the part of the run's own split.
         checkpoint: `best` on validation, `last`, or `auto`: the best, if there is one.
-        data: score this dataset instead, such as another hospital's, without films that the network was trained or
-            validated on: a Path; text as for `--data`: a folder, a dataset's name or `NAME:FOLDER`; or a `DataConfig`,
-            if the dataset needs parameters.
+        data: as in `train`: score these films instead, without those that the network was trained or validated on.
         postprocess: of the scores "after", as in `load`; or "auto": the best on the validation films, which is stored.
         device, runtime: as in `load`.
         observer: is informed of the progress.
@@ -226,12 +222,9 @@ def evaluate(
     """
     directory = RunDirectory.open(Path(run))
     if data is None:
-        _must_have_films(directory)
-    elif not isinstance(data, DataConfig):
-        # A Path is a place, even one that has the name of a dataset.
-        text = data if isinstance(data, str) else str(home_path(data).absolute())
-        data = DataConfig.model_validate(parse_source(text, registry().components("dataset")))
-    judge = partial(judging.evaluate_run, directory, registry(), part=part, checkpoint=checkpoint, data=data)
+        check_places(directory.config(), directory.config_file)
+    other = None if data is None else parse_data(data, registry().components("dataset"))
+    judge = partial(judging.evaluate_run, directory, registry(), part=part, checkpoint=checkpoint, data=other)
     evaluation, store, predictor = judge(postprocess=postprocess, device=device, observer=observer)
     for suffix, text in (("json", evaluation.model_dump_json(indent=1) + "\n"), ("csv", evaluation.to_csv())):
         write_text(directory.evaluation / f"{evaluation.stem}-{evaluation.weights}.{suffix}", text)
@@ -388,7 +381,7 @@ def prepare(config: RunConfig, observer: Observer | None = None) -> Store:
 def check(config: RunConfig, observer: Observer | None = None) -> list[Finding]:
     """Read every film and mask that a configuration names, and report what is wrong with them."""
     listener = observer or Silent()
-    dataset = build_dataset(resolve(config, registry()), registry())
+    missing = {item.alias or "": item.missing for item in config.datasets}
 
     def progress(done: int, total: int) -> None:
         # The films are counted by the check, which takes the dataset's warnings on listing them as findings.
@@ -397,4 +390,5 @@ def check(config: RunConfig, observer: Observer | None = None) -> list[Finding]:
         else:
             listener.advance(done)
 
-    return check_dataset(dataset, config.structures, progress)
+    datasets = build_datasets(resolve(config, registry()), registry())
+    return check_datasets(datasets, config.structures, progress, missing)

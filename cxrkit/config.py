@@ -14,6 +14,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cxrkit import yaml_text
+from cxrkit.component_config import FORMS_OF_DATA, DataConfigs, name_alone
+from cxrkit.component_config import ComponentConfig as ComponentConfig
+from cxrkit.component_config import DataConfig as DataConfig
+from cxrkit.component_config import LossConfig as LossConfig
 from cxrkit.errors import ConfigError, nearest, shown
 from cxrkit.files import home_path, write_text
 from cxrkit.overrides import assign, merge, parse_losses
@@ -25,34 +29,6 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_assignment=True, validate_default=True, defer_build=True)
-
-
-class ComponentConfig(BaseModel):
-    """A component by name, with its parameters beside the name."""
-
-    model_config = ConfigDict(extra="allow", defer_build=True)
-    name: str
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """The component's own parameters."""
-        return dict(self.model_extra or {})
-
-
-class LossConfig(ComponentConfig):
-    """One term of a weighted sum of losses."""
-
-    weight: float = Field(1.0, gt=0, description="factor of this term in the sum")
-    side_weight: Annotated[float, Field(ge=0)] | list[Annotated[float, Field(ge=0)]] | None = Field(
-        None, description="of networks with side outputs, what each counts beside the main one; or a list (null: 1)"
-    )
-
-
-class DataConfig(ComponentConfig):
-    """Where films and masks come from."""
-
-    name: str = Field(default_factory=lambda: installed().default("dataset"))
-    root: Path | None = Field(None, description="folder or file that the dataset reads")
 
 
 class ClaheConfig(_Part):
@@ -153,7 +129,7 @@ class UnlabelledConfig(_Part):
         "none",
         description="films without masks for self-training: 'none', a folder, or 'rest': films of the data that are "
         "used neither for training nor for testing (their masks are ignored, but those of validation films still "
-        "choose the weights)",
+        "choose the weights). Masks that training films lack are predicted too",
     )
     share: float = Field(0.5, gt=0, lt=1, description="share of each step's films that have no masks")
     start: float = Field(0.3, ge=0, lt=1, description="share of the steps before films without masks are used")
@@ -235,7 +211,7 @@ class RunConfig(_Part):
         default_factory=list,
         description="dashboard that follows the training; may be repeated. See: cxrkit list logger",
     )
-    data: DataConfig = Field(default_factory=DataConfig)
+    data: DataConfigs = Field(default_factory=DataConfig)
     structures: list[str] | None = Field(None, description="structures to segment (null: all that the dataset has)")
     background: bool = Field(True, description="add a last channel for what belongs to no structure, as in the paper")
     preprocess: PreprocessConfig = Field(default_factory=PreprocessConfig)
@@ -244,10 +220,10 @@ class RunConfig(_Part):
     train: TrainConfig = Field(default_factory=TrainConfig)
     seed: int = Field(0, ge=0, lt=2**31, description="seed of the split, the initial weights and all randomness")
 
-    @field_validator("model", "data", mode="before")
+    @field_validator("model", mode="before")
     @classmethod
     def _name_alone(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
+        return name_alone(value)
 
     @field_validator("loss", mode="before")
     @classmethod
@@ -270,6 +246,11 @@ class RunConfig(_Part):
             if len(set(names)) < len(names):
                 raise ValueError(f"the same {kind} is given twice: {', '.join(names)}")
         return self
+
+    @property
+    def datasets(self) -> tuple[DataConfig, ...]:
+        """The datasets of `data`, be it one or a list."""
+        return (self.data,) if isinstance(self.data, DataConfig) else tuple(self.data)
 
 
 #: What a dotted setting may begin with.
@@ -319,7 +300,7 @@ def make_config(*layers: Mapping[str, Any], overrides: Mapping[str, Any] | None 
 def _explain(error: ValidationError) -> tuple[str, str]:
     lines: list[str] = []
     for fault in error.errors():
-        path = ".".join(str(step) for step in fault["loc"])
+        path = ".".join(str(step) for step in fault["loc"] if step not in FORMS_OF_DATA)
         if fault["type"] == "extra_forbidden":
             known = _known_keys(fault["loc"][:-1])
             hint = nearest(str(fault["loc"][-1]), known)
@@ -365,14 +346,19 @@ def resolve(config: RunConfig, registry: Registry) -> RunConfig:
     content["loss"] = [full("loss", item) for item in config.loss]
     content["augment"] = [full("augment", item) for item in config.augment]
     content["logger"] = [full("logger", item) for item in config.logger]
-    content["data"] = full("dataset", config.data)
+    datasets = [full("dataset", item) for item in config.datasets]
+    content["data"] = datasets[0] if isinstance(config.data, DataConfig) else datasets
     return RunConfig.model_validate(content)
 
 
 def anchored(config: RunConfig) -> RunConfig:
     """A configuration whose paths are absolute, so that the run can be used from any working directory."""
-    root, file = config.data.root, config.split.file
-    data = config.data.model_copy(update={"root": home_path(root).resolve() if root else None})
+    file = config.split.file
+    datasets = [
+        item.model_copy(update={"root": home_path(item.root).resolve() if item.root else None})
+        for item in config.datasets
+    ]
+    data = datasets[0] if isinstance(config.data, DataConfig) else datasets
     split = config.split.model_copy(update={"file": home_path(file).resolve() if file else None})
     unlabelled = config.unlabelled
     if isinstance(unlabelled.films, Path):

@@ -254,6 +254,9 @@ class Entry:
             others are unknown, not absent.
         fault: why the film can't be used, where that is known before reading, such as a mask's file that is missing:
             one sentence. Nothing is trained with such films among the others; `cxrkit data check` lists them all.
+        lacking: the structures whose missing masks are all that `fault` says. With `data.missing=unknown` they are
+            unknown, and the film is used.
+        dataset: which of several datasets it is of; cxrkit sets it.
     """
 
     id: str
@@ -262,6 +265,8 @@ class Entry:
     fold: str | None = None
     labelled: tuple[str, ...] | None = None
     fault: str = ""
+    lacking: tuple[str, ...] = ()
+    dataset: str = ""
 
     def known(self, structures: Sequence[str]) -> tuple[str, ...]:
         """Those of the given structures that the film has masks of."""

@@ -69,9 +69,45 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
             and value.get("name", old.get("name")) == old.get("name")
         ):
             merged[key] = merge(old, value)
+        elif isinstance(value, list) and isinstance(old, Mapping) and key in SECTIONS and not SECTIONS[key].many:
+            merged[key] = [merge({key: old}, {key: item})[key] for item in value]
         else:
             merged[key] = value
     return merged
+
+
+def with_aliases(datasets: Sequence[Any]) -> list[dict[str, Any]]:
+    """Several datasets, each with an alias: the end of its root's path that tells it from the others, else a number.
+
+    Raises:
+        ConfigError: one is neither a name nor settings.
+
+    >>> [item["alias"] for item in with_aliases([{"root": "a/films"}, {"root": "b/films"}, {"name": "phantom"}])]
+    ['a-films', 'b-films', 'phantom']
+    """
+    datasets = [{"name": item} if isinstance(item, str) else item for item in datasets]
+    if not all(isinstance(item, Mapping) for item in datasets):
+        raise _no_settings("data", datasets)
+    named = [str(item["alias"]) if item.get("alias") else "" for item in datasets]
+    places = [
+        [part for part in re.split(r"[/\\]", re.sub(r"\.(csv|json)$", "", str(item.get("root") or ""))) if part]
+        or [str(item.get("name") or registry().default("dataset"))]
+        for item in datasets
+    ]
+    found = named
+    for depth in range(1, max(map(len, places), default=0) + 1):
+        found = [name or _alias("-".join(place[-depth:])) for name, place in zip(named, places, strict=True)]
+        if len(set(found)) == len(found):
+            break
+    taken = list(named)
+    for place, name in enumerate(found):
+        choices = [name, *(f"{name}-{number}" for number in range(2, len(found) + 2))]
+        taken[place] = named[place] or next(choice for choice in choices if choice not in taken)
+    return [{**item, "alias": name} for item, name in zip(datasets, taken, strict=True)]
+
+
+def _alias(text: str) -> str:
+    return re.sub(r"[^\w-]+", "-", text).strip("-") or "films"
 
 
 def differences(there: Any, here: Any, at: str = "", *, both: bool = False) -> Iterator[str]:
@@ -93,6 +129,8 @@ def differences(there: Any, here: Any, at: str = "", *, both: bool = False) -> I
 
 def assign(config: dict[str, Any], path: str, value: Any, settings: Sequence[str]) -> None:
     """Set a dotted path, in place; `loss.KEY`, `loss.NAME.KEY` and `augment.NAME.KEY` reach into the lists.
+
+    Of several datasets `data.KEY` sets a parameter of all, and `data.ALIAS.KEY` of one.
 
     Args:
         config: the nested settings.
@@ -122,6 +160,9 @@ def assign(config: dict[str, Any], path: str, value: Any, settings: Sequence[str
         _assign_in_list(config, head, rest, path, value)
         return
     part = config.get(head)
+    if isinstance(part, list | tuple) and kind is not None and kind.name == "dataset":
+        config[head] = _assigned_to_each(head, part, rest, value, settings)
+        return
     if isinstance(part, str):
         part = {"name": part}
     if part is not None and not isinstance(part, Mapping):
@@ -133,6 +174,21 @@ def assign(config: dict[str, Any], path: str, value: Any, settings: Sequence[str
         part[key] = dict(inner) if isinstance(inner, Mapping) else {}
         part = part[key]
     part[rest[-1]] = value
+
+
+def _assigned_to_each(
+    head: str, items: Sequence[Any], rest: list[str], value: Any, settings: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Several datasets with one of them changed, if the path begins with its alias, else all of them."""
+    datasets = with_aliases(items)
+    one = [item for item in datasets if len(rest) > 1 and item["alias"] == rest[0]]
+    made = []
+    for item in datasets:
+        changed = {head: item}
+        if item in (one or datasets):
+            assign(changed, ".".join([head, *(rest[1:] if one else rest)]), value, settings)
+        made.append(changed[head])
+    return made
 
 
 def _no_settings(head: str, value: Any) -> ConfigError:

@@ -21,6 +21,7 @@ from cxrkit.kinds import KINDS
 
 #: Names that a component's parameter can't have: the configuration uses them beside the parameters.
 RESERVED = frozenset({"name", "weight", "root"})
+_OF_DATASETS = frozenset({"alias", "missing"})
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,9 @@ class Component:
         for parameter in signature.parameters.values():
             if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
                 continue
-            if parameter.name in RESERVED or parameter.name not in hints:
-                fault = "a reserved name" if parameter.name in RESERVED else "no type annotation"
+            reserved = RESERVED | (_OF_DATASETS if self.kind == "dataset" else frozenset())
+            if parameter.name in reserved or parameter.name not in hints:
+                fault = "a reserved name" if parameter.name in reserved else "no type annotation"
                 raise PluginError(
                     f"The parameter '{parameter.name}' of {self.kind} '{self.name}' ({self.distribution}) has {fault}.",
                     f"Rename or annotate it in {self.distribution}.",

@@ -288,8 +288,9 @@ def _of_component(path: str, name: str) -> str:
 
 
 def _model_of(annotation: Any) -> type[BaseModel] | None:
-    """The settings class in an annotation, alone, optional or in a list."""
+    """The settings class in an annotation, alone, optional, in a list, or both alone and in a list."""
     candidates = [annotation, *typing.get_args(annotation)]
+    candidates += [inner for one in candidates[1:] for inner in typing.get_args(one)]
     return next((c for c in candidates if inspect.isclass(c) and issubclass(c, BaseModel)), None)
 
 

@@ -118,9 +118,10 @@ def check_command(arguments: list[str]) -> None:
         return
     if any(made in str(option) for made in MADE_BY_READERS for option in options.values()):
         return
-    data = options["data"]
-    if data is not None:  # the places are the reader's; which dataset reads them is what counts
-        data = "jsrt" if "jsrt" in data.lower() else "folder"
+    if len(options["data"] or ()) > 1:  # the aliases are those of the reader's places
+        return
+    # The places are the reader's; which dataset reads them is what counts.
+    data = ["jsrt" if "jsrt" in place.lower() else "folder" for place in options["data"] or ()]
     file = options["config"]
     if file is not None and not str(file).startswith("runs/"):
         file = ROOT / file

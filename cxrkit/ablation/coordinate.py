@@ -139,7 +139,13 @@ def prepare_runs(runs: Sequence[PlannedRun], registry: Registry, observer: Obser
     seen: set[str] = set()
     for planned in runs:
         config = planned.config
-        key = json.dumps([config.data.model_dump(mode="json"), config.preprocess.model_dump(), config.structures])
+        key = json.dumps(
+            [
+                [one.model_dump(mode="json") for one in config.datasets],
+                config.preprocess.model_dump(),
+                config.structures,
+            ]
+        )
         if key not in seen:
             seen.add(key)
             prepare_store(config, registry, observer or Silent())

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from cxrkit.errors import ConfigError, shown
+from cxrkit.overrides import with_aliases
 from cxrkit.settings import full_name
 
 _LONGEST = 160  # bytes of a folder's name; most disks allow 255, and logs' names are longer
@@ -35,6 +36,8 @@ def label_of(value: Any, name: str = "") -> str:
     if isinstance(value, float):
         short = f"{value:g}"
         return short if float(short) == value else f"{value:.10g}"
+    if name == "data" and isinstance(value, list):
+        return "+".join(item["alias"] for item in with_aliases(value))
     if isinstance(value, list | tuple | Mapping):
         return yaml.safe_dump(value, default_flow_style=True, width=1000).strip()
     return str(value).lower() if isinstance(value, bool) else str(value)

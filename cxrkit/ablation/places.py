@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cxrkit.ablation.naming import label_of
 from cxrkit.files import home_path
 from cxrkit.settings import full_name
 
@@ -24,7 +25,7 @@ def anchor_levels(name: str, levels: Any, folder: Path) -> Any:
         places = [_anchor(name, value, folder) for value in levels]
         if places == levels:
             return levels
-        labels = ["none" if value is None else str(value) for value in levels]
+        labels = [label_of(value, name) if value is None or isinstance(value, list) else str(value) for value in levels]
         return {label: {name: place} for label, place in zip(labels, places, strict=True)}
     if isinstance(levels, Mapping):
         return {
@@ -39,4 +40,6 @@ def _anchor(key: str, value: Any, folder: Path) -> Any:
         return str((folder / home_path(value)).resolve())
     if isinstance(value, Mapping) and any(place.startswith(f"{key}.") for place in _PLACES):
         return {inner: _anchor(f"{key}.{inner}", within, folder) for inner, within in value.items()}
+    if isinstance(value, list):  # of several datasets
+        return [_anchor(key, item, folder) if isinstance(item, Mapping) else item for item in value]
     return value

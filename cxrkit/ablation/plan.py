@@ -128,7 +128,8 @@ class Plan:
         """Whether the films are those of the dataset that is used where no data is named."""
         data = self.base.get("data")
         name = data.get("name") if isinstance(data, Mapping) else data
-        return name in (None, registry().default("dataset"))
+        chosen = any("data" in level.settings for factor in self.factors for level in factor.levels)
+        return name in (None, registry().default("dataset")) and not chosen
 
     def arms(self) -> tuple[Arm, ...]:
         """All combinations of levels that aren't excluded, in the order of the factors.
@@ -221,7 +222,7 @@ def make_plan(content: Mapping[str, Any], *, over: Mapping[str, Any] | None = No
             f"{'base' if 'seed' in own else '--set seed'}: the seed cannot be set here.", "Use `seeds:` (--seeds)."
         )
     base = merge(base, own)
-    if isinstance(data := settings.pop("data", None), Mapping):
+    if isinstance(data := settings.pop("data", None), Mapping | list):
         base = merge(base, {"data": data})
     elif data is not None:
         settings["data"] = data
@@ -230,7 +231,8 @@ def make_plan(content: Mapping[str, Any], *, over: Mapping[str, Any] | None = No
     factors, settings = _share(factors, own, settings)
     apply_settings(base, settings)
     base = anchor_settings(base, Path.cwd())
-    if not base.get("data"):
+    chosen = any("data" in level.settings for factor in factors for level in factor.levels)
+    if not base.get("data") and not chosen:
         base = merge(demo_settings(), base)
     _check_apart(factors)
     exclude = tuple(_rule(rule, factors) for rule in content.get("exclude") or [])

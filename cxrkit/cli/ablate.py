@@ -57,7 +57,7 @@ def ablate(
         ),
     ] = None,
     data: Annotated[
-        str | None,
+        list[str] | None,
         option("--data", "As for cxrkit train.", _SHARED, metavar="PLACE|NAME", default="synthetic films"),
     ] = None,
     config: Annotated[
@@ -162,11 +162,11 @@ def ablate(
         else:
             made = _resumed(resume, seeds)
     else:
-        from cxrkit.data.sources import parse_source
+        from cxrkit.data.sources import parse_sources
 
         over = dict(shared)
-        if data is not None:
-            over["data"] = parse_source(data, plugins.registry.components("dataset"))
+        if data:
+            over["data"] = parse_sources(data, plugins.registry.components("dataset"))
         made = plan_from_flags(plan, config, levels, vary or (), exclude or (), seeds, over | setting)
         folder = out or new_folder(made.name)
         if search is not None or ranges:

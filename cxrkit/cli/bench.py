@@ -117,8 +117,9 @@ def _plan(
     over = dict(shared) | parse_set(assignments)
     over.pop("seed", None)
     made = plan_from_flags(file, config, levels, vary, exclude, "1", over)
-    data = made.base["data"]
-    if made.is_demonstration or not isinstance(data, Mapping) or not data.keys() - {"name"}:
+    data = made.base.get("data")
+    named = isinstance(data, list) or (isinstance(data, Mapping) and data.keys() - {"name"})
+    if made.is_demonstration or not named:
         # No films are named: the structures are the default dataset's, and the settings aren't the demonstration's.
         default = {"data": {"name": registry().default("dataset")}}
         made = plan_from_flags(file, config, levels, vary, exclude, "1", default | over)

@@ -116,6 +116,7 @@ def _fields(part: type[BaseModel], before: str = "") -> Iterator[str]:
     for name, field in part.model_fields.items():
         yield f"{before}{name}"
         types = [field.annotation, *typing.get_args(field.annotation)]
+        types += [inner for one in types[1:] for inner in typing.get_args(one)]  # Annotated members of a union
         if typing.get_origin(field.annotation) is not list:
             for part_of_it in [one for one in types if isinstance(one, type) and issubclass(one, BaseModel)]:
                 yield from (one for one in _fields(part_of_it, f"{before}{name}.") if not one.endswith(".name"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,23 +18,24 @@ if TYPE_CHECKING:
 
     from cxrkit.config import RunConfig
     from cxrkit.data.check import Finding
+    from cxrkit.data.store import Store
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 
 _FOUND_ERRORS = 3
 
 Data = Annotated[
-    str | None,
+    list[str] | None,
     option(
         "--data",
-        "A folder or file that a dataset recognises, a dataset, or NAME:PLACE, as in training.",
+        "A folder or file that a dataset recognises, a dataset, or NAME:PLACE, as in training. May be repeated.",
         metavar="PLACE|NAME",
         default="the built-in synthetic films",
     ),
 ]
-Place = Annotated[
-    str | None,
-    typer.Argument(metavar="PLACE|NAME", help="As --data.", show_default=False, autocompletion=completion.data),
+Places = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="PLACE|NAME...", help="As --data.", show_default=False, autocompletion=completion.data),
 ]
 Structures = Annotated[
     str | None,
@@ -54,7 +55,7 @@ Assignments = Annotated[
 
 @app.command()
 def prepare(
-    place: Place = None,
+    places: Places = None,
     data: Data = None,
     structures: Structures = None,
     size: Annotated[
@@ -73,28 +74,25 @@ def prepare(
     from cxrkit import api
     from cxrkit.cli.console import show, show_json
     from cxrkit.cli.progress import progress
+    from cxrkit.data.joined import JoinedStore
 
-    chosen = _settings(_one(place, data), structures, size, config, assignments)
+    chosen = _settings(_one(places, data), structures, size, config, assignments)
     with progress(quiet=quiet) as observer:
         store = api.prepare(chosen, observer)
+    parts = store.parts if isinstance(store, JoinedStore) else {}
     if as_json:
-        show_json(
-            {
-                "store": store.path,
-                "films": len(store),
-                "structures": store.structures,
-                "size": store.size,
-                "fingerprint": store.content_hash,
-            }
-        )
+        datasets = {"datasets": {alias: _described(part) for alias, part in parts.items()}} if parts else {}
+        show_json(_described(store) | datasets)
         return
-    films = f"{len(store)} film{'' if len(store) == 1 else 's'} of {store.size} × {store.size} pixels"
-    show(f"{films}, with {', '.join(store.structures)}", f"fingerprint {store.content_hash}", str(store.path))
+    for alias, part in (parts or {"": store}).items():
+        films = f"{len(part)} film{'' if len(part) == 1 else 's'} of {part.size} × {part.size} pixels"
+        start = f"{alias}: " if alias else ""
+        show(f"{start}{films}, with {', '.join(part.structures)}", f"fingerprint {part.content_hash}", str(part.path))
 
 
 @app.command()
 def check(
-    place: Place = None,
+    places: Places = None,
     data: Data = None,
     structures: Structures = None,
     config: ConfigFile = None,
@@ -112,7 +110,7 @@ def check(
     from cxrkit.cli.console import show, show_json
     from cxrkit.cli.progress import progress
 
-    chosen = _settings(_one(place, data), structures, None, config, assignments)
+    chosen = _settings(_one(places, data), structures, None, config, assignments)
     with progress(quiet=quiet) as observer:
         findings = api.check(chosen, observer)
     counts = {kind: sum(f.severity == kind for f in findings) for kind in ("error", "warning", "note")}
@@ -155,14 +153,26 @@ def list_data(as_json: Json = False) -> None:
         show(f"No prepared films in {folder} yet.")
 
 
-def _one(place: str | None, data: str | None) -> str | None:
-    if place is not None and data is not None:
-        raise ConfigError(f"{place} and --data {data} were both given.", "Give one: they mean the same.")
-    return place if data is None else data
+def _one(places: list[str] | None, data: list[str] | None) -> list[str]:
+    if places and data:
+        raise ConfigError(
+            f"{' '.join(places)} and --data {' '.join(data)} were both given.", "Use one form: they mean the same."
+        )
+    return places or data or []
+
+
+def _described(store: Store) -> dict[str, Any]:
+    return {
+        "store": store.path,
+        "films": len(store),
+        "structures": store.structures,
+        "size": store.size,
+        "fingerprint": store.content_hash,
+    }
 
 
 def _settings(
-    data: str | None, structures: str | None, size: int | None, config: Path | None, assignments: list[str] | None
+    data: list[str], structures: str | None, size: int | None, config: Path | None, assignments: list[str] | None
 ) -> RunConfig:
     """The configuration that these flags describe; the synthetic films where no data is named."""
     from cxrkit.cli.loading import load_plugins

@@ -24,10 +24,11 @@ def evaluate(
         typer.Option(help="Weights: best (chosen in training), last, or auto: best if there are any."),
     ] = "auto",
     data: Annotated[
-        str | None,
+        list[str] | None,
         option(
             "--data",
-            "Score other data instead, such as another hospital's, without films used in training or validation.",
+            "Score other data instead, such as another hospital's, without films used in training or validation. May "
+            "be repeated.",
             metavar="PLACE|NAME|NAME:PLACE",
             default="the run's own",
         ),
@@ -61,11 +62,11 @@ def evaluate(
     from cxrkit.errors import ConfigError
 
     plugins = load_plugins()
-    if data is None and assignments:
+    if not data and assignments:
         raise ConfigError("--set was given without --data.", "The run's own films are read as they were in training.")
-    if data is not None and part != "test":
+    if data and part != "test":
         raise ConfigError(f"--data and --part {part} were both given.", "Other data has no parts: leave out --part.")
-    source = None if data is None else parse_other_data(data, assignments or (), plugins.registry.components("dataset"))
+    source = parse_other_data(data, assignments or (), plugins.registry.components("dataset")) if data else None
     from cxrkit import api
 
     with progress(quiet=quiet) as observer:

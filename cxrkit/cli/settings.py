@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxrkit.data.sources import parse_source
+from cxrkit.data.sources import parse_sources
 from cxrkit.errors import ConfigError
 from cxrkit.settings import apply_settings
 
 if TYPE_CHECKING:
-    from cxrkit.config import DataConfig, RunConfig
+    from cxrkit.component_config import DataConfigs
+    from cxrkit.config import RunConfig
     from cxrkit.registry import Component
 
 
@@ -36,7 +37,7 @@ def choose_settings(
     preset: str | None = None,
     file: Path | None = None,
     assignments: Sequence[str] = (),
-    data: str | None = None,
+    data: Sequence[str] = (),
     structures: str | None = None,
 ) -> Choices:
     """Merge preset, configuration file, flags and `--set`; where no data is named, over the demonstration's settings.
@@ -44,6 +45,7 @@ def choose_settings(
     Args:
         values: the flags that were given, by their names in `cxrkit.settings.SETTINGS` or their plugins' shorthands.
         datasets: the registered datasets.
+        data: where the films come from, as `parse_sources` takes it.
 
     Raises:
         DataError: no dataset recognises the place that `data` names.
@@ -58,38 +60,36 @@ def choose_settings(
         raise ConfigError("--steps and --epochs were both given.", "Give one: both say how long to train.")
     overrides = parse_set(assignments)
     written = read_yaml(file) if file is not None else {}
-    demonstration = data is None and not _names_data(written, overrides)
+    demonstration = not data and not _names_data(written, overrides)
     chosen: dict[str, Any] = {}
     for layer in (demo_settings() if demonstration else {}, read_preset(preset) if preset else {}, written):
         chosen = merge(chosen, layer)
     flags = {name: "+".join(value) if isinstance(value, list) else value for name, value in values.items()}
     apply_settings(chosen, flags)
-    if data is not None:
-        chosen = merge(chosen, {"data": parse_source(data, datasets)})
+    if data:
+        chosen = merge(chosen, {"data": parse_sources([data] if isinstance(data, str) else data, datasets)})
     if structures is not None:
         chosen["structures"] = _names(structures)
     return Choices(make_config(chosen, overrides=overrides), demonstration)
 
 
-def parse_other_data(text: str, assignments: Sequence[str], datasets: Sequence[Component]) -> DataConfig:
+def parse_other_data(texts: Sequence[str], assignments: Sequence[str], datasets: Sequence[Component]) -> DataConfigs:
     """The data that `--data`, with `--set data.KEY=VALUE` for its parameters, names to score a run on.
 
     Raises:
         ConfigError: there is no such data, or an assignment sets something else.
         DataError: no dataset recognises it.
     """
-    from cxrkit.config import DataConfig
+    from cxrkit.config import make_config
     from cxrkit.overrides import parse_set
 
-    parameters: dict[str, Any] = {}
-    for path, value in parse_set(assignments).items():
-        part, _, key = path.partition(".")
-        if part != "data" or not key or "." in key:
+    parameters = parse_set(assignments)
+    for path in parameters:
+        if not path.startswith("data.") or path.endswith("."):
             raise ConfigError(
                 f"--set {path}: only the data's parameters can be set here.", "Write --set data.KEY=VALUE."
             )
-        parameters[key] = value
-    return DataConfig.model_validate(parse_source(text, datasets) | parameters)
+    return make_config({"data": parse_sources(texts, datasets)}, overrides=parameters).data
 
 
 def _names_data(written: Mapping[str, Any], overrides: Mapping[str, Any]) -> bool:

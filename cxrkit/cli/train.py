@@ -19,11 +19,11 @@ def train(
     *,
     components: dict[str, Any],
     data: Annotated[
-        str | None,
+        list[str] | None,
         option(
             "--data",
             "A folder or file that a dataset recognises (images/ and masks/<structure>/, a CSV, ...), a dataset, or "
-            "NAME:PLACE.",
+            "NAME:PLACE. May be repeated: a structure that one doesn't annotate is unknown there.",
             "Films",
             metavar="PLACE|NAME",
             default="synthetic films, with a demonstration's settings",
@@ -108,7 +108,7 @@ def train(
             preset=preset,
             file=config,
             assignments=assignments or (),
-            data=data,
+            data=data or (),
             structures=structures,
         )
         chosen = choices.config

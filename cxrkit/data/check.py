@@ -7,13 +7,15 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from cxrkit.data.samples import choose_structures, list_entries, read_sample
+from cxrkit.component_config import Missing
+from cxrkit.data.joined import SEPARATOR, structures_of
+from cxrkit.data.samples import list_entries, read_sample
 from cxrkit.errors import CxrkitError
 from cxrkit.interfaces import Dataset, Entry, Sample
 
@@ -68,46 +70,118 @@ class _Seen:
 def check_dataset(
     dataset: Dataset, structures: Sequence[str] | None = None, progress: Callable[[int, int], None] | None = None
 ) -> list[Finding]:
-    """Read every film and report everything that is wrong or odd, errors first.
+    """`check_datasets` of one dataset."""
+    return check_datasets({"": dataset}, structures, progress)
+
+
+def check_datasets(
+    datasets: Mapping[str, Dataset],
+    structures: Sequence[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    missing: Mapping[str, Missing] | None = None,
+) -> list[Finding]:
+    """Read every film of one dataset, or of several by alias, and report everything wrong or odd, errors first.
 
     Errors are films that can't be read, or have a fault (`Entry.fault`). Warnings: empty and inverted masks, masks of
     an unusual area, left and right swapped, a heart that isn't between the lungs, the same picture twice, tiny, dark or
-    flat films, and the dataset's own warnings. Notes: no spacing.
+    flat films, and the datasets' own warnings. Notes: no spacing, and which of several datasets annotates what.
 
     By default masks of all structures are checked. `progress` is called with the number of films that are done, 0 at
-    first, and of all.
+    first, and of all. `missing` says, by alias, whether masks that films lack are errors or unknown.
 
     Raises:
-        DataError: the dataset as a whole can't be used: it has no films, or lacks the structures.
+        DataError: a dataset as a whole can't be used: it has no films, or lacks the structures; or the datasets don't
+            fit together.
     """
     findings: list[Finding] = []
+    entries: dict[str, tuple[Entry, ...]] = {}
     with _warnings_into(findings):
-        entries = list_entries(dataset, faulty=True)
-    chosen = choose_structures(dataset, structures)
-    seen: list[_Seen] = []
+        for alias, dataset in datasets.items():
+            entries[alias] = list_entries(dataset, faulty=True, missing=(missing or {}).get(alias, "error"))
+        chosen = structures_of(datasets, structures)
+    total = sum(map(len, entries.values()))
+    done = 0
+
+    def count() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total)
+
     if progress is not None:
-        progress(0, len(entries))
-    for done, entry in enumerate(entries, start=1):
+        progress(0, total)
+    every: list[_Seen] = []
+    for alias, dataset in datasets.items():
+        own = tuple(name for name in chosen if name in dataset.structures)
+        found, seen = _check_films(dataset, entries[alias], own, count)
+        for name in own:
+            found.extend(_area_outliers(seen, name))
+            found.extend(_without_mask(seen, name))
+        found.extend(_spacing(seen))
+        if len(datasets) > 1:
+            found.append(_annotated(seen, own, chosen))
+            start = f"{alias}{SEPARATOR}"
+            found = [replace(one, id=start + one.id if one.id else alias) for one in found]
+            seen = [
+                replace(one, entry=replace(one.entry, id=start + one.entry.id, group=start + one.entry.group))
+                for one in seen
+            ]
+        findings.extend(found)
+        every.extend(seen)
+    findings.extend(_duplicates(every))
+    findings.extend(_same_names(entries))
+    return sorted(findings, key=lambda finding: (_ORDER[finding.severity], finding.id))
+
+
+def _check_films(
+    dataset: Dataset, entries: Sequence[Entry], structures: Sequence[str], count: Callable[[], None]
+) -> tuple[list[Finding], list[_Seen]]:
+    """What is wrong with each film, and what is remembered of those that could be read; `count` is called for each."""
+    findings: list[Finding] = []
+    seen: list[_Seen] = []
+    for entry in entries:
         if entry.fault:
             findings.append(_about(entry, entry.fault, "Add what is missing, or take the film away.", "error"))
         try:
-            sample = read_sample(dataset, entry, () if entry.fault else chosen)
+            sample = read_sample(dataset, entry, () if entry.fault else structures)
         except CxrkitError as error:
             findings.append(_about(entry, error.what, error.remedy, "error"))
             continue
         finally:
-            if progress is not None:
-                progress(done, len(entries))
+            count()
         findings.extend(check_film(entry, sample))
         if not entry.fault:
-            findings.extend(check_anatomy(entry, {name: sample.masks[name] for name in entry.known(chosen)}))
-            seen.append(_remember(entry, sample, entry.known(chosen)))
-    findings.extend(_duplicates(seen))
-    for name in chosen:
-        findings.extend(_area_outliers(seen, name))
-        findings.extend(_without_mask(seen, name))
-    findings.extend(_spacing(seen))
-    return sorted(findings, key=lambda finding: (_ORDER[finding.severity], finding.id))
+            known = entry.known(structures)
+            findings.extend(check_anatomy(entry, {name: sample.masks[name] for name in known}))
+            seen.append(_remember(entry, sample, known))
+    return findings, seen
+
+
+def _same_names(entries: Mapping[str, Sequence[Entry]]) -> Iterator[Finding]:
+    """Names that several datasets use, which needn't be of the same films or patients."""
+    names = {
+        "film": [{entry.id for entry in films} for films in entries.values()],
+        "patient": [{entry.group for entry in films if entry.group != entry.id} for films in entries.values()],
+    }
+    for what, sets in names.items():
+        counts = Counter(name for found in sets for name in found)
+        if shared := sorted(name for name, count in counts.items() if count > 1):
+            more = f", and {len(shared) - 1} more" if len(shared) > 1 else ""
+            yield Finding(
+                "note",
+                "",
+                None,
+                f"Several datasets have a {what} called '{shared[0]}'{more}.",
+                f"They count as different {what}s: their names begin with the dataset's alias.",
+            )
+
+
+def _annotated(seen: Sequence[_Seen], own: Sequence[str], chosen: Sequence[str]) -> Finding:
+    """What one of several datasets annotates."""
+    counts = [f"{name} on {sum(name in film.areas for film in seen)}" for name in own]
+    others = [name for name in chosen if name not in own]
+    remedy = f"Here {', '.join(others)} {'is' if len(others) == 1 else 'are'} unknown, not absent." if others else ""
+    return Finding("note", "", None, f"{len(seen)} films, with masks of {', '.join(counts) or 'nothing'}.", remedy)
 
 
 @contextmanager

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from cxrkit.component_config import Missing
 from cxrkit.errors import ContractError, CxrkitError, DataError, nearest
 from cxrkit.interfaces import BACKGROUND, STRUCTURE_NAME, Dataset, Entry, Sample
 
@@ -15,12 +17,13 @@ from cxrkit.interfaces import BACKGROUND, STRUCTURE_NAME, Dataset, Entry, Sample
 _SHOWN = 3
 
 
-def list_entries(dataset: Dataset, *, faulty: bool = False) -> tuple[Entry, ...]:
+def list_entries(dataset: Dataset, *, faulty: bool = False, missing: Missing = "error") -> tuple[Entry, ...]:
     """The dataset's entries; their ids are unique and usable as file names.
 
     Args:
         dataset: the dataset.
         faulty: whether films may have faults.
+        missing: whether masks that films lack are a fault, or unknown.
 
     Raises:
         DataError: there are none, ids that are not so, or films with a fault.
@@ -39,21 +42,33 @@ def list_entries(dataset: Dataset, *, faulty: bool = False) -> tuple[Entry, ...]
             entry.id.encode()
         except UnicodeEncodeError as error:  # a file's name needn't be UTF-8
             raise DataError(f"The film id {entry.id!r} isn't text{_files(entry)}.", "Rename the film.") from error
-        labelled = entry.labelled
-        if labelled is not None and not (isinstance(labelled, tuple) and set(labelled) <= set(dataset.structures)):
-            raise ContractError(
-                f"{_name(dataset)}: the film '{entry.id}' is labelled with {labelled!r}.",
-                f"Fix the dataset: `Entry.labelled` is a tuple of its structures ({', '.join(dataset.structures)}).",
-            )
+        for what, names in (("labelled with", entry.labelled), ("lacking", entry.lacking)):
+            if names is not None and not (isinstance(names, tuple) and set(names) <= set(dataset.structures)):
+                raise ContractError(
+                    f"{_name(dataset)}: the film '{entry.id}' is {what} {names!r}.",
+                    f"Fix the dataset: `Entry.{what.split()[0]}` is a tuple of its structures "
+                    f"({', '.join(dataset.structures)}).",
+                )
         seen.add(entry.id)
+    if missing == "unknown":
+        entries = tuple(_unknown(entry, dataset.structures) for entry in entries)
     if not faulty and (faults := [entry.fault for entry in entries if entry.fault]):
         shown = " ".join(faults[:_SHOWN]) + (f" And {len(faults) - _SHOWN} more." if len(faults) > _SHOWN else "")
         raise DataError(
             f"{_name(dataset)}: {len(faults)} of {len(entries)} films can't be used. {shown}",
-            "Add what is missing, take these films away, or leave a structure out (--set data.structures=[...]). "
-            "`cxrkit data check` lists all faults.",
+            "Add what is missing, take these films away, or leave a structure out (--set data.structures=[...])"
+            + (", or let films lack masks (--set data.missing=unknown)" * any(entry.lacking for entry in entries))
+            + ". `cxrkit data check` lists all faults.",
         )
     return entries
+
+
+def _unknown(entry: Entry, structures: Sequence[str]) -> Entry:
+    """A film whose missing masks, if they are its only fault, are unknown."""
+    if not entry.lacking:
+        return entry
+    labelled = tuple(name for name in entry.known(structures) if name not in entry.lacking)
+    return replace(entry, labelled=labelled, lacking=(), fault="")
 
 
 def keep_labelled(entries: Sequence[Entry], structures: Sequence[str]) -> tuple[Entry, ...]:
@@ -98,13 +113,22 @@ def choose_structures(dataset: Dataset, asked: Sequence[str] | None) -> tuple[st
                 f"{_name(dataset)} has a structure called {name!r}.",
                 "Fix the dataset: a name is made of lower-case letters, digits and underscores.",
             )
-    chosen = known if asked is None else tuple(asked)
+    return pick_structures(known, asked, _name(dataset))
+
+
+def pick_structures(known: Sequence[str], asked: Sequence[str] | None, source: str) -> tuple[str, ...]:
+    """The structures asked for, or all that a source of films has.
+
+    Raises:
+        DataError: one is unknown or named twice, or none is.
+    """
+    chosen = tuple(known if asked is None else asked)
     if not chosen:
         raise DataError("No structure was requested.", f"Choose from: {', '.join(known)}.")
     for name in chosen:
         if name not in known:
             raise DataError(
-                f"{_name(dataset)} has no masks of '{name}'.",
+                f"{source}: there are no masks of '{name}'.",
                 f"{nearest(name, known)}Its structures are: {', '.join(known)}.",
             )
     if len(set(chosen)) < len(chosen):

@@ -10,10 +10,35 @@ from cxrkit.errors import ConfigError, CxrkitError, DataError, nearest, reason
 from cxrkit.files import home_path, remedy_of_missing
 
 if TYPE_CHECKING:
+    from cxrkit.component_config import DataConfigs
+    from cxrkit.config import DataConfig
     from cxrkit.registry import Component
 
 #: Names of what a place holds that an error shows.
 _SHOWN = 8
+
+
+def parse_sources(texts: Sequence[str], datasets: Sequence[Component]) -> dict[str, str] | list[dict[str, str]]:
+    """What `--data`, which may be repeated, means: one source, or a list of several; see `parse_source`."""
+    sources = [parse_source(text, datasets) for text in texts]
+    return sources[0] if len(sources) == 1 else sources
+
+
+def parse_data(
+    data: DataConfig | Path | str | Sequence[DataConfig | Path | str], datasets: Sequence[Component]
+) -> DataConfigs:
+    """What Python's `data=` means: places, text as `parse_source` takes it, or settings; one or several.
+
+    Raises:
+        ConfigError, DataError: see `parse_source`.
+    """
+    from cxrkit.config import DataConfig, make_config
+
+    several = [data] if isinstance(data, DataConfig | Path | str) else data
+    # A Path is a place, even one that has the name of a dataset.
+    texts = [str(home_path(one).absolute()) if isinstance(one, Path) else one for one in several]
+    sources = [one.model_dump() if isinstance(one, DataConfig) else parse_source(one, datasets) for one in texts]
+    return make_config({"data": sources}).data
 
 
 def parse_source(text: str, datasets: Sequence[Component]) -> dict[str, str]:

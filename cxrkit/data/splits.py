@@ -1,5 +1,7 @@
 """Which films train, validate and test: a permutation by seed, in which patients stay together.
 
+Of several datasets each is split by itself: fractions are of its films, and counts are divided among them.
+
 The patients are shuffled by the seed. Training films are taken from the start of that order, test films from its
 end, so that of one seed the test films are the same for every training size, and a smaller training set is part of
 a larger one (Maga 2021, §3.1).
@@ -7,17 +9,18 @@ a larger one (Maga 2021, §3.1).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from cxrkit.config import SplitConfig
-from cxrkit.errors import DataError, nearest
+from cxrkit.errors import DataError, located, nearest
 from cxrkit.files import write_text
 from cxrkit.interfaces import Entry
 
@@ -107,6 +110,10 @@ def make_split(
     neither train nor test, and `train_size` films train). Under the `paper` protocol there is none: the test films
     select.
 
+    Films of several datasets (`Entry.dataset`) are split dataset by dataset, so that by fractions each has the test
+    films that it has alone. Counts are divided among them in proportion to their films, at least one each where there
+    are enough. A group that is in two datasets, such as films that both have, is in one part only.
+
     Raises:
         DataError: too few films, an unknown fold, or a split file that doesn't fit the films.
     """
@@ -114,7 +121,7 @@ def make_split(
     if config.file is not None:
         split = _from_file(entries, config.file)
     else:
-        split = _draw(entries, config, seed, validates=validates)
+        split = _draw_each(entries, config, seed, validates=validates)
     if not validates and not split.test:
         raise DataError(
             "The paper's protocol chooses the weights on the test films, but there are none.",
@@ -132,6 +139,76 @@ def has_tests(config: SplitConfig) -> bool:
     if config.file is not None:
         return bool(Split.load(config.file).test)
     return config.test_fold is not None or bool(config.test_size)
+
+
+def _draw_each(entries: Sequence[Entry], config: SplitConfig, seed: int, *, validates: bool) -> Split:
+    datasets: dict[str, list[Entry]] = {}
+    for entry in entries:
+        datasets.setdefault(entry.dataset, []).append(entry)
+    if len(datasets) == 1:
+        return _draw(entries, config, seed, validates=validates)
+    films = tuple(datasets.values())
+
+    def draw(**settings: Sequence[Any]) -> list[Split]:
+        parts = []
+        for place, (name, own) in enumerate(datasets.items()):
+            with located(name):
+                changed = config.model_copy(update={key: values[place] for key, values in settings.items()})
+                parts.append(_draw(own, changed, seed, validates=validates))
+        return parts
+
+    with_fold = [any(entry.fold == config.test_fold for entry in own) for own in films]
+    testing = {
+        # Where one has the fold, those without it are split by size.
+        "test_fold": [config.test_fold if has or not any(with_fold) else None for has in with_fold],
+        "test_size": _divided(config.test_size, [len(own) for own in films]),
+    }
+    left = [len(part.train) for part in draw(**testing, train_size=[None] * len(films), validation=[0] * len(films))]
+    if config.train_size is not None and not len(films) <= config.train_size <= sum(left):
+        raise DataError(
+            f"{config.train_size} training films were requested of {len(films)} datasets, which have {sum(left)} that "
+            "aren't for testing.",
+            "Choose a split.train_size in between, so that each dataset has one.",
+        )
+    training = _divided(config.train_size, left)
+    asked = [room if size is None else size for room, size in zip(left, training, strict=True)]
+    # At least one film of each trains.
+    validation = _divided(config.validation, [size - 1 for size in asked])
+    return _joined(entries, draw(**testing, train_size=training, validation=validation), seed)
+
+
+def _divided(size: Any, among: Sequence[int]) -> list[Any]:
+    """A count divided in proportion; anything else, such as a fraction, as it is for each.
+
+    A larger count never makes a share smaller (Adams' method).
+    """
+    if not isinstance(size, int):
+        return [size] * len(among)
+    shares = [0] * len(among)
+    for _ in range(size):
+        # Who has none comes first, the largest of them before the others.
+        need = [(films / share if share else math.inf, films) for films, share in zip(among, shares, strict=True)]
+        shares[need.index(max(need, key=lambda one: (one[1] > 0, *one)))] += 1
+    return shares
+
+
+def _joined(entries: Sequence[Entry], parts: Sequence[Split], seed: int) -> Split:
+    """The splits of several datasets as one; a group that they share stays in the first of test, validation, train."""
+    groups = {entry.id: entry.group for entry in entries}
+    taken: dict[str, str] = {}
+    kept: dict[str, list[str]] = {"test": [], "validation": [], "train": []}
+    left_out = [film for part in parts for film in part.left_out]
+    for name, films in kept.items():
+        for film in chain.from_iterable(getattr(part, name) for part in parts):
+            fits = taken.setdefault(groups[film], name) == name
+            (films if fits else left_out).append(film)
+    try:
+        return Split(**kept, left_out=tuple(sorted(left_out)), seed=seed)
+    except ValidationError as error:
+        raise DataError(
+            "All training films of the datasets are in another one's test or validation part.",
+            "Use datasets that don't have the same films.",
+        ) from error
 
 
 def _draw(entries: Sequence[Entry], config: SplitConfig, seed: int, *, validates: bool) -> Split:

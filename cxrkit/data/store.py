@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cxrkit.component_config import Missing
 from cxrkit.config import PreprocessConfig
 from cxrkit.data.making import (
     FORMAT,
@@ -170,6 +171,7 @@ def open_store(
     parameters: Mapping[str, Any],
     preprocess: PreprocessConfig,
     structures: Sequence[str] | None,
+    missing: Missing = "error",
     progress: Progress | None = None,
     workers: int | None = None,
     verify: Progress | None = None,
@@ -188,6 +190,7 @@ def open_store(
         parameters: the dataset's, and the version of the package that it comes from.
         preprocess: `standardise` in it plays no part here.
         structures: which, in channel order; None for all of the dataset's.
+        missing: whether masks that films lack are an error, or unknown.
         progress: called with (films done, films in all) while a store is made, never when one is found.
         workers: threads that read ahead; by default at most 4, and one a core.
         verify: read all of a store that is found, and rebuild it unless it has the content that it had when made;
@@ -198,7 +201,7 @@ def open_store(
         ContractError: the dataset plugin doesn't keep to its contract.
         StorageError: the cache folder can't be created or written to.
     """
-    entries = list_entries(dataset)
+    entries = list_entries(dataset, missing=missing)
     root = str(dataset.root.resolve()) if dataset.root else ""
     chosen = choose_structures(dataset, structures)
     entries = keep_labelled(entries, chosen)

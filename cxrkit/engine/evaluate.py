@@ -8,7 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from cxrkit.config import ComponentConfig, DataConfig, RunConfig
+from cxrkit.component_config import DataConfigs
+from cxrkit.config import ComponentConfig, RunConfig
 from cxrkit.data.store import Store
 from cxrkit.engine.checkpoint import describe_postprocess
 from cxrkit.engine.films import prepare_films, prepare_store
@@ -83,7 +84,8 @@ def score_films(
         for index, p, t, known in zip(chunk, predicted, batch.targets.numpy(), _known(batch), strict=True):
             film, patient = store.ids[index], store.groups[index]
             shared = None if patient == film else patient
-            films.append(score_film(film, channels, p, t, store.spacing(index), shared, known, postprocess))
+            dataset = store.entries[index].dataset or None
+            films.append(score_film(film, channels, p, t, store.spacing(index), shared, known, postprocess, dataset))
             observer.advance(len(films))
     return tuple(films)
 
@@ -94,7 +96,7 @@ def evaluate_run(
     *,
     part: Part = "test",
     checkpoint: Literal["auto", "best", "last"] = "auto",
-    data: DataConfig | None = None,
+    data: DataConfigs | None = None,
     postprocess: Choice = None,
     device: str = "auto",
     observer: Observer | None = None,
@@ -168,7 +170,7 @@ def _films(
     registry: Registry,
     channels: Sequence[str],
     part: Part,
-    data: DataConfig | None,
+    data: DataConfigs | None,
     observer: Observer,
 ) -> tuple[Store, Sequence[int], str]:
     """The store, the positions in it of the films to score, and the name of the part."""
@@ -181,9 +183,13 @@ def _films(
             raise DataError(f"{run.path}: this run's {part} part has no films.", "Evaluate another --part.")
         return films.store, films.indices(ids), part
     structures = [name for name in channels if name != BACKGROUND]
-    store = prepare_store(config.model_copy(update={"data": data, "structures": structures}), registry, observer)
-    label = data.name if data.root is None else f"{data.name}-{Path(data.root).name}"
-    return store, _unseen(run, registry, store, observer), label
+    other = config.model_copy(update={"data": data, "structures": structures})
+    store = prepare_store(other, registry, observer)
+    labels = [
+        item.alias or (item.name if item.root is None else f"{item.name}-{Path(item.root).name}")
+        for item in other.datasets
+    ]
+    return store, _unseen(run, registry, store, observer), "+".join(labels)
 
 
 def _unseen(run: RunDirectory, registry: Registry, store: Store, observer: Observer) -> Sequence[int]:

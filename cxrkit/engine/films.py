@@ -1,18 +1,21 @@
-"""From a configuration to films ready for the network: dataset, store, split."""
+"""From a configuration to films ready for the network: datasets, store, split."""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxrkit.config import RunConfig
+from cxrkit.config import DataConfig, RunConfig
+from cxrkit.data.joined import join_stores, structures_of
 from cxrkit.data.making import Progress
 from cxrkit.data.splits import Split, make_split
 from cxrkit.data.store import Store, open_store
 from cxrkit.engine.observer import Observer
-from cxrkit.errors import DataError
+from cxrkit.errors import DataError, located
 from cxrkit.files import home_path
-from cxrkit.interfaces import BACKGROUND, Dataset
+from cxrkit.interfaces import BACKGROUND, Dataset, Entry
 from cxrkit.registry import Registry
 
 
@@ -36,33 +39,86 @@ class Films:
         return [position[film] for film in ids]
 
     @property
+    def incomplete(self) -> tuple[str, ...] | None:
+        """The structures that a training film has masks of which lacks others; None where none does."""
+        known = (entry.known(self.store.structures) for entry in self.training)
+        return next((names for names in known if len(names) < len(self.store.structures)), None)
+
+    @property
+    def training(self) -> list[Entry]:
+        """The films that train."""
+        return [self.store.entries[index] for index in self.indices(self.split.train)]
+
+    @property
     def background(self) -> bool:
         """Whether the last channel is the background."""
         return self.channels[-1] == BACKGROUND
 
 
+def build_datasets(config: RunConfig, registry: Registry) -> dict[str, Dataset]:
+    """The datasets of a configuration by alias, over their roots made absolute; one alone may have none, ""."""
+    return {
+        item.alias or "": registry.get("dataset", item.name).build(
+            home_path(item.root).resolve() if item.root else None, **item.params
+        )
+        for item in config.datasets
+    }
+
+
 def build_dataset(config: RunConfig, registry: Registry) -> Dataset:
-    """The dataset that a configuration names, over its root made absolute."""
-    root: Path | None = config.data.root
-    component = registry.get("dataset", config.data.name)
-    dataset: Dataset = component.build(home_path(root).resolve() if root else None, **config.data.params)
+    """The dataset of a configuration that has one."""
+    (dataset,) = build_datasets(config, registry).values()
     return dataset
 
 
+def check_places(config: RunConfig, file: Path) -> None:
+    """Make sure that the films of a run, whose configuration is saved in a file, are where they were.
+
+    Raises:
+        DataError: they aren't; says where to set their new location.
+    """
+    for root in [item.root for item in config.datasets]:
+        if root is not None and not home_path(root).exists():
+            raise DataError(
+                f"{file.parent}: its films were in {root}, which no longer exists.",
+                f"Put them back, or set data.root to their new location in {file}.",
+            )
+
+
 def prepare_store(config: RunConfig, registry: Registry, observer: Observer, *, verify: bool = False) -> Store:
-    """The preprocessed films, made now or found in the cache, and then read through with `verify`."""
-    component = registry.get("dataset", config.data.name)
-    dataset = build_dataset(config, registry)
-    parameters = component.validate(config.data.params) | {"version": component.version}
-    store = open_store(
-        dataset,
-        name=config.data.name,
-        parameters=parameters,
-        preprocess=config.preprocess,
-        structures=config.structures,
-        progress=progress_of("Preparing films", observer),
-        verify=progress_of("Verifying films", observer) if verify else None,
-    )
+    """The preprocessed films, made now or found in the cache, and then read through with `verify`.
+
+    Of several datasets each has its own store; they are returned as one.
+    """
+    datasets = build_datasets(config, registry)
+
+    def open_one(item: DataConfig, structures: Sequence[str] | None) -> Store:
+        component = registry.get("dataset", item.name)
+        return open_store(
+            datasets[item.alias or ""],
+            name=item.name,
+            parameters=component.validate(item.params) | {"version": component.version},
+            preprocess=config.preprocess,
+            structures=structures,
+            missing=item.missing,
+            progress=progress_of("Preparing films", observer),
+            verify=progress_of("Verifying films", observer) if verify else None,
+        )
+
+    if list(datasets) == [""]:
+        store = open_one(config.datasets[0], config.structures)
+    else:
+        chosen = structures_of(datasets, config.structures)
+        stores: dict[str, Store] = {}
+        for item in config.datasets:
+            alias = item.alias or ""
+            own = [name for name in chosen if name in datasets[alias].structures]
+            if own:
+                with located(alias):
+                    stores[alias] = open_one(item, own)
+            else:
+                warnings.warn(f"{alias} has none of the structures and is left out.", stacklevel=2)
+        store = join_stores(stores, chosen)
     report_remarks(store, "films", observer)
     return store
 
@@ -85,6 +141,21 @@ def report_remarks(store: Store, films: str, observer: Observer) -> None:
         observer.say(
             f"There are remarks on {len(store.remarks)} of the {len(store)} {films}, such as {film} "
             f"({'; '.join(remarks)}): see cxrkit data check."
+        )
+
+
+def report_unwatched(films: Films, observer: Observer) -> None:
+    """Report what the validation films say nothing of: structures, and datasets."""
+    if not films.split.validation:
+        return
+    watched = [films.store.entries[index] for index in films.indices(films.split.validation)]
+    if blind := [name for name in films.store.structures if not any(entry.known([name]) for entry in watched)]:
+        observer.say(f"No validation film has a mask of {', '.join(blind)}: the weights are chosen by the others.")
+    unseen = {entry.dataset: None for entry in films.training if entry.dataset not in {e.dataset for e in watched}}
+    if unseen:
+        observer.say(
+            f"No validation film is of {', '.join(unseen)}: the weights are chosen by those of other datasets. "
+            "A larger --validation includes them."
         )
 
 

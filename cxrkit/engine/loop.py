@@ -70,7 +70,8 @@ class TrainingLoop:
         self.component: Component = self.registry.get("model", config.model.name)
         network: Model = self.component.build(self.films.channels, **config.model.params)
         self.network = network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.loss: Loss = build_loss(config.loss, self.registry, self.films.channels).to(fabric.device)
+        unknown = self.films.incomplete is not None
+        self.loss: Loss = build_loss(config.loss, self.registry, self.films.channels, unknown=unknown).to(fabric.device)
         self.augments = build_augments(config.augment, self.registry)
         self.loggers = Loggers(config.logger, self.registry, self.observer)
         self.average = AveragedModel(self.network, use_buffers=True)
@@ -115,7 +116,15 @@ class TrainingLoop:
             )
         draws = math.prod(augment.draws for augment in self.augments)
         train_ids = self.films.split.train
-        self.sampler = Sampler(len(train_ids), config.train.batch_size, draws, config.seed, fabric.world_size)
+        weights = {item.alias: item.weight for item in config.datasets}
+        self.sampler = Sampler(
+            len(train_ids),
+            config.train.batch_size,
+            draws,
+            config.seed,
+            fabric.world_size,
+            tuple(weights.get(entry.dataset, 1.0) for entry in self.films.training),
+        )
         epochs = config.train.epochs
         self.steps = epochs * self.sampler.steps_per_epoch if epochs else config.train.steps
         self.batches = FilmBatches(self.films, self.films.indices(train_ids), fabric.device, config)

@@ -78,11 +78,7 @@ def _known_loss(loss: Loss, output: Tensor | SideOutputs, batch: Batch) -> Tenso
         judged = shown(output, batch)
         return _zero(output) if judged is None else loss.total(*judged)
     if not takes_unknown(loss):
-        raise ConfigError(
-            f"{type(loss).__name__}: this loss can't be used on films of which some lack masks.",
-            "Choose another loss, or --structures that every film has masks of. Its author can make it usable: "
-            "see `reduction` of `cxrkit.Loss`.",
-        )
+        raise _cannot_leave_out(type(loss).__name__)
     if batch.known.all():
         return loss.total(output, batch.targets, batch.images)
 
@@ -100,6 +96,14 @@ def _known_loss(loss: Loss, output: Tensor | SideOutputs, batch: Batch) -> Tenso
     together = [slice(None)] if loss.reduction == "pooled" else [channels == one for one in channels.unique()]
     values = torch.stack([loss_of(films[chosen], channels[chosen]) for chosen in together])
     return values.mean() if loss.reduction == "per-class-mean" else values.sum()
+
+
+def _cannot_leave_out(loss: str) -> ConfigError:
+    return ConfigError(
+        f"{loss}: this loss can't be used on films of which some lack masks.",
+        "Choose another loss, or --structures that every film has masks of. Its author can make it usable: "
+        "see `reduction` of `cxrkit.Loss`.",
+    )
 
 
 def takes_unknown(loss: Loss) -> bool:
@@ -163,11 +167,14 @@ def terms_of(loss: Loss) -> list[Loss]:
     return loss.losses() if isinstance(loss, WeightedSum) else [loss]
 
 
-def build_loss(terms: Sequence[LossConfig], registry: Registry, channels: Sequence[str]) -> Loss:
+def build_loss(
+    terms: Sequence[LossConfig], registry: Registry, channels: Sequence[str], *, unknown: bool = False
+) -> Loss:
     """The loss of a configuration's terms, prepared for these channels: one alone, or their weighted sum.
 
     Raises:
-        ConfigError: none of them compares a film's masks with those that were drawn of it.
+        ConfigError: none of them compares a film's masks with those that were drawn of it; or masks are `unknown`, and
+            one can't leave them out.
     """
     built = [(term.weight, registry.get("loss", term.name).build(**term.params)) for term in terms]
     for term, (_, loss) in zip(terms, built, strict=True):
@@ -175,6 +182,8 @@ def build_loss(terms: Sequence[LossConfig], registry: Registry, channels: Sequen
             loss.side_weight = term.side_weight
         loss.term_weight = term.weight
         loss.prepare(channels)
+        if unknown and not takes_unknown(loss):
+            raise _cannot_leave_out(f"--loss {term.name}")
     if all(loss.adversarial for _, loss in built):
         names = " + ".join(term.name for term in terms)
         raise ConfigError(

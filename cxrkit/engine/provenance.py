@@ -38,7 +38,7 @@ def collect_provenance(
         hardware=describe_hardware(device),
         precision=choose_precision(config.train.precision, device),
         channels=films.channels,
-        data=config.data.name,
+        data=" + ".join(item.alias or item.name for item in config.datasets),
         fingerprint=films.store.content_hash,
         unlabelled=None if unlabelled is None else unlabelled.fingerprint,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -85,7 +85,8 @@ def check_plugins(
 
 
 def _components(config: RunConfig) -> list[tuple[str, ComponentConfig]]:
-    used: list[tuple[str, ComponentConfig]] = [("model", config.model), ("dataset", config.data)]
+    used: list[tuple[str, ComponentConfig]] = [("model", config.model)]
+    used += [("dataset", item) for item in config.datasets]
     return used + [("loss", item) for item in config.loss] + [("augment", item) for item in config.augment]
 
 
@@ -115,6 +116,8 @@ def identity_of(run: RunDirectory, config: RunConfig) -> dict[str, Any]:
     settings = config.model_dump(
         mode="json", exclude={"logger": True, "data": True, "split": {"file"}, "unlabelled": {"films"}}
     )
+    if len(weights := [item.weight for item in config.datasets]) > 1:
+        settings["data"] = {"weights": weights}
     settings["train"] = {key: value for key, value in settings["train"].items() if key not in _OF_THE_MACHINE}
     record = run.provenance()
     films = {"fingerprint": record.fingerprint, "unlabelled": record.unlabelled}

@@ -19,13 +19,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from cxrkit.config import RunConfig
-from cxrkit.data.samples import choose_structures
+from cxrkit.data.joined import structures_of
 from cxrkit.data.splits import Split
 from cxrkit.data.store import Store
 from cxrkit.data.stored_films import StoredFilms
 from cxrkit.engine.batches import build_augments
 from cxrkit.engine.capture import CapturedPass
-from cxrkit.engine.films import Films, build_dataset
+from cxrkit.engine.films import Films, build_datasets
 from cxrkit.engine.forward import pad_to_multiple, probabilities
 from cxrkit.engine.hardware import autocast, choose_precision, make_fabric, synchronise
 from cxrkit.engine.loop import TrainingLoop
@@ -41,7 +41,7 @@ _STEPS = 100_000
 
 
 class RandomFilms(Store):
-    """A store of made-up films: noise, on which each structure is an ellipse somewhere in the middle."""
+    """A store of made-up films: noise, on which each structure that is known is an ellipse somewhere in the middle."""
 
     def films(self, indices: Sequence[int], *, standardise: bool, masks: bool = True) -> StoredFilms:
         """Films whose images are in [0, 1] or of mean 0 and variance 1, with their masks."""
@@ -54,7 +54,7 @@ class RandomFilms(Store):
         radius_y, radius_x = 0.1 + 0.2 * ellipses[2:]
         side = torch.linspace(0, 1, self.size)
         inside = ((side[:, None] - centre_y) / radius_y) ** 2 + ((side - centre_x) / radius_x) ** 2 <= 1
-        return StoredFilms(grey, levels, inside)
+        return StoredFilms(grey, levels, inside, self.known_channels(indices, background=False))
 
 
 class Rehearsal:
@@ -65,6 +65,7 @@ class Rehearsal:
     Args:
         config: the run's, resolved.
         padded: whether films may be padded for the network, as a training pads them.
+        labelled: the structures that the films have masks of; None: all.
 
     Attributes:
         device, precision: what `auto` meant here.
@@ -76,7 +77,14 @@ class Rehearsal:
         CxrkitError: a component that can't be built. TrainingError: no memory.
     """
 
-    def __init__(self, config: RunConfig, registry: Registry, *, padded: bool = False) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        registry: Registry,
+        *,
+        padded: bool = False,
+        labelled: tuple[str, ...] | None = None,
+    ) -> None:
         if config.train.devices * config.train.num_nodes > 1:
             raise ConfigError("Several devices can't be measured.", "Set train.devices=1 and train.num_nodes=1.")
         alone = {"steps": _STEPS, "epochs": None, "strategy": "auto"}
@@ -85,7 +93,7 @@ class Rehearsal:
         self.device = self.fabric.device
         self.precision = choose_precision(config.train.precision, self.device)
         before = _allocated(self.device)
-        films = _random_films(config, registry)
+        films = _random_films(config, registry, labelled)
         nowhere = RunDirectory(Path(os.devnull))  # nothing is written
         with _readable_failures():
             self.loop = TrainingLoop(nowhere, config, registry, films, None, self.fabric, Silent())
@@ -157,13 +165,13 @@ def count_multiply_adds(network: Model, film: Tensor) -> int:
     return int(counter.get_total_flops()) // 2
 
 
-def _random_films(config: RunConfig, registry: Registry) -> Films:
+def _random_films(config: RunConfig, registry: Registry, labelled: tuple[str, ...] | None) -> Films:
     """As many made-up films as an update draws, all of which train."""
     if config.structures:
         structures = tuple(config.structures)
     else:
         try:
-            structures = choose_structures(build_dataset(config, registry), None)
+            structures = structures_of(build_datasets(config, registry), None)
         except CxrkitError as error:
             remedy = error.remedy.replace("--data ", "--set data.root=")  # there is no --data here
             raise DataError(
@@ -172,7 +180,7 @@ def _random_films(config: RunConfig, registry: Registry) -> Films:
             ) from error
     draws = math.prod(augment.draws for augment in build_augments(config.augment, registry))
     ids = tuple(f"random-{number}" for number in range(draws * config.train.batch_size))
-    entries = tuple(Entry(name, name) for name in ids)
+    entries = tuple(Entry(name, name, labelled=labelled) for name in ids)
     store = RandomFilms(Path(os.devnull), entries, structures, config.preprocess.size, (), "")
     return Films(store, Split(train=ids, validation=(), test=(), seed=0), store.channels(background=config.background))
 

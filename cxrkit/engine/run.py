@@ -38,7 +38,7 @@ class Provenance(BaseModel):
         hardware: device, its name, threads.
         precision: that of the network's arithmetic: 32 or bf16.
         channels: the output channels.
-        data: dataset's name; `fingerprint` is a hash of the preprocessed films and masks.
+        data: dataset's name, or the aliases of several; `fingerprint` is a hash of the preprocessed films and masks.
         unlabelled: a hash of the preprocessed films of a folder of films without masks; None where none train.
         continued: what differed from all this when the run continued elsewhere: `torch 2.11.0, was 2.13.0`.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 
@@ -33,6 +33,9 @@ class Sampler:
     Where mixing needs more films a step than there are, a step begins the permutation again from its start: a film
     then takes part in several mixtures, but never in one with itself.
 
+    Where films have different weights, each step draws different films of all, the more often the larger their weight;
+    films that lie together, such as those of a dataset, have their share of every step, rounded up or down.
+
     Attributes:
         films: how many there are to train on.
         batch_size: films that the network sees a step, over all processes.
@@ -40,9 +43,11 @@ class Sampler:
             ⌊films / 2·batch_size⌋ steps an epoch, as in the paper).
         seed: of the permutations.
         world_size: processes that share a batch.
+        weights: how often each film is drawn, compared with the others; none: all are drawn equally.
 
     Raises:
-        DataError: there are too few films for a batch, or for a partner, or a batch can't be divided evenly.
+        DataError: there are too few films for a batch, or for a partner, a batch can't be divided evenly, or a film
+            would have to be drawn more than once in a step.
     """
 
     films: int
@@ -50,6 +55,7 @@ class Sampler:
     draws: int
     seed: int
     world_size: int = 1
+    weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.batch_size % self.world_size:
@@ -66,6 +72,22 @@ class Sampler:
                 f"{self.batch_size}{mixed}.",
                 remedy,
             )
+        if self._uneven and float(self._chances.max()) > 1:
+            raise DataError(
+                f"With these weights the films of a dataset would be drawn {float(self._chances.max()):.1f} times in "
+                f"each step of {self.draws * self.batch_size} films.",
+                "Lower its data.weight or --batch-size.",
+            )
+
+    @property
+    def _uneven(self) -> bool:
+        return len(set(self.weights)) > 1
+
+    @cached_property
+    def _chances(self) -> torch.Tensor:
+        """How often a step draws each film on average, float64 `(films,)`."""
+        weights = torch.tensor(self.weights, dtype=torch.float64)
+        return self.draws * self.batch_size * weights / weights.sum()
 
     @property
     def steps_per_epoch(self) -> int:
@@ -77,11 +99,30 @@ class Sampler:
 
         The first half of them pairs with the second half, and so on for more draws.
         """
-        epoch, within = divmod(step, self.steps_per_epoch)
-        permutation = _permutation(self.films, self.seed, epoch)
         drawn = self.draws * self.batch_size
-        batch = permutation[torch.arange(within * drawn, (within + 1) * drawn) % self.films]
+        if self._uneven:
+            batch = self._weighted(drawn, generator(self.seed, "weighted", step))
+        else:
+            epoch, within = divmod(step, self.steps_per_epoch)
+            permutation = _permutation(self.films, self.seed, epoch)
+            batch = permutation[torch.arange(within * drawn, (within + 1) * drawn) % self.films]
         return batch.view(self.draws, self.world_size, -1)[:, rank].reshape(-1)
+
+    @cached_property
+    def _alike(self) -> list[torch.Tensor]:
+        """The films of each weight."""
+        weights = torch.tensor(self.weights, dtype=torch.float64)
+        return [(weights == weight).nonzero().flatten() for weight in weights.unique()]
+
+    def _weighted(self, drawn: int, random: torch.Generator) -> torch.Tensor:
+        """Different films by their chances: systematic sampling, in which films of one weight change places first."""
+        order = torch.arange(self.films)
+        for alike in self._alike:
+            order[alike] = alike[torch.randperm(len(alike), generator=random)]
+        ends = self._chances[order].cumsum(0)
+        points = torch.rand((), generator=random, dtype=torch.float64) + torch.arange(drawn, dtype=torch.float64)
+        places = torch.searchsorted(ends, points, right=True).clamp(max=self.films - 1)
+        return order[places][torch.randperm(drawn, generator=random)]
 
 
 @lru_cache(maxsize=2)  # each step of an epoch asks for it

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from cxrkit.engine.measures import FILM_MEASURES, STRUCTURE_MEASURES, film_pair, measured
 from cxrkit.files import csv_text
@@ -50,7 +50,7 @@ class FilmScores(_Measured):
     """All scores of one film.
 
     Attributes:
-        id: the film; `patient`, if several films can be of one.
+        id: the film; `patient`, if several films can be of one; `dataset`, if the data are several.
         structures: honest scores by structure; `lungs` is the union of both. Only structures that the film has.
         unit: of the distances, `mm` or `px`.
         ctr, true_ctr: cardiothoracic ratio from the predicted and the true masks; None where one is empty.
@@ -58,6 +58,7 @@ class FilmScores(_Measured):
 
     id: str
     patient: str | None = None
+    dataset: str | None = None
     structures: dict[str, StructureScores]
     unit: Literal["mm", "px"]
     ctr: float | None = None
@@ -71,6 +72,11 @@ class FilmScores(_Measured):
             ratio = content.get("ctr")
             return content | {"ctr_error": None if ratio is None else abs(ratio - content["true_ctr"])}
         return content
+
+    @model_serializer(mode="wrap")
+    def _without_dataset(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Scores of one dataset alone are saved as they always were."""
+        return {key: value for key, value in handler(self).items() if key != "dataset" or value is not None}
 
 
 class Evaluation(BaseModel):
@@ -111,6 +117,15 @@ class Evaluation(BaseModel):
         }[self.selected_on]
 
     @property
+    def datasets(self) -> tuple[str, ...]:
+        """The aliases of the datasets that the films are of; none where there is one alone."""
+        return tuple(dict.fromkeys(film.dataset for film in self.films if film.dataset is not None))
+
+    def of(self, dataset: str) -> Evaluation:
+        """The scores of one dataset's films."""
+        return self.model_copy(update={"films": tuple(film for film in self.films if film.dataset == dataset)})
+
+    @property
     def structures(self) -> tuple[str, ...]:
         """Names of all films' structures, in the order of the tables."""
         return tuple(dict.fromkeys(name for film in self.films for name in film.structures))
@@ -149,6 +164,9 @@ class Evaluation(BaseModel):
             for name, scores in film.structures.items():
                 rows.append([film.id, "honest", name, *(scores.measures.get(key) for key in keys), *ratios])
         headings = ["id", "protocol", "structure", *keys, "unit", "ctr", "true_ctr", *whole]
+        if self.datasets:
+            places = {film.id: film.dataset for film in self.films}
+            headings, rows = [*headings, "dataset"], [[*row, places[str(row[0])]] for row in rows]
         return csv_text(headings, [["" if cell is None else cell for cell in row] for row in rows])
 
 
@@ -161,6 +179,7 @@ def score_film(
     patient: str | None = None,
     known: Sequence[int] | None = None,
     postprocess: Postprocess | None = None,
+    dataset: str | None = None,
 ) -> FilmScores:
     """All scores of one film: probabilities and targets `(C, H, W)`, spacing (row, column) in mm if known.
 
@@ -172,6 +191,7 @@ def score_film(
             **measured(FILM_MEASURES, pair),
             "id": film,
             "patient": patient,
+            "dataset": dataset,
             "structures": {name: measured(STRUCTURE_MEASURES, one) for name, one in pair.structures.items()},
             "unit": "px" if spacing is None else "mm",
             "ctr": pair.ratio,

@@ -3,12 +3,13 @@
 The network that learns sees such a film deformed, darkened and mixed; its average over the last updates, which draws
 the masks, sees the film as it is. That is a mean teacher (Tarvainen & Valpola 2017, arXiv:1703.01780) that gives hard
 pseudo-labels (Lee 2013). They are drawn again at every step: they get better along with the network, and a run that is
-resumed needs no more than its weights to draw the same ones.
+resumed needs no more than its weights to draw the same ones. Masks that training films lack are drawn likewise.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +49,7 @@ class Unlabelled:
 
 
 def find_unlabelled(config: RunConfig, films: Films, observer: Observer) -> Unlabelled | None:
-    """The films without masks that a run asks for, prepared; None where it asks for none, or no film is left.
+    """The films without masks that a run asks for, prepared; None where it asks for none, or no mask is left to draw.
 
     Raises:
         DataError: the folder isn't there, has no films, or one can't be read.
@@ -69,7 +70,7 @@ def find_unlabelled(config: RunConfig, films: Films, observer: Observer) -> Unla
                 f"{left_out} of the {len(store)} films without masks are training or test films already, "
                 "and are left out."
             )
-    if not indices:
+    if not indices and films.incomplete is None:
         observer.say("All films are training or test films: none is left to train on without its masks.")
         return None
     # Else a handful of films would be seen more often than those with masks.
@@ -91,7 +92,7 @@ def _open_folder(folder: Path, config: RunConfig, observer: Observer) -> Store:
 
 
 class PseudoLabels:
-    """Puts films without masks into a run's batches.
+    """Puts films without masks into a run's batches, and fills in the masks that their other films lack.
 
     Args:
         unlabelled: the films.
@@ -108,7 +109,7 @@ class PseudoLabels:
         self.standardise = config.preprocess.standardise
         self.start = math.ceil(unlabelled.settings.start * steps)
         indices = unlabelled.indices
-        resident = fits(2 * config.preprocess.size**2 * len(indices), device)
+        resident = bool(indices) and fits(2 * config.preprocess.size**2 * len(indices), device)
         self.films = self._load(indices) if resident else None
 
     def _load(self, indices: tuple[int, ...]) -> StoredFilms:
@@ -116,27 +117,36 @@ class PseudoLabels:
         return films.map(lambda values: to_device(values, self.device))
 
     def join(self, batch: Batch, teacher: Model, random: torch.Generator) -> Batch:
-        """A batch, not yet augmented, with some of its films replaced by films without masks and their pseudo-labels.
+        """A batch, not yet augmented, with some of its films replaced by films without masks, and no unknown masks.
 
-        `teacher` draws these, and stays in evaluation mode; `random` decides how many, which and where.
+        `teacher` draws all masks that are unknown, and stays in evaluation mode; `random` decides how many films are
+        replaced, which and where.
         """
         # Rounded up or down by chance, so that the share holds on average for the smallest batch too.
         count = math.floor(self.unlabelled.share * len(batch) + float(torch.rand((), generator=random)))
-        if count == 0:
+        replaced = torch.randperm(len(batch), generator=random)[:count] if count else torch.arange(0)
+        known = torch.ones(batch.targets.shape[:2], dtype=torch.bool) if batch.known is None else batch.known.clone()
+        known[replaced] = False
+        lacking = (~known.all(1)).index_fill(0, replaced, False).nonzero().flatten()
+        drawn = torch.cat([replaced, lacking])
+        if len(drawn) == 0:
             return batch
-        replaced = torch.randperm(len(batch), generator=random)[:count]
-        places = to_device(replaced, self.device)
+        images, targets = batch.images.clone(), batch.targets.clone()
+        if count:
+            images[to_device(replaced, self.device)] = self._draw_films(count, random)
+        places = to_device(drawn, self.device)
+        labels = pseudo_labels(teacher.eval(), images[places])
+        given = to_device(known[drawn], self.device)[:, :, None, None]
+        targets[places] = _with_background(torch.where(given, targets[places], labels), teacher.channels)
+        return batch.with_(images=images, targets=targets, known=None if batch.known is None else known.fill_(True))
+
+    def _draw_films(self, count: int, random: torch.Generator) -> Tensor:
+        """Images `(count, 1, S, S)` of films without masks."""
         indices = self.unlabelled.indices
         chosen = torch.randperm(len(indices), generator=random).repeat(math.ceil(count / len(indices)))[:count]
         if self.films is not None:
-            drawn = self.films.pick(chosen).images()
-        else:
-            drawn = self._load(tuple(indices[int(place)] for place in chosen)).images()
-        images, targets = batch.images.clone(), batch.targets.clone()
-        images[places], targets[places] = drawn, pseudo_labels(teacher.eval(), drawn)
-        # The teacher draws every mask.
-        known = None if batch.known is None else batch.known.index_fill(0, replaced, True)
-        return batch.with_(images=images, targets=targets, known=known)
+            return self.films.pick(chosen).images()
+        return self._load(tuple(indices[int(place)] for place in chosen)).images()
 
 
 def pseudo_labels(teacher: Model, images: Tensor) -> Tensor:
@@ -144,7 +154,11 @@ def pseudo_labels(teacher: Model, images: Tensor) -> Tensor:
 
     A last channel `background` is what belongs to no structure, as in targets that were drawn by hand.
     """
-    found = (device_probabilities(teacher, images) > 0.5).float()
-    if teacher.channels[-1] == BACKGROUND:
-        found[:, -1] = 1 - found[:, :-1].amax(1)
-    return found
+    return _with_background((device_probabilities(teacher, images) > 0.5).float(), teacher.channels)
+
+
+def _with_background(masks: Tensor, channels: Sequence[str]) -> Tensor:
+    """Masks whose last channel, if it is the background, is what the others leave; changed in place."""
+    if channels[-1] == BACKGROUND:
+        masks[:, -1] = 1 - masks[:, :-1].amax(1)
+    return masks

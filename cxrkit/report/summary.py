@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,7 @@ class Summary:
             unit, since films may differ in it: `hd95_mm`.
         whole: the same of measures of whole films, by protocol and key.
         missed: structure to the number of films on which the mask has no pixel in common with the true one.
+        datasets: where the films are of several datasets, the same of each, by alias.
     """
 
     evaluation: Evaluation
@@ -52,6 +53,7 @@ class Summary:
     structures: Mapping[str, Mapping[str, Spread]]
     whole: Mapping[tuple[str, str], Spread]
     missed: Mapping[str, int]
+    datasets: Mapping[str, Summary] = field(default_factory=dict)
 
     @property
     def films(self) -> str:
@@ -74,7 +76,15 @@ class Summary:
                 for name, protocol in (("paper", "paper"), ("whole_films", "honest"))
             },
             "cardiothoracic_ratio": None if error is None else {"error": _content(error), "missing": error.lost},
+            **({"datasets": {name: one.content() for name, one in self.datasets.items()}} if self.datasets else {}),
         }
+
+    def rows(self) -> list[tuple[tuple[str, ...], Summary]]:
+        """The summaries that tables show, and the cell that names each: all films, and each dataset's; none for one."""
+        if not self.datasets:
+            return [((), self)]
+        named = [("all", self), *self.datasets.items()]
+        return [((f"{name} ({len(one.evaluation.films)})",), one) for name, one in named]
 
 
 def columns(units: tuple[str, ...]) -> list[tuple[str, str, Measure[Any]]]:
@@ -94,12 +104,15 @@ def summarise(evaluation: Evaluation) -> Summary:
         found = {key: spread(evaluation.by_film(m.key, name, unit)) for key, unit, m in columns(units)}
         structures[name] = {key: one for key, one in found.items() if one.films or one.lost}
     whole = {(m.protocol, m.key): spread(evaluation.by_film(m.key)) for m in FILM_MEASURES}
+    datasets = evaluation.datasets
+    several = {name: summarise(evaluation.of(name)) for name in datasets} if len(datasets) > 1 else {}
     return Summary(
         evaluation,
         units,
         structures,
         {key: one for key, one in whole.items() if one.films or one.lost},
         {name: evaluation.missed(name) for name in structures},
+        several,
     )
 
 

@@ -19,17 +19,23 @@ MISSED_COUNT = "they count with a Dice of 0 and, where nothing was found, with t
 
 
 def score_table(summary: Summary, *, after: bool = False) -> Table:
-    """The honest protocol: a row for each structure; `after` post-processing, without columns if that isn't known."""
+    """The honest protocol: a row for each structure, of several datasets of all films and of each dataset's.
+
+    `after` post-processing, it has no columns if that isn't known.
+    """
     shown = [
         (key, unit, measure)
         for key, unit, measure in columns(summary.units)
         if measure.after == after and any(key in spreads for spreads in summary.structures.values())
     ]
     rows = tuple(
-        (structure_label(name), *(spreads[key].text(m) if key in spreads else NONE for key, _, m in shown))
-        for name, spreads in summary.structures.items()
+        (*of, structure_label(name), *(spreads[key].text(m) if key in spreads else NONE for key, _, m in shown))
+        for of, one in summary.rows()
+        for name, spreads in one.structures.items()
     )
-    return Table("", ("structure", *(measure.heading(unit) for _, unit, measure in shown)), rows if shown else ())
+    names = (*(["films"] if summary.datasets else []), "structure")
+    headings = (*names, *(measure.heading(unit) for _, unit, measure in shown))
+    return Table("", headings, rows if shown else (), names=len(names))
 
 
 def _whole_films(summary: Summary, protocol: str) -> list[tuple[Measure[Any], Spread]]:
@@ -67,6 +73,10 @@ def notes(summary: Summary) -> list[str]:
     with_mask = {name: sum(name in film.structures for film in summary.evaluation.films) for name in summary.structures}
     if fewer := [f"{structure_label(name)} {count}" for name, count in with_mask.items() if count < total]:
         lines.append(f"Films with a true mask, where not all {total} have one: {', '.join(fewer)}.")
+    if summary.datasets and fewer:
+        lines.append(
+            "What a film has no mask of is left out of its scores, so those over all channels aren't comparable."
+        )
     if missed := [f"{structure_label(name)} on {count}" for name, count in summary.missed.items() if count]:
         lines.append(f"Missed altogether: {', '.join(missed)} of the films; {MISSED_COUNT}.")
     return lines
@@ -99,13 +109,15 @@ def rich_tables(summary: Summary) -> list[RichTable]:
 def score_sections(summary: Summary) -> list[Section]:
     """Both protocols and how to read them."""
     paper = _whole_films(summary, "paper")
-    headings, row = tuple(m.heading() for m, _ in paper), tuple(spread.text(m) for m, spread in paper)
+    names = ("films",) if summary.datasets else ()
+    headings = (*names, *(m.heading() for m, _ in paper))
+    rows = tuple((*of, *(spread.text(m) for m, spread in _whole_films(one, "paper"))) for of, one in summary.rows())
     thresholded = "Probabilities thresholded at 0.5, per film and structure."
     soft = "Soft probabilities, background channel included if there is one; not comparable with the table above."
     items: dict[str, Sequence[Item]] = {
         f"Honest protocol: {summary.films}": (thresholded, score_table(summary), *whole_film_lines(summary)),
         f"After post-processing: {summary.evaluation.postprocess}": (score_table(summary, after=True),),
-        "Paper's protocol (Maga 2021)": (soft, Table("", headings, (row,), names=0)),
+        "Paper's protocol (Maga 2021)": (soft, Table("", headings, rows, names=len(names))),
         "How to read this": (Bullets([("", note) for note in notes(summary)]),),
     }
     return [

@@ -74,7 +74,10 @@ def _settings(run: RunDirectory) -> list[tuple[str, str]]:
         ("loss", losses),
         ("augmentation", ", ".join(augment.name for augment in config.augment) or "none"),
         ("films without masks", str(config.unlabelled.films)),
-        ("data", config.data.name if config.data.root is None else f"{config.data.name} ({config.data.root})"),
+        (
+            "data",
+            ", ".join(item.name if item.root is None else f"{item.name} ({item.root})" for item in config.datasets),
+        ),
         ("input", f"{config.preprocess.size} × {config.preprocess.size}"),
         ("seed", str(config.seed)),
     ]

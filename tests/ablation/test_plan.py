@@ -307,3 +307,26 @@ def test_a_place_that_all_levels_share_is_made_absolute(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     plan = make_plan({"base": {"data": {"root": "films"}}, "factors": {"data.name": ["folder", "jsrt"]}})
     assert all(level.settings["data.root"] == str(tmp_path / "films") for level in plan.factors[0].levels)
+
+
+def test_several_datasets_are_given_for_all_runs_or_as_levels_of_a_factor(tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text(
+        "base: {data: {name: folder, mask_threshold: 9}}\n"
+        "factors:\n  data: [[{name: folder, root: a}, {name: folder, root: b}], [phantom, {name: folder, root: a}]]\n"
+    )
+    made = read_plan(tmp_path / "plan.yaml")
+    assert [level.label for level in made.factors[0].levels] == ["a+b", "phantom+a"]
+    runs = made.runs(registry())
+    assert [[item.root for item in run.config.datasets] for run in runs] == [
+        [tmp_path / "a", tmp_path / "b"],
+        [None, tmp_path / "a"],
+    ]
+    assert runs[0].folder == "runs/a+b/seed-0"
+    assert runs[0].config.preprocess.size == make_config({}).preprocess.size  # not the demonstration's
+    two = [{"name": "folder", "root": str(tmp_path / name)} for name in "ab"]
+    over = make_plan(
+        {"base": {"data": {"name": "folder", "mask_threshold": 9}}}, over={"data": two, "data.b.weight": 2}
+    )
+    (run,) = over.runs(registry())
+    assert [(item.params["mask_threshold"], item.weight) for item in run.config.datasets] == [(9, 1), (9, 2)]
+    assert not over.is_demonstration

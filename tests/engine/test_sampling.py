@@ -90,3 +90,37 @@ def test_seeds_are_separate_for_each_purpose(seed: int, step: int) -> None:
     assert len(seeds) == 3
     assert all(0 <= value < 2**63 for value in seeds)
     assert generator(seed, "a", step).initial_seed() == derive_seed(seed, "a", step)
+
+
+@settings(deadline=None, max_examples=15)
+@given(shapes, st.floats(1.1, 4), st.integers(5, 20), st.integers(0, 1000))
+def test_weights_say_how_often_films_are_drawn(
+    shape: tuple[int, int, int], weight: float, others: int, seed: int
+) -> None:
+    batch, draws, extra = shape
+    heavy = 4 * batch * draws + extra
+    weights = (weight,) * heavy + (1.0,) * others
+    sampler = Sampler(len(weights), batch, draws, seed, weights=weights)
+    share = batch * draws * weight * heavy / (weight * heavy + others)
+    counts = []
+    for step in range(100):
+        drawn = sampler.indices(step)
+        assert len(set(drawn.tolist())) == batch * draws
+        counts.append(int((drawn < heavy).sum()))
+        assert int(share) <= counts[-1] <= int(share) + 1
+    assert abs(sum(counts) / len(counts) - share) < 0.25
+
+
+def test_two_processes_share_weighted_films_and_equal_weights_change_nothing() -> None:
+    weights = (2.0,) * 10 + (1.0,) * 30
+    alone, parts = Sampler(40, 4, 2, 3, weights=weights), Sampler(40, 4, 2, 3, 2, weights)
+    for step in range(12):
+        pairs = {tuple(pair) for pair in alone.indices(step).view(2, -1).T.tolist()}
+        split = [parts.indices(step, rank).view(2, -1).T.tolist() for rank in range(2)]
+        assert {tuple(pair) for part in split for pair in part} == pairs
+    assert Sampler(40, 4, 2, 3, weights=(2.0,) * 40).indices(5).equal(Sampler(40, 4, 2, 3).indices(5))
+
+
+def test_a_film_is_drawn_once_a_step_at_most() -> None:
+    with pytest.raises(DataError, match="of a dataset would be drawn"):
+        Sampler(12, 4, 1, 0, weights=(9.0,) * 2 + (1.0,) * 2 + (0.0001,) * 8)

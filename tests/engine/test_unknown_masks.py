@@ -123,7 +123,7 @@ def test_a_loss_that_cannot_leave_masks_out_is_named(
             return (logits.sigmoid() - targets).square().mean()
 
     add("loss", "unstated", lambda: Unstated())
-    with pytest.raises(ConfigError, match="Unstated: this loss can't be used on films of which some lack masks"):
+    with pytest.raises(ConfigError, match="--loss unstated: this loss can't be used on films of which some lack masks"):
         train(new_run("run", **lacking, loss="unstated"), components)
 
 

@@ -11,7 +11,7 @@ import pytest
 from cxrkit.report.ablation import all_caveats, headline, summarise_ablation
 from cxrkit.report.ablation.numbers import Numbers
 from cxrkit.report.ablation.tables import effects_table, pairs_table
-from tests.ablation.faking import Fake, with_provenance
+from tests.ablation.faking import Fake, evaluation, film, with_provenance
 
 DIFFERENT = "tested on different data"
 
@@ -111,3 +111,19 @@ def test_padding_keeps_the_papers_measures_from_being_ranked(tmp_path: Path) -> 
     assert found.rankings["lungs_dice"].best != ()
     assert any("inputs differ (32 pad, 32 stretch)" in warning for warning in all_caveats(found))
     assert any("paper DSC %" in w and "count padding" in w and "(pad, stretch)" in w for w in all_caveats(found))
+
+
+def test_scores_of_several_datasets_have_columns_of_their_own(tmp_path: Path) -> None:
+    fake = Fake(tmp_path / "mine", {"loss": ["dice", "bce"]})
+    for slug, dices in (("dice", (0.9, 0.8, 0.6)), ("bce", (0.8, 0.7, 0.5))):
+        films = [film(name, dice) for name, dice in zip(("a+1", "a+2", "b+1"), dices, strict=True)]
+        fake.write(slug, evaluation([one.model_copy(update={"dataset": one.id[0]}) for one in films]))
+    found = numbers(fake)
+    labels = {column.key: column.label for column in found.main}
+    assert labels["lungs_dice"] == "lungs Dice %"
+    assert labels["lungs_dice_a"] == "lungs Dice % (a)"
+    means = {key: found.arms[0].cells[key].mean for key in ("lungs_dice", "lungs_dice_a", "lungs_dice_b")}
+    assert means == pytest.approx({"lungs_dice": 2.3 / 3, "lungs_dice_a": 0.85, "lungs_dice_b": 0.6})
+    assert [column.key for column in found.primary if column.dataset] == []
+    alone = scored(tmp_path / "alone", {"loss": ["dice", "bce"]})
+    assert all(column.dataset is None for column in alone.columns)

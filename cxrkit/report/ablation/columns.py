@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cxrkit.ablation.results import Results, RunResult
@@ -25,6 +25,7 @@ class Column:
         unit: of distances.
         selection: with which weights: the honest ones, or those that the paper's protocol chose.
         caveat: why arms cannot be compared in it; None where they can.
+        dataset: of which dataset's films; None for all films.
     """
 
     key: str
@@ -34,6 +35,7 @@ class Column:
     unit: str = ""
     selection: Protocol = "honest"
     caveat: str | None = None
+    dataset: str | None = None
 
     def evaluation(self, run: RunResult) -> Evaluation | None:
         """The scores that it reads."""
@@ -42,6 +44,8 @@ class Column:
     def values(self, run: RunResult) -> dict[str, float | None]:
         """Film to value in one run: None where it is lost; only films that the measure applies to."""
         evaluation = self.evaluation(run)
+        if evaluation is not None and self.dataset is not None:
+            evaluation = evaluation.of(self.dataset)
         return {} if evaluation is None else evaluation.by_film(self.measure.key, self.structure, self.unit)
 
 
@@ -63,7 +67,12 @@ def _all_columns(results: Results) -> Iterator[Column]:
         return Column(key, label, measure, name, unit, caveat=pixels if unit == "px" else None)
 
     primary = [measure for measure in STRUCTURE_MEASURES if measure.primary]
-    yield from (of_structure(m, name, unit) for m in primary for name in order for unit in m.units(units))
+    pooled_columns = [of_structure(m, name, unit) for m in primary for name in order for unit in m.units(units)]
+    yield from pooled_columns
+    datasets = dict.fromkeys(film.dataset for film in films if film.dataset is not None)
+    for dataset in datasets if len(datasets) > 1 else ():
+        for one in pooled_columns:
+            yield replace(one, key=f"{one.key}_{dataset}", label=f"{one.label} ({dataset})", dataset=dataset)
     rest = [measure for measure in STRUCTURE_MEASURES if not measure.primary]
     yield from (of_structure(m, name, unit) for name in order for m in rest for unit in m.units(units))
     yield from (Column(m.key, m.heading(), m) for m in FILM_MEASURES if m.protocol == "honest")

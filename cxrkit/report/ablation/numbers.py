@@ -49,7 +49,9 @@ class Numbers:
     @property
     def primary(self) -> tuple[Column, ...]:
         """What the verdict is on: honest Dice of lungs and heart (or of every structure), and the paper's DSC."""
-        columns = [c for c in self.columns if c.measure.primary and c.measure.protocol == c.selection]
+        columns = [
+            c for c in self.columns if c.measure.primary and c.measure.protocol == c.selection and c.dataset is None
+        ]
         usual = [c for c in columns if c.structure in (LUNGS, "heart")]
         return tuple(c for c in columns if c in usual or c.structure is None or not usual)
 

@@ -57,4 +57,5 @@ def _record(run: RunResult) -> _Record:
     # Other versions may prepare the same films a little differently.
     versions = None if record is None else (record.cxrkit, record.packages.get("opencv-python-headless"))
     own = (config.preprocess.model_dump_json(exclude={"standardise"}), str(config.structures), versions)
-    return _Record(config.data.model_dump_json(), own, fingerprint)
+    section = " ".join(item.model_dump_json() for item in config.datasets)
+    return _Record(section, own, fingerprint)

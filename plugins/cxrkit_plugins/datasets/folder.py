@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
@@ -40,9 +41,10 @@ class FolderDataset(Dataset):
     """Films in `images/<name>.<suffix>`, masks in `masks/<structure>/<name>.<suffix>`; or a CSV manifest.
 
     Structures are called as their folders or columns, in snake_case; lungs, heart and clavicles come first. A
-    film needs a mask of every structure, of its own size. Masks without a film are not used; a warning says so.
-    With `labels` there is one picture of class numbers a film instead, in `masks/<name>.<suffix>` or the manifest's
-    column `labels`: a palette, or greys. In a folder each film is a patient of its own; a manifest can say otherwise.
+    film needs a mask of every structure, of its own size; with `data.missing=unknown`, of one of them. Masks without a
+    film are not used; a warning says so. With `labels` there is one picture of class numbers a film instead, in
+    `masks/<name>.<suffix>` or the manifest's column `labels`: a palette, or greys. In a folder each film is a patient
+    of its own; a manifest can say otherwise.
 
     A manifest is used where `root` is a `.csv` file or holds `manifest.csv`. Its columns: `image` and one a
     structure, with paths relative to the CSV's folder and not leading out of it; optionally `id` (by default the
@@ -110,6 +112,11 @@ class FolderDataset(Dataset):
     def _records(self) -> dict[str, Record]:
         wanted = self.structures if self._numbers is None else (_LABELS,)
         found = self._manifest.records(wanted) if self._manifest else self._records_of_folders(wanted)
+        if self._numbers is not None:  # without its picture of class numbers a film has no mask at all
+            found = [
+                replace(record, entry=replace(record.entry, lacking=self.structures if record.entry.lacking else ()))
+                for record in found
+            ]
         return {record.entry.id: record for record in found}
 
     def entries(self) -> Sequence[Entry]:
@@ -174,11 +181,12 @@ class FolderDataset(Dataset):
         records = []
         for stem, film in films.items():
             masks = {name: found[name][stem] for name in wanted if stem in found[name]}
-            missing = [str(place) for name, place in places.items() if name not in masks]
-            fault = (
-                f"The film {film} has no mask of its name in {', '.join(missing)}." if missing else faults.get(stem, "")
-            )
-            records.append(Record(Entry(stem, stem, (film, *masks.values()), fault=fault), film, masks))
+            missing = {name: str(place) for name, place in places.items() if name not in masks}
+            fault, lacking = faults.get(stem, ""), () if stem in faults else tuple(missing)
+            if lacking:
+                fault = f"The film {film} has no mask of its name in {', '.join(missing.values())}."
+            entry = Entry(stem, stem, (film, *masks.values()), fault=fault, lacking=lacking)
+            records.append(Record(entry, film, masks))
         return records
 
 

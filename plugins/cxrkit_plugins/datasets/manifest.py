@@ -50,8 +50,8 @@ class Manifest:
         """The films with the masks of these structures.
 
         Raises:
-            DataError: a cell is empty or not accepted, a path leads out of the manifest's folder, or a film or an id
-                occurs twice. Files that don't exist are the fault of their film.
+            DataError: a cell is not accepted, a path leads out of the manifest's folder, or a film or an id occurs
+                twice. Masks without a path, and files that don't exist, are the fault of their film.
         """
         records: list[Record] = []
         lines: dict[str | Path, int] = {}
@@ -76,7 +76,8 @@ class Manifest:
             return row[column]
 
         film = inside(self.path.parent, cell("image"), where)
-        masks = {name: inside(self.path.parent, cell(self.structures[name]), where) for name in structures}
+        drawn = {name: row[self.structures[name]] for name in structures}
+        masks = {name: inside(self.path.parent, text, where) for name, text in drawn.items() if text}
         name = cell("id") if "id" in row else film.stem
         if (
             name.startswith(".")
@@ -86,14 +87,13 @@ class Manifest:
             raise DataError(f"{where}: the id {name!r} can't be a file name.", "Use letters, digits, '-' and '_'.")
         patient = cell("patient") if "patient" in row else name
         fold = row.get("fold") or row.get("split") or None
-        missing = [str(path) for path in (film, *masks.values()) if not is_file(path)]
-        fault = (
-            f"{where}: there is no file {', '.join(missing)} (paths are relative to the CSV's folder)."
-            if missing
-            else ""
-        )
         there = {name: path for name, path in masks.items() if is_file(path)}
-        entry = Entry(name, patient, (film, *masks.values(), self.path), fold, fault=fault)
+        missing = [str(path) for path in (film, *masks.values()) if not is_file(path)]
+        faults = [f"there is no file {', '.join(missing)} (paths are relative to the CSV's folder)"] if missing else []
+        faults += [f"the cell '{self.structures[name]}' is empty" for name in structures if name not in masks]
+        fault = f"{where}: {'; '.join(faults)}." if faults else ""
+        lacking = tuple(name for name in structures if name not in there) if is_file(film) else ()
+        entry = Entry(name, patient, (film, *there.values(), self.path), fold, fault=fault, lacking=lacking)
         return Record(entry, film, there, _spacing(row, where))
 
 
