@@ -1,15 +1,14 @@
 """The contracts that plugins fulfil, and the small types that they pass.
 
-One rule for every component's constructor: **positional parameters are given by cxrkit, keyword-only
-parameters are the user's.** The keyword-only ones, with their type annotations and
-`Annotated[..., pydantic.Field(...)]` bounds and descriptions, are what `--set`, `cxrkit show` and the YAML
-configuration speak of.
+One rule for every component's constructor: **positional parameters are given by cxrkit, keyword-only ones are the
+user's.** The keyword-only ones, with their type annotations and `Annotated[..., pydantic.Field(...)]` bounds and
+descriptions, are what `--set`, `cxrkit show` and the YAML configuration speak of.
 
 Layout and ranges, everywhere:
 
 * images: float32 `(B, 1, H, W)`, preprocessed (see `cxrkit.data.preprocess`);
-* targets: float32 `(B, C, H, W)` in [0, 1], one channel per structure, soft after mixup. Structures may
-  overlap, so channels are independent. A last channel called `background` is optional;
+* targets: float32 `(B, C, H, W)` in [0, 1], one channel per structure, soft after mixup. Structures may overlap, so
+  channels are independent. A last channel called `background` is optional;
 * logits: `(B, C, H, W)`, before the sigmoid.
 """
 
@@ -95,8 +94,7 @@ class Loss(nn.Module, ABC):
         side_weight: what each side output counts, or each one separately, in the network's order; `--set
             loss.side_weight` sets it for any loss.
         side_targets: what side outputs are compared with: targets averaged down to their size, or every n-th pixel.
-        updates_made: before the current one; set by the engine before each.
-        term_weight: what its term is multiplied by in the sum; set by the engine.
+        updates_made, term_weight: updates before this one, and the weight of its term in the sum; set by the engine.
     """
 
     reduction: Literal["per-class", "per-class-mean", "pooled"] | None = None
@@ -222,16 +220,14 @@ class Batch:
         """Some of the films: a slice of the batch, or indices, int64 `(n,)` on the CPU."""
         device = self.images.device
         there = films if isinstance(films, slice) else films.to(device, non_blocking=device.type == "cuda")
-        known = None if self.known is None else self.known[films]
-        return self.map(lambda values: values[there]).with_(known=known)
+        return self.map(lambda values: values[there]).with_(known=None if self.known is None else self.known[films])
 
 
 class Augment(ABC):
     """A random transform of a batch, on the batch's device.
 
     Attributes:
-        draws: how many films are drawn for each film that is returned: 1, or 2 for mixup, which turns a batch of 2B
-            into one of B. The sampler draws `draws` times the batch size; augments with `draws > 1` come last.
+        draws: how many films are drawn for each one that is returned: 1, or 2 for mixup, which comes last.
     """
 
     draws: int = 1

@@ -309,14 +309,8 @@ class Spool:
     def note(self, outcome: str, uid: str, source: str, size: int, reason: str = "") -> None:
         """Log an object that becomes no film: `refused`, or a `duplicate`."""
         film = self.pseudonym(uid) if uid else None
-        line: dict[str, Any] = {
-            "time": utc(time.time()),
-            "film": film,
-            "outcome": outcome,
-            "from": source,
-            "bytes": size,
-        }
-        line |= {"reason": reason} if reason else {}
+        line: dict[str, Any] = {"time": utc(time.time()), "film": film, "outcome": outcome}
+        line |= {"from": source, "bytes": size} | ({"reason": reason} if reason else {})
         with self._lock, contextlib.suppress(OSError, sqlite3.Error):
             append(self.audit, json.dumps(line))
             with self._transaction() as db:
