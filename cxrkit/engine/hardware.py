@@ -54,6 +54,11 @@ def choose_precision(name: str, device: torch.device) -> Precision:
     return "32"
 
 
+def is_emulated(precision: str, device: torch.device) -> bool:
+    """Whether the hardware has no such arithmetic: on CPUs, torch then takes ten times as long and more."""
+    return precision == "bf16" and choose_precision("auto", device) == "32"
+
+
 def autocast(device: torch.device, precision: Precision) -> Any:
     """A context in which the network computes with that precision."""
     if precision == "32":

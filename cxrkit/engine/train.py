@@ -11,7 +11,7 @@ import torch
 from cxrkit.config import RunConfig
 from cxrkit.engine.capture import is_compiler_error
 from cxrkit.engine.films import Films, prepare_films, report_unwatched
-from cxrkit.engine.hardware import another_is_gone, make_fabric
+from cxrkit.engine.hardware import another_is_gone, is_emulated, make_fabric
 from cxrkit.engine.interrupts import stop_requests
 from cxrkit.engine.loop import TrainingLoop
 from cxrkit.engine.observer import Observer, Silent
@@ -90,6 +90,8 @@ def _train(
         if not run.split_file.is_file():
             films.split.save(run.split_file)
         _record(run, config, registry, films, unlabelled, fabric.device, listener)
+        if is_emulated(config.train.precision, fabric.device):
+            listener.say(f"This {fabric.device.type} emulates bf16, which takes many times as long as --precision 32.")
     try:
         with stop_requests() as stop:
             loop = TrainingLoop(run, config, registry, films, unlabelled, fabric, listener)

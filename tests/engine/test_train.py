@@ -247,6 +247,16 @@ def test_films_that_do_not_fit_in_memory_come_from_the_store(
     same_result(held, streamed)
 
 
+@pytest.mark.parametrize(("precision", "warned"), [("bf16", True), ("auto", False)])
+def test_arithmetic_that_a_cpu_emulates_is_reported(
+    new_run: NewRun, components: Registry, monkeypatch: pytest.MonkeyPatch, precision: str, warned: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    listener = StopAt(-1, lambda: None)
+    train(new_run("run", train__precision=precision, train__steps=1), components, listener)
+    assert any("emulates bf16" in message and "--precision 32" in message for message in listener.said) == warned
+
+
 def test_epochs_are_an_alternative_to_steps(new_run: NewRun, components: Registry) -> None:
     run = new_run("run", train__epochs=2)  # 9 films, batch 2: 4 steps an epoch
     train(run, components)
