@@ -205,7 +205,7 @@ def append_line(path: Path, line: str) -> None:
         with path.open("ab+") as stream:
             stream.seek(max(0, stream.seek(0, os.SEEK_END) - 1))
             between = b"" if stream.read(1) in (b"", b"\n") else b"\n"
-            stream.write(between + line.encode() + b"\n")
+            stream.write(between + line.encode(errors="surrogateescape") + b"\n")  # as `write_text`
     except OSError as error:
         raise storage_error(path, error) from error
 

@@ -243,7 +243,7 @@ class Registry:
             remedy = f"{nearest(name, known)}{available(known)}"
             if self.broken:
                 remedy += f" Plugins that failed to load (see `cxrkit plugins list`): {', '.join(sorted(self.broken))}."
-            raise PluginError(f"There is no {kind} called '{name}'.", remedy)
+            raise PluginError(f"There is no {kind} called {shown(name)}.", remedy)
         return found[0]
 
     def find(self, kind: str, text: str) -> tuple[Component, dict[str, Any]]:
@@ -313,5 +313,5 @@ def _check_entry(component: Component) -> None:
 def _check_kind(kind: str) -> None:
     if kind not in KINDS:
         raise PluginError(
-            f"There is no kind of component called '{kind}'.", f"{nearest(kind, KINDS)}Kinds: {', '.join(KINDS)}."
+            f"There is no kind of component called {shown(kind)}.", f"{nearest(kind, KINDS)}Kinds: {', '.join(KINDS)}."
         )

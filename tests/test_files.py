@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from cxrkit.errors import StorageError
 from cxrkit.files import (
+    append_line,
     atomic_path,
     csv_cell,
     csv_text,
@@ -237,6 +238,8 @@ def test_any_bytes_arrive(tmp_path: Path, data: bytes) -> None:
 def test_a_files_name_that_is_not_text_comes_out_as_its_bytes(tmp_path: Path) -> None:
     write_text(tmp_path / "list.txt", "ä " + os.fsdecode(b"film\xff.png"))
     assert (tmp_path / "list.txt").read_bytes() == "ä ".encode() + b"film\xff.png"
+    append_line(tmp_path / "list.txt", os.fsdecode(b"b\xff.png"))
+    assert (tmp_path / "list.txt").read_bytes().endswith(b"film\xff.png\nb\xff.png\n")
 
 
 def test_tildes() -> None:

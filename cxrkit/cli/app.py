@@ -17,7 +17,14 @@ from typer.core import TyperGroup
 from cxrkit.cli import console
 from cxrkit.cli.verbs import LazyCommand, built_in_verbs, other_verbs
 from cxrkit.cli.warnings import readable_warnings
-from cxrkit.errors import AnotherEndedError, ConfigError, CxrkitError, StorageError, TrainingInterruptedError
+from cxrkit.errors import (
+    AnotherEndedError,
+    ConfigError,
+    CxrkitError,
+    StorageError,
+    TrainingInterruptedError,
+    shortened,
+)
 from cxrkit.files import is_utf8, storage_error
 from cxrkit.processes import claims_last_word, is_first_process
 
@@ -83,7 +90,7 @@ class Cli(TyperGroup):
             # Typer reports its own: usage errors, and requests to exit.
             if type(error).__module__.partition(".")[0] in ("typer", "click"):
                 if isinstance(text := getattr(error, "message", None), str):
-                    error.message = console.printable(text)  # type: ignore[attr-defined]
+                    error.message = shortened(console.printable(text), 1000)  # type: ignore[attr-defined]
                 if hasattr(error, "format_message"):
                     if not claims_last_word():
                         raise typer.Exit(2) from error
