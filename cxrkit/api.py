@@ -15,6 +15,7 @@ from cxrkit.data.check import Finding, check_datasets
 from cxrkit.data.sources import parse_data, parse_source
 from cxrkit.data.store import Store
 from cxrkit.engine import evaluate as judging
+from cxrkit.engine.batches import build_augments, sampler_of
 from cxrkit.engine.checkpoint import export_network
 from cxrkit.engine.exporting import Exported, export_elsewhere
 from cxrkit.engine.films import (
@@ -132,8 +133,9 @@ def check_training(config: RunConfig, out: Path | str | None = None, observer: O
     listener, components = observer or Silent(), registry()
     chosen = anchored(resolve(config, components))
     RunDirectory(Path(out) if out else Path("runs", "new")).check_free()
-    make_fabric(chosen.train)
+    fabric = make_fabric(chosen.train)
     films = prepare_films(chosen, components, listener)
+    sampler_of(chosen, films, build_augments(chosen.augment, components), fabric.world_size)
     report_unwatched(films, listener)
     find_unlabelled(chosen, films, listener)
     # Two films behave as any larger batch does, except for the memory that they take.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +15,7 @@ from cxrkit.config import ComponentConfig, RunConfig
 from cxrkit.data.stored_films import StoredFilms
 from cxrkit.engine.films import Films
 from cxrkit.engine.hardware import to_device
+from cxrkit.engine.sampling import Sampler
 from cxrkit.errors import ConfigError, ContractError
 from cxrkit.interfaces import Augment, Batch
 from cxrkit.registry import Registry
@@ -69,6 +71,23 @@ class FilmBatches:
             some = slice(start, start + batch_size)
             films = self.held[key].pick(some) if key in self.held else self._load(indices[some])
             yield films.batch(background=self.films.background)
+
+
+def sampler_of(config: RunConfig, films: Films, augments: Sequence[Augment], processes: int) -> Sampler:
+    """Which films each step of a run sees.
+
+    Raises:
+        DataError: there are too few for a batch, or it can't be divided evenly; see `Sampler`.
+    """
+    weights = {item.alias: item.weight for item in config.datasets}
+    return Sampler(
+        len(films.split.train),
+        config.train.batch_size,
+        math.prod(augment.draws for augment in augments),
+        config.seed,
+        processes,
+        tuple(weights.get(entry.dataset, 1.0) for entry in films.training),
+    )
 
 
 def build_augments(items: Sequence[ComponentConfig], registry: Registry) -> list[Augment]:

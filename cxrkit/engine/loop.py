@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from cxrkit.config import RunConfig
 from cxrkit.engine import checkpoint as ckpt
-from cxrkit.engine.batches import FilmBatches, augment_batch, build_augments
+from cxrkit.engine.batches import FilmBatches, augment_batch, build_augments, sampler_of
 from cxrkit.engine.capture import CapturedPass, Pass
 from cxrkit.engine.evaluate import quick_scores
 from cxrkit.engine.films import Films
@@ -29,7 +29,7 @@ from cxrkit.engine.observer import Observer
 from cxrkit.engine.own_training import OwnTraining
 from cxrkit.engine.provenance import identity_of
 from cxrkit.engine.run import RunDirectory
-from cxrkit.engine.sampling import Sampler, derive_seed, generator
+from cxrkit.engine.sampling import derive_seed, generator
 from cxrkit.engine.schedule import all_finite, batches_of, learning_rate, recompute_statistics, update_average
 from cxrkit.engine.trial import Trial
 from cxrkit.engine.unlabelled import PseudoLabels, Unlabelled
@@ -114,20 +114,10 @@ class TrainingLoop:
             self.forward_backward = CapturedPass(
                 self._forward_backward, fabric.device, required=required, say=self.observer.say
             )
-        draws = math.prod(augment.draws for augment in self.augments)
-        train_ids = self.films.split.train
-        weights = {item.alias: item.weight for item in config.datasets}
-        self.sampler = Sampler(
-            len(train_ids),
-            config.train.batch_size,
-            draws,
-            config.seed,
-            fabric.world_size,
-            tuple(weights.get(entry.dataset, 1.0) for entry in self.films.training),
-        )
+        self.sampler = sampler_of(config, self.films, self.augments, fabric.world_size)
         epochs = config.train.epochs
         self.steps = epochs * self.sampler.steps_per_epoch if epochs else config.train.steps
-        self.batches = FilmBatches(self.films, self.films.indices(train_ids), fabric.device, config)
+        self.batches = FilmBatches(self.films, self.films.indices(self.films.split.train), fabric.device, config)
         self.pseudo_labels = (
             None if self.unlabelled is None else PseudoLabels(self.unlabelled, self.steps, fabric.device, config)
         )

@@ -49,6 +49,14 @@ def test_a_dry_run_leaves_nothing_behind(cxrkit, tmp_path, monkeypatch) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_finds_a_batch_that_the_films_do_not_fill(cxrkit, tmp_path) -> None:
+    small = ["--data", "phantom", "--set", "data.count=6", "--model", "unet", "--size", 32]
+    outcome = cxrkit("train", *small, "--batch-size", 9, "--out", tmp_path / "run", "--dry-run")
+    assert outcome.code == 3
+    assert "too few for batches of 9" in outcome.err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
