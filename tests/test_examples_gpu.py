@@ -91,5 +91,8 @@ def test_a_checkout_that_is_not_installed_finds_its_plugins(tmp_path: Path) -> N
     assert found.metadata["Name"] == "cxrkit"
     assert {(point.group, point.name): point.value for point in found.entry_points} == {
         ("cxrkit", "builtin"): "cxrkit_plugins",
+        ("cxrkit", "clinic"): "cxrkit_clinic",
+        ("cxrkit.commands", "node"): "cxrkit_clinic.node.command:node",
+        ("cxrkit.commands", "watch"): "cxrkit_clinic.node.command:watch",
         ("console_scripts", "cxrkit"): "cxrkit.cli.app:main",
     }

@@ -59,10 +59,11 @@ def presets(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def structures(ctx: typer.Context, incomplete: str) -> list[str]:
-    """The structures in the folder that `--data` names, or else those that films usually have."""
-    folder = Path(str(ctx.params.get("data") or ctx.params.get("place") or ".")) / "masks"
-    found = [path.name for path in sorted(folder.iterdir()) if path.is_dir()] if folder.is_dir() else []
-    return _continued(incomplete, found or _STRUCTURES)
+    """The structures in the folders that `--data` names, or else those that films usually have."""
+    named = ctx.params.get("data") or ctx.params.get("place") or "."
+    folders = [Path(str(place)) / "masks" for place in ([named] if isinstance(named, str) else named)]
+    found = {path.name for folder in folders if folder.is_dir() for path in folder.iterdir() if path.is_dir()}
+    return _continued(incomplete, sorted(found) or _STRUCTURES)
 
 
 def settings(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -323,7 +322,7 @@ def test_a_film_that_cannot_be_read_ahead_is_named_and_the_run_can_be_resumed(
 
 
 @pytest.mark.parametrize("standardise", [True, False])
-def test_a_stores_films_become_what_preprocessing_says(standardise: bool, cache: Path) -> None:
+def test_a_stores_films_become_what_preprocessing_says(standardise: bool) -> None:
     random = np.random.default_rng(0)
     pixels = random.integers(0, 2**16, (3, 8, 8), dtype=np.uint16)
     pixels[2] = 300

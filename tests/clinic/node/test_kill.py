@@ -22,6 +22,9 @@ import pytest
 from tests.clinic.node.ends import archive, eventually, film, send
 from tests.clinic.node.orthanc import free_port
 
+TAKES_MINUTES = pytest.mark.skipif(
+    "CXRKIT_LONG_TESTS" not in os.environ, reason="takes minutes: set CXRKIT_LONG_TESTS=1"
+)
 #: What is killed. A film becomes two objects, whose UIDs follow from its own.
 NODE = """
 import sys, threading, time
@@ -68,7 +71,7 @@ def start(folder: Path, port: int, archive: str) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=TAKES_MINUTES)])
 def test_kill_9_loses_and_doubles_nothing(tmp_path: Path, kills: int) -> None:
     port, chance = free_port(), random.Random(kills)
     films = [film(f"1.2.3.{number}", side=256) for number in range(10 * kills)]
@@ -109,7 +112,7 @@ def test_kill_9_loses_and_doubles_nothing(tmp_path: Path, kills: int) -> None:
     assert [*(tmp_path / "spool" / "films").iterdir()] == [*(tmp_path / "spool" / "results").iterdir()] == []
 
 
-@pytest.mark.slow
+@TAKES_MINUTES
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 def test_500_films_by_16_associations(tmp_path: Path) -> None:
     port = free_port()

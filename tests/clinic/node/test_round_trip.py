@@ -67,8 +67,9 @@ class Node:
         service = Service(self.spool, self.recipe, where, 1, 240.0, 3600, 30, 100, self.said.append)
 
         def listen(spool: Spool, made_with: str, arrived: Any) -> Receiver:
+            receiver = Receiver(Door("127.0.0.1", self.port, "CXRKIT"), spool, made_with, arrived)
             self.listens.set()
-            return Receiver(Door("127.0.0.1", self.port, "CXRKIT"), spool, made_with, arrived)
+            return receiver
 
         class Known(Worker):
             def __init__(known, *arguments: Any) -> None:  # noqa: N805
