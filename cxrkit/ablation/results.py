@@ -29,7 +29,6 @@ from cxrkit.errors import ConfigError, CxrkitError, DataError
 from cxrkit.files import append_line
 from cxrkit.overrides import differences, merge
 from cxrkit.plugins import registry
-from cxrkit.yaml_text import read_yaml
 
 PLAN_FILE = "ablation.yaml"
 
@@ -146,8 +145,9 @@ def read_own_plan(path: Path) -> Plan:
 def like_its_runs(plan: Plan, path: Path) -> Plan:
     """A plan that prepares films as the runs of its folder do: those from before `resize_as` have it as `stored`."""
     for file in sorted(path.glob("runs/*/*/config.yaml")):
-        with suppress(ConfigError):  # a damaged one is reported when its run is needed
-            if "resize_as" not in read_yaml(file).get("preprocess", {}):
+        with suppress(OSError):  # one that can't be read is reported when its run is needed
+            text = file.read_text(encoding="utf-8", errors="replace")  # as YAML, hundreds of runs would take seconds
+            if "preprocess:" in text and "resize_as:" not in text:
                 return replace(plan, base=merge({"preprocess": {"resize_as": "stored"}}, plan.base))
     return plan
 

@@ -175,7 +175,8 @@ def compare(first: ArrayLike, second: ArrayLike, *, interval: bool = True) -> Pa
 def _signed_rank_p(differences: np.ndarray, ranks: np.ndarray) -> float:
     """Wilcoxon's p, as `scipy.stats.wilcoxon` has it, of differences other than 0 and the ranks of their sizes.
 
-    With ties among a few pairs, SciPy ranks each of the 2^n sign patterns anew, which takes seconds; they never change.
+    With ties among a few pairs, SciPy ranks each of the 2^n sign patterns again, which takes seconds; the ranks are
+    the same each time.
     """
     if len(ranks) > MOST_EXACT_WITH_TIES or len(np.unique(ranks)) == len(ranks):
         return float(stats.wilcoxon(differences).pvalue)

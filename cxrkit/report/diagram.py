@@ -173,7 +173,7 @@ class _Flow(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self._known: dict[int, tuple[Tensor, frozenset[int]]] = {}  # the tensors too, lest another gets one's id
+        self._known: dict[int, tuple[Tensor, frozenset[int]]] = {}  # tensors are kept: ids are reused
 
     def of(self, values: Any) -> frozenset[int]:
         """The positions of the blocks that the tensors among these values come from."""

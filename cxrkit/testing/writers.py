@@ -46,7 +46,7 @@ class _Header(FilmSource):
 
     @property
     def header(self) -> Any:
-        """Made anew, since a writer may change it."""
+        """A new one each time, since a writer may change it."""
         from pydicom.dataset import Dataset
 
         made = Dataset()

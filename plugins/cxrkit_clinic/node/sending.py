@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -320,8 +320,3 @@ class Sender(threading.Thread):
         self._pause = min(max(FIRST_PAUSE, 2 * self._pause), LONGEST_PAUSE)
         self._spool.postpone(delivery, name, reason, self._pause)
         return self._pause
-
-
-def names(destinations: Sequence[Destination]) -> list[str]:
-    """Their names."""
-    return [destination.name for destination in destinations]

@@ -72,7 +72,7 @@ class Watcher(threading.Thread):
             self._say(f"{self._folder}: {'the folder is gone; it is waited for' if away else 'the folder is back'}.")
             self._away = away
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of files that are no films, each time anew
+            warnings.simplefilter("ignore")  # of files that are no films, at every look
             found = [] if away else films_below(self._folder)
         changed, self._changed = self._changed, {}
         for path in found:

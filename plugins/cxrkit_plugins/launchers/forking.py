@@ -1,8 +1,8 @@
 """A process that has imported what trainings need and forks one for each job, which spares it seconds of importing.
 
 Linux only, and without GPUs: a forked process can't use a GPU that its parent may have looked at. Each job is a process
-as isolated as one that is started anew. Messages are JSON: a job's number with its command, log and variables, or only
-its number to stop it; back come the number and the exit status.
+as isolated as one that is started from a command line. Messages are JSON: a job's number with its arguments, log and
+folder, or only its number to stop it; the answer is the number with the exit status.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 from cxrkit import Job, RunningJob
 from cxrkit_plugins.launchers.process import signal_with_parent
 
-#: Its status where the process that should have forked a job is gone.
+#: The status of a job that couldn't be forked, or whose forking process is gone.
 _LOST = 70
 
 
@@ -46,6 +46,7 @@ class Forker:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", __name__, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
                 env=dict(environment),
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
@@ -97,7 +98,8 @@ class _Forked(RunningJob):
 def serve(pipe: Connection) -> None:
     """Fork what is asked for, until the other end is closed; then stop all jobs and wait for them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is passed on by whoever started us
-    _preload()
+    with suppress(Exception):  # what is missing is reported by the job that needs it
+        _preload()
     jobs: dict[int, multiprocessing.Process] = {}
     listening = True
     while listening or jobs:
@@ -112,15 +114,24 @@ def serve(pipe: Connection) -> None:
                 continue
             number = message["number"]
             if "arguments" in message:
-                jobs[number] = _fork(message, pipe)
+                try:
+                    jobs[number] = _fork(message, pipe)
+                except OSError as error:  # of memory, or of processes, there are too few
+                    with open(message["log"], "a") as log:  # noqa: PTH123
+                        log.write(f"Error: it can't be started: {error}.\n")
+                    _answer(pipe, number, _LOST)
             elif number in jobs:
                 _stop(jobs[number])
         for number, job in list(jobs.items()):
             if job.sentinel in ready:
                 job.join()
                 del jobs[number]
-                with suppress(OSError):
-                    pipe.send_bytes(json.dumps({"number": number, "status": job.exitcode}).encode())
+                _answer(pipe, number, job.exitcode or 0)
+
+
+def _answer(pipe: Connection, number: int, status: int) -> None:
+    with suppress(OSError):  # nobody listens any more
+        pipe.send_bytes(json.dumps({"number": number, "status": status}).encode())
 
 
 def _preload() -> None:
