@@ -319,6 +319,7 @@ def test_where_changes_go_names_files_that_exist() -> None:
 def test_a_film_takes_the_ways_of_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXRKIT_CACHE", str(tmp_path / "cache"))
     # Threads would hide who calls whom.
+    importlib.import_module("cxrkit.engine.workers")  # it would keep what is patched, for all tests that follow
     monkeypatch.setattr("cxrkit.data.making.read_ahead", lambda function, items, _: map(function, items))
     monkeypatch.syspath_prepend(str(DOCS))
     ways = importlib.import_module("ways")
