@@ -38,8 +38,9 @@ def read_dicom(path: Path, window: int | None = 1) -> Film:
             damaged, or compressed in a way that no installed decoder reads.
     """
     # The header first, so that nothing large is read or decoded that isn't a film.
-    layout = layout_of(Header(path, read_dataset(path, pixels=False)))
-    header = Header(path, read_dataset(path))
+    layout = layout_of(Header(path, read_dataset(path)))
+    pixel_bytes = layout.rows * layout.columns * layout.allocated // 8
+    header = Header(path, read_dataset(path, pixels=pixel_bytes))
     stored = stored_values(header, layout)
     film = None if stored.padding is None or not stored.padding.any() or stored.padding.all() else ~stored.padding
     shown = shown_values(header, layout, stored.values, film, window)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ _SUFFIXES = (".dcm", ".dicom")
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 #: Bytes before the end of (0002,0000), which says how many more belong to the file's meta information.
 _META_START = 144
-#: Bytes that a file with its pixels, or a deflated one when inflated, may have.
+#: Bytes that a file with its pixels may have.
 BYTE_LIMIT = 1 << 30
+#: Bytes that a deflated file may hold when inflated, beside its pixels.
+HEADER_LIMIT = 1 << 24
 #: Value representations of the elements that a file without a preamble may begin with.
 _FIRST_KINDS = (b"UL", b"UI", b"CS", b"OB", b"SH", b"LO", b"DA", b"TM", b"DT")
 
@@ -30,7 +33,7 @@ class DicomSource(FilmSource):
     @cached_property
     def header(self) -> Any:
         """The header without pixels, a `pydicom.Dataset`."""
-        return read_dataset(self.path, pixels=False)
+        return read_dataset(self.path)
 
     @property
     def another_subject(self) -> tuple[str, ...]:
@@ -64,8 +67,8 @@ def _begins_with_elements(start: bytes) -> bool:
     return len(after) == 4 and after[:2] == group and after[3:1:-1] > start[3:1:-1]
 
 
-def read_dataset(path: Path, *, pixels: bool = True) -> Any:
-    """The `pydicom.Dataset` of a file, with or without its pixels.
+def read_dataset(path: Path, *, pixels: int = 0) -> Any:
+    """The `pydicom.Dataset` of a file, with its pixels, which take that many bytes when decoded, or without.
 
     Raises:
         DataError: pydicom is missing, or the file is not DICOM, too large, truncated or corrupt.
@@ -73,6 +76,7 @@ def read_dataset(path: Path, *, pixels: bool = True) -> Any:
     try:
         import pydicom
         from pydicom.errors import InvalidDicomError
+        from pydicom.filereader import read_file_meta_info
     except ImportError as error:
         raise DataError(
             f"{path}: is a DICOM file, and pydicom, which reads those, is not installed.", "pip install 'cxrkit[dicom]'"
@@ -81,8 +85,13 @@ def read_dataset(path: Path, *, pixels: bool = True) -> Any:
         with path.open("rb") as file:
             start = file.read(1024)
             if pixels and path.stat().st_size > BYTE_LIMIT:
-                raise _too_large(path, "is")
-        _must_inflate(path, start)
+                raise _too_large(path, "is", BYTE_LIMIT)
+        if start[128:132] == b"DICM":
+            meta = read_file_meta_info(path)
+            if str(meta.get("TransferSyntaxUID")) == _DEFLATED:
+                return _read_deflated(path, meta, pixels)
+        elif _DEFLATED.encode() in start:
+            raise ValueError("deflated, without a preamble")
         return pydicom.dcmread(path, stop_before_pixels=not pixels, force=_begins_with_elements(start))
     except (DataError, MemoryError):
         raise
@@ -96,31 +105,33 @@ def read_dataset(path: Path, *, pixels: bool = True) -> Any:
         raise DataError(f"{path}: the DICOM file is truncated or corrupt ({reason}).", "Copy it again.") from error
 
 
-def _must_inflate(path: Path, start: bytes) -> None:
-    """Inflate a deflated dataset piece by piece without keeping it, for pydicom inflates any amount at once."""
-    from pydicom.filereader import read_file_meta_info
+def _read_deflated(path: Path, meta: Any, pixels: int) -> Any:
+    """A deflated dataset, inflated piece by piece and no further than it may: pydicom inflates any amount at once."""
+    from pydicom.dataset import FileDataset
+    from pydicom.filereader import read_dataset as parse
 
-    if start[128:132] != b"DICM":
-        if _DEFLATED.encode() in start:
-            raise ValueError("deflated, without a preamble")
-        return
-    meta = read_file_meta_info(path)
-    if str(meta.get("TransferSyntaxUID")) != _DEFLATED:
-        return
+    limit, content, ended = HEADER_LIMIT + pixels, bytearray(), False
     with path.open("rb") as file:
+        preamble = file.read(128)
         file.seek(_META_START + int(meta.FileMetaInformationGroupLength))
-        inflate, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
-        while data := inflate.unconsumed_tail or file.read(1 << 20):
-            total += len(inflate.decompress(data, 1 << 22))
-            if total > BYTE_LIMIT:
-                raise _too_large(path, "inflates to")
-            if inflate.eof:
-                return
-    raise EOFError("the deflated data are cut off")
+        inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+        while not ended and len(content) <= limit:
+            if not (data := inflate.unconsumed_tail or file.read(1 << 20)):
+                raise EOFError("the deflated data are cut off")
+            content += inflate.decompress(data, 1 << 22)
+            ended = inflate.eof
+    found = parse(BytesIO(content), False, True, stop_when=None if pixels else _at_pixels)
+    if len(content) > limit and (pixels or "Rows" not in found):
+        raise _too_large(path, "inflates to", limit)
+    return FileDataset(BytesIO(), found, preamble, meta, False, True)
 
 
-def _too_large(path: Path, what: str) -> DataError:
+def _at_pixels(tag: int, *_: object) -> bool:
+    return tag in (0x7FE00008, 0x7FE00009, 0x7FE00010)
+
+
+def _too_large(path: Path, what: str, limit: int) -> DataError:
     return DataError(
-        f"{path}: {what} more than {BYTE_LIMIT >> 20:,} MiB; a film isn't that large.",
+        f"{path}: {what} more than {limit >> 20:,} MiB; a film isn't that large.",
         "Check that it is the right file.",
     )

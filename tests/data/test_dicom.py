@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import struct
 import sys
+import tracemalloc
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -390,9 +391,21 @@ def test_aspect_ratio_where_there_is_no_spacing(tmp_path: Path) -> None:
 def test_what_would_inflate_to_gigabytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "a.dcm", syntax=DeflatedExplicitVRLittleEndian, ImageComments="x" * 1_000_000)
     np.testing.assert_array_equal(read_film(path).pixels, STORED)
-    monkeypatch.setattr("cxrkit.data.dicom_file.BYTE_LIMIT", 500_000)
     assert path.stat().st_size < 10_000
+    monkeypatch.setattr("cxrkit.data.dicom_file.HEADER_LIMIT", 500_000)
     refused(path, "inflates to more than")
+
+
+def test_a_huge_film_is_refused_before_its_pixels_are_inflated(tmp_path: Path) -> None:
+    content = bytes(1 << 27)
+    path = write(
+        tmp_path / "a.dcm", syntax=DeflatedExplicitVRLittleEndian, Rows=12_000, Columns=12_000, PixelData=content
+    )
+    del content
+    tracemalloc.start()
+    refused(path, "million pixels")
+    assert tracemalloc.get_traced_memory()[1] < 1 << 26
+    tracemalloc.stop()
 
 
 def test_without_pydicom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
