@@ -153,7 +153,12 @@ def it_loads(status: PluginStatus, plugins: Plugins) -> None:
     if status.disabled:
         raise SkipTest("switched off by CXRKIT_DISABLE_PLUGINS")
     hooks = ", ".join(kind.hook for kind in KINDS.values())
-    expect(status.error is None, "a plugin that loads", str(status.error).rstrip("."), f"This is where it fails:\n{status.details}".rstrip())
+    expect(
+        status.error is None,
+        "a plugin that loads",
+        str(status.error).rstrip("."),
+        f"This is where it fails:\n{status.details}".rstrip(),
+    )
     expect(
         not status.remarks,
         "functions that cxrkit calls",

@@ -55,7 +55,7 @@ Write = Annotated[
         "What to make of each film; may be repeated. See: cxrkit list writer.",
         RESULTS,
         metavar="NAME",
-        default="dicom-seg and dicom-sr with --send-to, otherwise masks and overlay",
+        default="dicom-seg and dicom-sr for --send-to, masks and overlay for --out",
     ),
 ]
 Assignments = Annotated[
@@ -300,7 +300,7 @@ def _service(
         raise ConfigError(
             "There is no destination for the results.", "Name one: --send-to AET@HOST:PORT, or --out DIR."
         )
-    chosen = write or (["dicom-seg", "dicom-sr"] if send_to else ["masks", "overlay"])
+    chosen = write or [*(["dicom-seg", "dicom-sr"] if send_to else []), *(["masks", "overlay"] if out else [])]
     cores = _cores()
     recipe = Recipe(weights, device, runtime, chosen_writers(chosen, assignments or ()), max(1, cores // workers))
     return Service(

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import socket
 import ssl
 import threading
 import time
@@ -84,7 +85,7 @@ class Archive:
             tls_args=tls,
         )
         if not association.is_established:
-            reason = _why_rejected(association) or f"no answer from {self.host}:{self.port}"
+            reason = _why_rejected(association) or self._why_not_secure() or f"no answer from {self.host}:{self.port}"
             raise AwayError(reason)
         try:
             for item in objects:
@@ -95,6 +96,25 @@ class Archive:
                     association.release()
                 else:
                     association.abort()
+
+    def _why_not_secure(self) -> str:
+        """What is wrong with TLS, which pynetdicom doesn't say; "" if nothing is."""
+        if self.tls is None:
+            return ""
+        try:
+            with (
+                socket.create_connection((self.host, self.port), 20) as plain,
+                self.tls.wrap_socket(plain, server_hostname=self.host) as secure,
+            ):
+                secure.settimeout(1)  # an archive that doesn't accept our certificate says so after the handshake
+                secure.recv(1)
+        except ssl.SSLCertVerificationError as error:
+            return f"its certificate isn't accepted ({error.verify_message.rstrip('.')}): see --tls-ca"
+        except ssl.SSLError as error:
+            return f"no TLS connection ({(error.reason or str(error)).replace('_', ' ').lower()})"
+        except OSError:
+            return ""
+        return ""
 
     def _store(self, association: Any, item: Any) -> None:
         try:

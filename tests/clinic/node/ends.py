@@ -64,13 +64,13 @@ def send(port: int, *films: Dataset, called: str = "CXRKIT", calling: str = "SEN
 class Archive:
     """Takes objects by C-STORE; `behave` is called with each event and may return another status than success."""
 
-    def __init__(self, port: int = 0, behave: Callable[[Any], int] = lambda event: 0x0000) -> None:
+    def __init__(self, port: int = 0, behave: Callable[[Any], int] = lambda event: 0x0000, tls: Any = None) -> None:
         self.behave, self.objects, self.titles = behave, Counter[str](), set[str]()
         ae = AE(ae_title="ARCHIVE")
         ae.require_called_aet = True
         ae.supported_contexts = AllStoragePresentationContexts
         self.server: Any = ae.start_server(
-            ("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)]
+            ("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)], ssl_context=tls
         )
         self.port: int = self.server.socket.getsockname()[1]
         self.address = f"ARCHIVE@127.0.0.1:{self.port}"

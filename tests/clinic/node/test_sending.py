@@ -17,6 +17,7 @@ from cxrkit import ConfigError
 from cxrkit_clinic.node import sending
 from cxrkit_clinic.node.sending import Archive, Folder, Sender, WebArchive, destination_of
 from cxrkit_clinic.node.spool import Spool
+from cxrkit_clinic.node.tls import client_tls, server_tls
 from tests.clinic.node.ends import archive, eventually, film
 
 
@@ -83,6 +84,25 @@ def test_results_wait_for_an_archive_that_is_away(spool: Spool) -> None:
             eventually(lambda: spool.count("sent") == 2)
             assert there.objects == dict.fromkeys(uids, 1)
         assert said[1:] == [f"ARCHIVE@127.0.0.1:{port} takes results again."]
+
+
+def test_tls_to_an_archive_and_why_it_fails(spool: Spool, keys: tuple[Path, Path]) -> None:
+    certificate, key = keys
+    with archive(tls=server_tls(certificate, key, certificate)) as there:
+        where = f"tls:ARCHIVE@localhost:{there.port}"
+        uids = add(spool, where)
+        strangers = [
+            (client_tls(None, None, None), "its certificate isn't accepted"),
+            (client_tls(None, None, certificate), "no TLS connection"),  # it wants a certificate of ours
+        ]
+        for context, reason in strangers:
+            with Sending(destination_of(where, "CXRKIT", context), spool) as said:
+                eventually(lambda said=said: said)
+                assert reason in said[0]
+        known = client_tls(certificate, key, certificate)
+        with Sending(destination_of(where, "CXRKIT", known), spool):
+            eventually(lambda: spool.count("sent") == 1)
+        assert there.objects == dict.fromkeys(uids, 1)
 
 
 def test_an_archive_without_room_is_tried_again(spool: Spool) -> None:
