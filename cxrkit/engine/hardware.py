@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -77,6 +79,21 @@ def computing_threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def keep_freed_memory() -> None:
+    """Let glibc keep the memory that tensors leave, where a training on a CPU would ask for the same again at once.
+
+    By default it gives blocks above a threshold back to the system, which then has to clear every page of the next
+    one. Nothing happens with other C libraries, and where the user has set the thresholds in the environment.
+    """
+    if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
+        return
+    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
+    with suppress(AttributeError, OSError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(mmap_threshold, 1 << 25)  # the most that it accepts
+        mallopt(trim_threshold, (1 << 31) - 1)
+
+
 def to_device(values: Tensor, device: torch.device) -> Tensor:
     """Values of the CPU on a device, without waiting for what a CUDA device still has to do."""
     return values.to(device, non_blocking=device.type == "cuda")
@@ -124,6 +141,8 @@ def make_fabric(config: TrainConfig) -> Fabric:
             f"--devices {config.devices}: this machine has {torch.cuda.device_count()} CUDA devices.",
             "Ask for no more than there are.",
         )
+    if device.type == "cpu":
+        keep_freed_memory()
     if device.type == "cpu" and config.devices > 1:
         # Processes that each use every core slow one another down many times over.
         threads = max(1, (os.cpu_count() or 1) // config.devices)

@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -52,3 +57,22 @@ def test_hardware_is_described() -> None:
     assert described["device"] == "cpu"
     assert described["name"]
     assert described["torch"] == torch.__version__
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc's memory management")
+@pytest.mark.parametrize(("variable", "kept"), [("OTHER", True), ("MALLOC_TRIM_THRESHOLD_", False)])
+def test_freed_memory_is_kept_for_the_next_update(variable: str, kept: bool) -> None:
+    update = "[torch.ones(1 << 21) for _ in range(8)]"
+    code = f"""
+import resource, torch
+from cxrkit.engine.hardware import keep_freed_memory
+keep_freed_memory()
+{update}
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5): {update}
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    environment = os.environ | {variable: "100000"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+    pages_of_an_update = 8 * (1 << 23) // 4096
+    assert (int(done.stdout) < pages_of_an_update) == kept
