@@ -25,6 +25,7 @@ from cxrkit.engine.films import (
     prepare_films,
     prepare_store,
     report_unwatched,
+    with_films_as_taken,
 )
 from cxrkit.engine.hardware import check_processes, make_fabric
 from cxrkit.engine.loop import STEADIER
@@ -135,7 +136,9 @@ def check_training(config: RunConfig, out: Path | str | None = None, observer: O
     RunDirectory(Path(out) if out else Path("runs", "new")).check_free()
     fabric = make_fabric(chosen.train)
     films = prepare_films(chosen, components, listener)
-    sampler_of(chosen, films, build_augments(chosen.augment, components), fabric.world_size)
+    augments = build_augments(chosen.augment, components)
+    sampler_of(chosen, films, augments, fabric.world_size)
+    films = with_films_as_taken(films, chosen, augments, components, listener)
     report_unwatched(films, listener)
     find_unlabelled(chosen, films, listener)
     # Two films behave as any larger batch does, except for the memory that they take.

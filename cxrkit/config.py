@@ -11,7 +11,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from cxrkit import yaml_text
 from cxrkit.component_config import FORMS_OF_DATA, DataConfigs, name_alone
@@ -53,19 +63,30 @@ class PreprocessConfig(_Part):
     remove_borders: bool = Field(
         False, description="remove a wide black or white border around a film, as `cxrkit predict` does by default"
     )
+    levels: Literal["range", "robust"] = Field(
+        "range",
+        description="which grey values become black and white, before CLAHE; range: the darkest and the brightest of "
+        "all; robust: percentiles of the film itself, so that burnt-in labels, saturated pixels and borders have no "
+        "say",
+    )
     clip_greys: float = Field(
         0.0,
         ge=0,
         lt=0.5,
-        description="share of a film's darkest pixels that become black, and of its brightest that become white, "
-        "before CLAHE, so that a bright marker doesn't use up the range",
+        description="share of a film's darkest pixels that become black, and of its brightest that become white; with "
+        "levels=robust 0 means 0.01",
     )
-
     resize_as: Literal["float", "stored"] = Field(
         "float",
         description="films are resized in float32, so that one gives the same at any depth; 'stored': in the type that "
         "the film comes in, as runs did that were saved without this setting",
     )
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without levels at their default, which were added later: weights and runs are saved as they always were."""
+        content: dict[str, Any] = serialise(self)
+        return {key: value for key, value in content.items() if key != "levels" or value != "range"}
 
     def stored(self) -> dict[str, Any]:
         """The settings that determine the content of a store, as plain values.

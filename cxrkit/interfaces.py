@@ -6,7 +6,7 @@ descriptions, are what `--set`, `cxrkit show` and the YAML configuration speak o
 
 Layout and ranges, everywhere:
 
-* images: float32 `(B, 1, H, W)`, preprocessed (see `cxrkit.data.preprocess`);
+* images: float32 `(B, 1, H, W)`, preprocessed (see `cxrkit.data.preprocess`), but for augments of the stage "film";
 * targets: float32 `(B, C, H, W)` in [0, 1], one channel per structure, soft after mixup. Structures may overlap, so
   channels are independent. A last channel called `background` is optional;
 * logits: `(B, C, H, W)`, before the sigmoid.
@@ -15,8 +15,8 @@ Layout and ranges, everywhere:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -25,6 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cxrkit.batch import Batch as Batch
+from cxrkit.batch import Partner as Partner
 from cxrkit.errors import ConfigError
 from cxrkit.readings import Reading, TrainingReading
 
@@ -168,69 +170,18 @@ class Loss(nn.Module, ABC):
         return ""
 
 
-@dataclass(frozen=True, slots=True)
-class Partner:
-    """The second targets of a batch whose *losses* are mixed instead of its labels.
-
-    Attributes:
-        targets: float `(B, C, H, W)` in [0, 1].
-        weight: float `(B,)` in [0, 1], the share of `Batch.targets`; the partner's share is one minus it.
-        whole: whether one weight was drawn for the whole batch: then two losses of the whole batch are mixed,
-            otherwise the two losses of each film.
-    """
-
-    targets: Tensor
-    weight: Tensor
-    whole: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Films and their masks.
-
-    Attributes:
-        images: float32 `(B, 1, H, W)`.
-        targets: float32 `(B, C, H, W)` in [0, 1].
-        partner: the second targets, if losses are to be mixed.
-        known: bool `(B, C)` on the CPU: whether the mask of a film's channel is known, in the targets and in the
-            partner's. None: all are. An unknown target has no meaning, and adds nothing to losses or scores. A
-            mixture is known only if everything that went into it is.
-    """
-
-    images: Tensor
-    targets: Tensor
-    partner: Partner | None = None
-    known: Tensor | None = None
-
-    def __len__(self) -> int:
-        return int(self.images.shape[0])
-
-    def with_(self, **changes: Any) -> Batch:
-        """A copy with some fields replaced."""
-        return replace(self, **changes)
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
-        """A copy with a function applied to all tensors, the partner's too, except `known`."""
-        partner = self.partner
-        if partner is not None:
-            partner = replace(partner, targets=function(partner.targets), weight=function(partner.weight))
-        return Batch(function(self.images), function(self.targets), partner, self.known)
-
-    def pick(self, films: slice | Tensor) -> Batch:
-        """Some of the films: a slice of the batch, or indices, int64 `(n,)` on the CPU."""
-        device = self.images.device
-        there = films if isinstance(films, slice) else films.to(device, non_blocking=device.type == "cuda")
-        return self.map(lambda values: values[there]).with_(known=None if self.known is None else self.known[films])
-
-
 class Augment(ABC):
     """A random transform of a batch, on the batch's device.
 
     Attributes:
         draws: how many films are drawn for each one that is returned: 1, or 2 for mixup, which comes last.
+        stage: when it acts. "input": on the network's input. "film": before that, on the film as it was taken, before
+            levels and CLAHE; the batch is then on the CPU, its images are in [0, 1] and stay there, `batch.regions`
+            says where in the square each film lies, and `draws` is 1.
     """
 
     draws: int = 1
+    stage: Literal["input", "film"] = "input"
 
     @abstractmethod
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:

@@ -18,6 +18,8 @@ from cxrkit.config import ClaheConfig, PreprocessConfig
 from cxrkit.data.borders import Region, film_region
 
 FULL_SCALE = 65535
+#: Share of a film's pixels that robust levels cut off at either end: a thousandth would be less than a label has.
+CLIP = 0.01
 #: Pixels whose height and width differ by less than this share count as square.
 NEARLY_SQUARE = 0.01
 
@@ -132,12 +134,37 @@ def preprocess_film(
     if inside is not None:  # the borders' levels don't count
         levels = levels_of(pixels[placement.inner])
     resized = resize_film(levels, placement.content[2:], config.resize)
-    content = full_range(resized, config.clip_greys)
-    if config.clahe is not None:
-        content = clahe(content, config.clahe)
-    square = np.zeros((config.size, config.size), dtype=np.uint16)
-    square[placement.region] = content
-    return square, placement
+    return _equalised(resized, placement, config), placement
+
+
+def before_levels(config: PreprocessConfig) -> PreprocessConfig:
+    """The preprocessing after which `network_input` does what is left of `config`: a film is resized and no more."""
+    return config.model_copy(update={"levels": "range", "clip_greys": 0.0, "clahe": None})
+
+
+def network_input(film: np.ndarray, content: tuple[int, int, int, int], config: PreprocessConfig) -> np.ndarray:
+    """A film after `before_levels`, float32 `(size, size)` in [0, 1], to the network's float32 `(1, size, size)`.
+
+    The same, bit for bit, as `preprocess_film` and `to_input` make of it; with `levels=range` and `clip_greys` above 0
+    grey values may differ by one of 65,535 before CLAHE.
+
+    Args:
+        film: the film in its square; what was changed in it beyond [0, 1] is cut off.
+        content: where it lies there, see `Placement`.
+        config: of the network.
+    """
+    placement = Placement(content[2:], content, config.size)
+    grey = np.rint(film[placement.region].clip(0, 1) * np.float32(FULL_SCALE)).astype(np.uint16)
+    return to_input(_equalised(grey, placement, config), placement, standardise=config.standardise)
+
+
+def _equalised(film: np.ndarray, placement: Placement, config: PreprocessConfig) -> np.ndarray:
+    """A resized film `(H, W)`, without padding, after levels and CLAHE in its square: uint16 `(size, size)`."""
+    robust = config.levels == "robust"
+    levelled = robust_levels(full_range(film), config.clip_greys) if robust else full_range(film, config.clip_greys)
+    square = np.zeros((placement.size, placement.size), dtype=np.uint16)
+    square[placement.region] = levelled if config.clahe is None else clahe(levelled, config.clahe)
+    return square
 
 
 def film_levels(pixels: np.ndarray) -> np.ndarray:
@@ -229,6 +256,26 @@ def full_range(pixels: np.ndarray, clip: float = 0.0) -> np.ndarray:
         return np.zeros(pixels.shape, dtype=np.uint16)
     scaled = (np.clip(pixels.astype(np.float64), low, high) - low) * (FULL_SCALE / (high - low))
     return np.asarray(np.rint(scaled).astype(np.uint16))
+
+
+def robust_levels(pixels: np.ndarray, clip: float = 0.0) -> np.ndarray:
+    """A film's own percentiles to 0 and 65535, linearly, as uint16; what lies beyond is cut off.
+
+    Pixels within a 255th of the range of its ends take no part in the percentiles: burnt-in labels, saturated pixels,
+    and collimated or padded borders of whatever shape.
+
+    Args:
+        pixels: uint16 `(H, W)` that fill the range, see `full_range`.
+        clip: share of the other pixels that are cut off at either end, in [0, 0.5); 0 means `CLIP`.
+    """
+    counts = np.bincount(pixels.ravel(), minlength=FULL_SCALE + 1)
+    counts[: FULL_SCALE // 255] = counts[-(FULL_SCALE // 255) :] = 0
+    up_to = counts.cumsum()
+    share = clip or CLIP
+    low, high = np.searchsorted(up_to, [share * up_to[-1], (1 - share) * up_to[-1]], side="right")
+    if not 0 < low < high <= FULL_SCALE:  # hardly more than the ends
+        return pixels
+    return full_range(np.clip(pixels, low, high))
 
 
 def clahe(pixels: np.ndarray, config: ClaheConfig) -> np.ndarray:

@@ -137,13 +137,18 @@ class Store:
             return None
         return known_channels(torch.from_numpy(self.known[list(indices)]), background=background)
 
-    def films(self, indices: Sequence[int], *, standardise: bool, masks: bool = True) -> StoredFilms:
+    def films(
+        self, indices: Sequence[int], *, standardise: bool, masks: bool = True, as_taken: bool = False
+    ) -> StoredFilms:
         """Films as they are stored, of which batches are made; without their masks if those aren't wanted.
+
+        `as_taken`, of a store that was made with `before_levels`, adds where they lie, and doesn't standardise.
 
         Raises:
             StorageError: see `load`.
         """
         images = self._planes("images", indices)
+        standardise = standardise and not as_taken
         levels = [
             input_levels(image, self.placements[index], standardise=standardise)
             for index, image in zip(indices, images, strict=True)
@@ -153,6 +158,7 @@ class Store:
             torch.from_numpy(np.array(levels, dtype=np.float32).reshape(-1, 2)),
             torch.from_numpy(self._planes("masks", indices)) if masks else torch.empty(len(images), 0),
             self.known_channels(indices, background=False),
+            torch.tensor([self.placements[index].content for index in indices]).view(-1, 4) if as_taken else None,
         )
 
     def batch(self, indices: Sequence[int], *, background: bool, standardise: bool) -> Batch:

@@ -21,25 +21,32 @@ class StoredFilms:
         levels: float32 `(N, 2)`, see `cxrkit.data.preprocess.input_levels`.
         masks: bool `(N, K, S, S)`.
         known: which masks the films have, bool `(N, K)`, on the CPU; None where all have all.
+        regions: see `Batch.regions`.
     """
 
     grey: Tensor
     levels: Tensor
     masks: Tensor
     known: Tensor | None = None
+    regions: Tensor | None = None
 
     def map(self, function: Callable[[Tensor], Tensor]) -> StoredFilms:
         """The same films after a function of tensors."""
-        return StoredFilms(function(self.grey), function(self.levels), function(self.masks), self.known)
+        made = function(self.grey), function(self.levels), function(self.masks)
+        return StoredFilms(*made, self.known, self.regions)
 
     def pick(self, films: slice | Tensor) -> StoredFilms:
         """Some of the films: a slice, or places, int64 `(n,)` on the CPU."""
         device = self.grey.device
         there = films if isinstance(films, slice) else films.to(device, non_blocking=device.type == "cuda")
-        return replace(self.map(lambda values: values[there]), known=None if self.known is None else self.known[films])
+        known, regions = (None if part is None else part[films] for part in (self.known, self.regions))
+        return replace(self.map(lambda values: values[there]), known=known, regions=regions)
 
     def images(self) -> Tensor:
-        """What the network sees: float32 `(N, 1, S, S)`, as `cxrkit.data.preprocess.to_input` makes them."""
+        """What the network sees: float32 `(N, 1, S, S)`, as `cxrkit.data.preprocess.to_input` makes them.
+
+        Films with `regions` are in [0, 1], as they were taken.
+        """
         images = (self.grey.int() & 0xFFFF).float().unsqueeze_(1)
         # By a tensor on the device: CUDA multiplies by the reciprocal of a number, which rounds otherwise.
         images /= torch.full((), FULL_SCALE, dtype=torch.float32, device=images.device)
@@ -57,7 +64,7 @@ class StoredFilms:
         if background:
             targets[:, -1] = ~self.masks.any(1)
         known = None if self.known is None else known_channels(self.known, background=background)
-        return Batch(self.images(), targets, known=known)
+        return Batch(self.images(), targets, known=known, regions=self.regions)
 
 
 def known_channels(known: Tensor, *, background: bool) -> Tensor:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from cxrkit.config import ComponentConfig, RunConfig
+from cxrkit.config import ComponentConfig, PreprocessConfig, RunConfig
+from cxrkit.data.preprocess import network_input
+from cxrkit.data.store import Store
 from cxrkit.data.stored_films import StoredFilms
 from cxrkit.engine.films import Films
 from cxrkit.engine.hardware import to_device
@@ -26,6 +29,8 @@ _CHECK = "Fix the augment; `cxrkit plugins check` says more."
 class FilmBatches:
     """A run's films on the device, as they are stored, where all of them fit; else read from the store by batches.
 
+    Training films as they were taken stay on the CPU, which makes the network's input of them.
+
     Attributes:
         waited: seconds that `take` has waited for the disk.
     """
@@ -35,16 +40,18 @@ class FilmBatches:
         self.standardise = config.preprocess.standardise
         self.bytes_a_film = config.preprocess.size**2 * (2 + len(films.store.structures))
         self.held: dict[tuple[int, ...], StoredFilms] = {}
-        self.resident = self._load(indices) if fits(self.bytes_a_film * len(indices), device) else None
+        self.place = device if films.as_taken is None else torch.device("cpu")
+        resident = fits(self.bytes_a_film * len(indices), self.place)
+        self.resident = self._load(films.source, indices, self.place) if resident else None
         self.reader = ThreadPoolExecutor(1, "cxrkit-batches")
         self.ahead: dict[tuple[int, ...], Future[StoredFilms]] = {}
         self.waited = 0.0
 
-    def _read(self, indices: list[int]) -> StoredFilms:
-        return self.films.store.films(indices, standardise=self.standardise)
+    def _read(self, store: Store, indices: list[int]) -> StoredFilms:
+        return store.films(indices, standardise=self.standardise, as_taken=store is self.films.as_taken)
 
-    def _load(self, indices: list[int]) -> StoredFilms:
-        return self._read(indices).map(lambda values: to_device(values, self.device))
+    def _load(self, store: Store, indices: list[int], device: torch.device) -> StoredFilms:
+        return self._read(store, indices).map(lambda values: to_device(values, device))
 
     def take(self, chosen: Tensor, following: Tensor | None = None) -> Batch:
         """The films at these places of the training part; a thread reads `following` meanwhile, if it must be read."""
@@ -57,20 +64,42 @@ class FilmBatches:
         self.ahead.clear()
         if following is not None:
             self.ahead[tuple(following.tolist())] = self._begin(following)
-        return films.map(lambda values: to_device(values, self.device)).batch(background=self.films.background)
+        return films.map(lambda values: to_device(values, self.place)).batch(background=self.films.background)
 
     def _begin(self, chosen: Tensor) -> Future[StoredFilms]:
-        return self.reader.submit(self._read, [self.positions[index] for index in chosen.tolist()])
+        return self.reader.submit(self._read, self.films.source, [self.positions[index] for index in chosen.tolist()])
 
     def each(self, indices: list[int], batch_size: int) -> Iterator[Batch]:
         """Some films of the store, a batch at a time; they stay on the device for the next time where they fit."""
         key = tuple(indices)
         if key not in self.held and fits(self.bytes_a_film * len(indices), self.device):
-            self.held[key] = self._load(indices)
+            self.held[key] = self._load(self.films.store, indices, self.device)
         for start in range(0, len(indices), batch_size):
             some = slice(start, start + batch_size)
-            films = self.held[key].pick(some) if key in self.held else self._load(indices[some])
+            held = self.held.get(key)
+            films = self._load(self.films.store, indices[some], self.device) if held is None else held.pick(some)
             yield films.batch(background=self.films.background)
+
+
+class NetworkInput:
+    """Makes the network's input of batches of films as they were taken: levels, CLAHE, and what follows, on the CPU.
+
+    Args:
+        config: the network's preprocessing.
+        device: where the batches go.
+    """
+
+    def __init__(self, config: PreprocessConfig, device: torch.device) -> None:
+        self.config, self.device = config, device
+
+    def __call__(self, batch: Batch) -> Batch:
+        """The batch on the device; one that holds the network's input already is returned unchanged."""
+        if batch.regions is None:
+            return batch
+        films = zip(batch.images[:, 0].numpy(), batch.regions.tolist(), strict=True)
+        images = np.stack([network_input(film, tuple(content), self.config) for film, content in films])
+        made = batch.with_(images=torch.from_numpy(images), regions=None)
+        return made.map(lambda values: to_device(values, self.device))
 
 
 def sampler_of(config: RunConfig, films: Films, augments: Sequence[Augment], processes: int) -> Sampler:
@@ -91,13 +120,19 @@ def sampler_of(config: RunConfig, films: Films, augments: Sequence[Augment], pro
 
 
 def build_augments(items: Sequence[ComponentConfig], registry: Registry) -> list[Augment]:
-    """The augments of a configuration, in its order.
+    """The augments of a configuration, in its order, those that act on films as they were taken first.
 
     Raises:
-        ConfigError: one that mixes films comes before one that doesn't.
+        ConfigError: one that mixes films comes before one that doesn't. ContractError: one that mixes films as they
+            were taken.
     """
-    augments: list[Augment] = [registry.get("augment", item.name).build(**item.params) for item in items]
-    pairing, names = [augment.draws > 1 for augment in augments], [item.name for item in items]
+    built = [(item.name, registry.get("augment", item.name).build(**item.params)) for item in items]
+    built.sort(key=lambda one: one[1].stage != "film")
+    names, augments = [name for name, _ in built], [augment for _, augment in built]
+    pairing = [augment.draws > 1 for augment in augments]
+    for name, augment in built:
+        if augment.stage == "film" and augment.draws > 1:
+            raise ContractError(f"{name}: films as they were taken can't be mixed.", _CHECK)
     if pairing != sorted(pairing):
         raise ConfigError(
             f"The augments {', '.join(names)} can't run in this order: those that mix films come last.",
@@ -106,13 +141,19 @@ def build_augments(items: Sequence[ComponentConfig], registry: Registry) -> list
     return augments
 
 
-def augment_batch(augments: Sequence[Augment], batch: Batch, generator: torch.Generator) -> Batch:
-    """A drawn batch after all augments, in their order.
+def augment_batch(
+    augments: Sequence[Augment],
+    batch: Batch,
+    generator: torch.Generator,
+    network_input: Callable[[Batch], Batch] = lambda batch: batch,
+) -> Batch:
+    """A drawn batch after all augments, in their order; `network_input` comes after those of the stage "film".
 
     Raises:
         ContractError: one returned something else than a batch of the expected shapes.
     """
     for augment in augments:
+        batch = batch if augment.stage == "film" else network_input(batch)
         films, before = len(batch) // augment.draws, batch
         batch = augment(batch, generator)
         name = type(augment).__name__
@@ -123,12 +164,16 @@ def augment_batch(augments: Sequence[Augment], batch: Batch, generator: torch.Ge
                 f"{name}: its batches no longer say which masks are known.",
                 "Fix the augment: return `batch.with_(...)`; of films that are mixed, `known` is the logical and.",
             )
-        for what in ("images", "targets", "known"):
+        if before.regions is not None and batch.regions is None:
+            raise ContractError(
+                f"{name}: its batches no longer say where the films lie.", "Fix the augment: return `batch.with_(...)`."
+            )
+        for what in ("images", "targets", "known", "regions"):
             new, old = getattr(batch, what), getattr(before, what)
             if old is not None and tuple(new.shape) != (films, *old.shape[1:]):
                 expected = (films, *old.shape[1:])
                 raise ContractError(f"{name}: expected {what} of shape {expected}, got {tuple(new.shape)}.", _CHECK)
-    return batch
+    return network_input(batch)
 
 
 def fits(needed: int, device: torch.device) -> bool:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cxrkit.config import DataConfig, RunConfig
 from cxrkit.data.joined import join_stores, structures_of
 from cxrkit.data.making import Progress
+from cxrkit.data.preprocess import before_levels
 from cxrkit.data.splits import Split, make_split
 from cxrkit.data.store import Store, open_store
 from cxrkit.engine.observer import Observer
 from cxrkit.errors import DataError, located
 from cxrkit.files import home_path
-from cxrkit.interfaces import BACKGROUND, Dataset, Entry
+from cxrkit.interfaces import BACKGROUND, Augment, Dataset, Entry
 from cxrkit.registry import Registry
 
 
@@ -27,11 +28,18 @@ class Films:
         store: films and masks at the network's size.
         split: ids that train, validate and test.
         channels: the network's output channels: the structures, and `background` last if the run has it.
+        as_taken: the same films before levels and CLAHE, where an augment acts on those.
     """
 
     store: Store
     split: Split
     channels: tuple[str, ...]
+    as_taken: Store | None = None
+
+    @property
+    def source(self) -> Store:
+        """The store that training films are read from."""
+        return self.store if self.as_taken is None else self.as_taken
 
     def indices(self, ids: tuple[str, ...]) -> list[int]:
         """Positions in the store of some ids."""
@@ -90,6 +98,12 @@ def prepare_store(config: RunConfig, registry: Registry, observer: Observer, *, 
 
     Of several datasets each has its own store; they are returned as one.
     """
+    store = _open_stores(config, registry, observer, verify=verify)
+    report_remarks(store, "films", observer)
+    return store
+
+
+def _open_stores(config: RunConfig, registry: Registry, observer: Observer, *, verify: bool = False) -> Store:
     datasets = build_datasets(config, registry)
 
     def open_one(item: DataConfig, structures: Sequence[str] | None) -> Store:
@@ -106,21 +120,37 @@ def prepare_store(config: RunConfig, registry: Registry, observer: Observer, *, 
         )
 
     if list(datasets) == [""]:
-        store = open_one(config.datasets[0], config.structures)
-    else:
-        chosen = structures_of(datasets, config.structures)
-        stores: dict[str, Store] = {}
-        for item in config.datasets:
-            alias = item.alias or ""
-            own = [name for name in chosen if name in datasets[alias].structures]
-            if own:
-                with located(alias):
-                    stores[alias] = open_one(item, own)
-            else:
-                warnings.warn(f"{alias} has none of the structures and is left out.", stacklevel=2)
-        store = join_stores(stores, chosen)
-    report_remarks(store, "films", observer)
-    return store
+        return open_one(config.datasets[0], config.structures)
+    chosen = structures_of(datasets, config.structures)
+    stores: dict[str, Store] = {}
+    for item in config.datasets:
+        alias = item.alias or ""
+        own = [name for name in chosen if name in datasets[alias].structures]
+        if own:
+            with located(alias):
+                stores[alias] = open_one(item, own)
+        else:
+            warnings.warn(f"{alias} has none of the structures and is left out.", stacklevel=2)
+    return join_stores(stores, chosen)
+
+
+def with_films_as_taken(
+    films: Films, config: RunConfig, augments: Sequence[Augment], registry: Registry, observer: Observer
+) -> Films:
+    """The films of a run, with those before levels and CLAHE if one of its augments acts on them.
+
+    Raises:
+        DataError: the films changed meanwhile.
+    """
+    if all(augment.stage == "input" for augment in augments):
+        return films
+    earlier = config.model_copy(update={"preprocess": before_levels(config.preprocess)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the other stores' have been reported
+        as_taken = _open_stores(earlier, registry, observer)
+    if as_taken.ids != films.store.ids:
+        raise DataError("Films were added or removed while they were read.", "Run it again.")
+    return replace(films, as_taken=as_taken)
 
 
 def progress_of(stage: str, observer: Observer) -> Progress:

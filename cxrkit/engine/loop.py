@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from cxrkit.config import RunConfig
 from cxrkit.engine import checkpoint as ckpt
-from cxrkit.engine.batches import FilmBatches, augment_batch, build_augments, sampler_of
+from cxrkit.engine.batches import FilmBatches, NetworkInput, augment_batch, build_augments, sampler_of
 from cxrkit.engine.capture import CapturedPass, Pass
 from cxrkit.engine.evaluate import quick_scores
 from cxrkit.engine.films import Films
@@ -118,8 +118,11 @@ class TrainingLoop:
         epochs = config.train.epochs
         self.steps = epochs * self.sampler.steps_per_epoch if epochs else config.train.steps
         self.batches = FilmBatches(self.films, self.films.indices(self.films.split.train), fabric.device, config)
+        self.network_input = NetworkInput(config.preprocess, fabric.device)
         self.pseudo_labels = (
-            None if self.unlabelled is None else PseudoLabels(self.unlabelled, self.steps, fabric.device, config)
+            None
+            if self.unlabelled is None
+            else PseudoLabels(self.unlabelled, self.steps, self.batches.place, config, self.network_input)
         )
         self.paper = config.train.protocol == "paper"
         self.watched_films = self.films.split.test if self.paper else self.films.split.validation
@@ -171,7 +174,8 @@ class TrainingLoop:
             random = generator(seed, "unlabelled", self.step, rank)
             with self.fabric.autocast():
                 batch = self.pseudo_labels.join(batch, self.kept_network(), random)
-        batch = augment_batch(self.augments, batch, generator(seed, "augment", self.step, rank))
+        random = generator(seed, "augment", self.step, rank)
+        batch = augment_batch(self.augments, batch, random, self.network_input)
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr(self.step)
 
@@ -304,7 +308,8 @@ class TrainingLoop:
             return self.kept_network()
         settled = deepcopy(self.kept_network())
         places = batches_of(len(self.films.split.train), self.config.train.batch_size)
-        images = (pad_to_multiple(self.batches.take(p).images, self.network.size_multiple) for p in places)
+        batches = (self.network_input(self.batches.take(place)) for place in places)
+        images = (pad_to_multiple(batch.images, self.network.size_multiple) for batch in batches)
         with self.fabric.autocast():
             recompute_statistics(settled, (batch.contiguous(memory_format=torch.channels_last) for batch in images))
         return settled

@@ -43,18 +43,21 @@ _STEPS = 100_000
 class RandomFilms(Store):
     """A store of made-up films: noise, on which each structure that is known is an ellipse somewhere in the middle."""
 
-    def films(self, indices: Sequence[int], *, standardise: bool, masks: bool = True) -> StoredFilms:
+    def films(
+        self, indices: Sequence[int], *, standardise: bool, masks: bool = True, as_taken: bool = False
+    ) -> StoredFilms:
         """Films whose images are in [0, 1] or of mean 0 and variance 1, with their masks."""
         random = generator(0, "rehearsal")
         shape = (len(indices), self.size, self.size)
         grey = torch.randint(-(2**15), 2**15, shape, dtype=torch.int16, generator=random)
-        levels = torch.tensor([0.5, 12**-0.5] if standardise else [0.0, 1.0]).expand(len(indices), 2)
+        levels = torch.tensor([0.5, 12**-0.5] if standardise and not as_taken else [0.0, 1.0]).expand(len(indices), 2)
         ellipses = torch.rand((4, len(indices), len(self.structures), 1, 1), generator=random)
         centre_y, centre_x = 0.3 + 0.4 * ellipses[:2]
         radius_y, radius_x = 0.1 + 0.2 * ellipses[2:]
         side = torch.linspace(0, 1, self.size)
         inside = ((side[:, None] - centre_y) / radius_y) ** 2 + ((side - centre_x) / radius_x) ** 2 <= 1
-        return StoredFilms(grey, levels, inside, self.known_channels(indices, background=False))
+        regions = torch.tensor([0, 0, self.size, self.size]).expand(len(indices), 4) if as_taken else None
+        return StoredFilms(grey, levels, inside, self.known_channels(indices, background=False), regions)
 
 
 class Rehearsal:
@@ -97,7 +100,7 @@ class Rehearsal:
         nowhere = RunDirectory(Path(os.devnull))  # nothing is written
         with _readable_failures():
             self.loop = TrainingLoop(nowhere, config, registry, films, None, self.fabric, Silent())
-            self.film = self.loop.batches.take(torch.tensor([0])).images
+            self.film = self.loop.network_input(self.loop.batches.take(torch.tensor([0]))).images
         self.held = _allocated(self.device) - before
         self.parameters = sum(p.numel() for p in self.loop.network.parameters() if p.requires_grad)
         if not padded:
@@ -178,11 +181,14 @@ def _random_films(config: RunConfig, registry: Registry, labelled: tuple[str, ..
                 f"The number of channels cannot be determined without the data: {error.what}",
                 f"Name the structures: --set 'structures=[left_lung,right_lung,heart]'. Or: {remedy}",
             ) from error
-    draws = math.prod(augment.draws for augment in build_augments(config.augment, registry))
+    augments = build_augments(config.augment, registry)
+    draws = math.prod(augment.draws for augment in augments)
     ids = tuple(f"random-{number}" for number in range(draws * config.train.batch_size))
     entries = tuple(Entry(name, name, labelled=labelled) for name in ids)
     store = RandomFilms(Path(os.devnull), entries, structures, config.preprocess.size, (), "")
-    return Films(store, Split(train=ids, validation=(), test=(), seed=0), store.channels(background=config.background))
+    as_taken = store if any(augment.stage == "film" for augment in augments) else None
+    split, channels = Split(train=ids, validation=(), test=(), seed=0), store.channels(background=config.background)
+    return Films(store, split, channels, as_taken)
 
 
 def _check_size(config: RunConfig, multiple: int) -> None:

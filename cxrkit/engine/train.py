@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from cxrkit.config import RunConfig
+from cxrkit.engine.batches import build_augments
 from cxrkit.engine.capture import is_compiler_error
-from cxrkit.engine.films import Films, prepare_films, report_unwatched
+from cxrkit.engine.films import Films, prepare_films, report_unwatched, with_films_as_taken
 from cxrkit.engine.hardware import another_is_gone, is_emulated, make_fabric
 from cxrkit.engine.interrupts import stop_requests
 from cxrkit.engine.loop import TrainingLoop
@@ -79,6 +80,7 @@ def _train(
         fabric.barrier()  # the first process makes the store, the others find it made
     try:
         films = prepare_films(run.with_own_split(config), registry, listener)
+        films = with_films_as_taken(films, config, build_augments(config.augment, registry), registry, listener)
         report_unwatched(films, listener)
         unlabelled = find_unlabelled(config, films, listener)
     except KeyboardInterrupt:

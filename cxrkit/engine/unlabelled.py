@@ -9,14 +9,15 @@ resumed needs no more than its weights to draw the same ones. Masks that trainin
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from cxrkit.config import RunConfig, UnlabelledConfig
+from cxrkit.config import PreprocessConfig, RunConfig, UnlabelledConfig
+from cxrkit.data.preprocess import before_levels
 from cxrkit.data.store import Store, open_store
 from cxrkit.data.stored_films import StoredFilms
 from cxrkit.data.unlabelled_folder import UnlabelledFolder
@@ -39,6 +40,7 @@ class Unlabelled:
         fingerprint: that of a folder of such films; None where they are films of the data itself.
         share: of the films that a step draws, how many are these, on average.
         settings: as asked for.
+        as_taken: whether they are films before levels and CLAHE, as those that they join.
     """
 
     store: Store
@@ -46,6 +48,7 @@ class Unlabelled:
     fingerprint: str | None
     share: float
     settings: UnlabelledConfig
+    as_taken: bool = False
 
 
 def find_unlabelled(config: RunConfig, films: Films, observer: Observer) -> Unlabelled | None:
@@ -59,12 +62,13 @@ def find_unlabelled(config: RunConfig, films: Films, observer: Observer) -> Unla
         return None
     if settings.films == "rest":
         taken = {*split.train, *split.test, *split.left_out}
-        store = films.store
+        store = films.source
         indices = tuple(index for index, film in enumerate(store.ids) if film not in taken)
     else:
-        store = _open_folder(home_path(settings.films).resolve(), config, observer)
+        preprocess = config.preprocess if films.as_taken is None else before_levels(config.preprocess)
+        store = _open_folder(home_path(settings.films).resolve(), preprocess, observer)
         fingerprint = store.content_hash
-        indices = store.without(films.store, films.indices((*split.train, *split.test)))
+        indices = store.without(films.source, films.indices((*split.train, *split.test)))
         if left_out := len(store) - len(indices):
             observer.say(
                 f"{left_out} of the {len(store)} films without masks are training or test films already, "
@@ -75,15 +79,16 @@ def find_unlabelled(config: RunConfig, films: Films, observer: Observer) -> Unla
         return None
     # Else a handful of films would be seen more often than those with masks.
     even = len(indices) / (len(indices) + len(split.train))
-    return Unlabelled(store, indices, fingerprint, min(settings.share, even), settings)
+    share, as_taken = min(settings.share, even), films.as_taken is not None
+    return Unlabelled(store, indices, fingerprint, share, settings, as_taken)
 
 
-def _open_folder(folder: Path, config: RunConfig, observer: Observer) -> Store:
+def _open_folder(folder: Path, preprocess: PreprocessConfig, observer: Observer) -> Store:
     store = open_store(
         UnlabelledFolder(folder),
         name="unlabelled",
         parameters={},
-        preprocess=config.preprocess,
+        preprocess=preprocess,
         structures=(),
         progress=progress_of("Preparing films without masks", observer),
     )
@@ -99,13 +104,21 @@ class PseudoLabels:
         steps: of the whole run.
         device: of the batches.
         config: the run's.
+        network_input: makes what the network sees of films as they were taken.
 
     Attributes:
         start: the step from which they join.
     """
 
-    def __init__(self, unlabelled: Unlabelled, steps: int, device: torch.device, config: RunConfig) -> None:
-        self.unlabelled, self.device = unlabelled, device
+    def __init__(
+        self,
+        unlabelled: Unlabelled,
+        steps: int,
+        device: torch.device,
+        config: RunConfig,
+        network_input: Callable[[Batch], Batch] = lambda batch: batch,
+    ) -> None:
+        self.unlabelled, self.device, self.network_input = unlabelled, device, network_input
         self.standardise = config.preprocess.standardise
         self.start = math.ceil(unlabelled.settings.start * steps)
         indices = unlabelled.indices
@@ -113,7 +126,8 @@ class PseudoLabels:
         self.films = self._load(indices) if resident else None
 
     def _load(self, indices: tuple[int, ...]) -> StoredFilms:
-        films = self.unlabelled.store.films(indices, standardise=self.standardise, masks=False)
+        kind = {"standardise": self.standardise, "masks": False, "as_taken": self.unlabelled.as_taken}
+        films = self.unlabelled.store.films(indices, **kind)
         return films.map(lambda values: to_device(values, self.device))
 
     def join(self, batch: Batch, teacher: Model, random: torch.Generator) -> Batch:
@@ -131,22 +145,26 @@ class PseudoLabels:
         drawn = torch.cat([replaced, lacking])
         if len(drawn) == 0:
             return batch
-        images, targets = batch.images.clone(), batch.targets.clone()
+        images, targets, regions = batch.images.clone(), batch.targets.clone(), batch.regions
         if count:
-            images[to_device(replaced, self.device)] = self._draw_films(count, random)
+            films = self._draw_films(count, random)
+            images[to_device(replaced, self.device)] = films.images()
+            if regions is not None and films.regions is not None:
+                regions = regions.index_copy(0, replaced, films.regions)
+        batch = batch.with_(images=images, targets=targets, regions=regions)
         places = to_device(drawn, self.device)
-        labels = pseudo_labels(teacher.eval(), images[places])
+        labels = pseudo_labels(teacher.eval(), self.network_input(batch.pick(drawn)).images).to(self.device)
         given = to_device(known[drawn], self.device)[:, :, None, None]
         targets[places] = _with_background(torch.where(given, targets[places], labels), teacher.channels)
-        return batch.with_(images=images, targets=targets, known=None if batch.known is None else known.fill_(True))
+        return batch.with_(known=None if batch.known is None else known.fill_(True))
 
-    def _draw_films(self, count: int, random: torch.Generator) -> Tensor:
-        """Images `(count, 1, S, S)` of films without masks."""
+    def _draw_films(self, count: int, random: torch.Generator) -> StoredFilms:
+        """So many films without masks."""
         indices = self.unlabelled.indices
         chosen = torch.randperm(len(indices), generator=random).repeat(math.ceil(count / len(indices)))[:count]
         if self.films is not None:
-            return self.films.pick(chosen).images()
-        return self._load(tuple(indices[int(place)] for place in chosen)).images()
+            return self.films.pick(chosen)
+        return self._load(tuple(indices[int(place)] for place in chosen))
 
 
 def pseudo_labels(teacher: Model, images: Tensor) -> Tensor:

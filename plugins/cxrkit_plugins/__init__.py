@@ -81,7 +81,7 @@ def register_losses(register: Register) -> None:
 
 @hookimpl
 def register_augments(register: Register) -> None:
-    """Mixup, and geometric and intensity changes."""
+    """Mixup, geometric and intensity changes, and faults of films."""
     augments = "cxrkit_plugins.augments"
     register(
         "mixup",
@@ -95,6 +95,11 @@ def register_augments(register: Register) -> None:
     )
     register("geometric", f"{augments}.geometric:Geometric", summary="affine and elastic deformation")
     register("intensity", f"{augments}.intensity:Intensity", summary="exposure, contrast, blur and noise")
+    register(
+        "degradation",
+        f"{augments}.degradation:Degradation",
+        summary="faults of films, before levels and CLAHE: noise, JPEG, labels, borders",
+    )
 
 
 @hookimpl
