@@ -261,15 +261,15 @@ def full_range(pixels: np.ndarray, clip: float = 0.0) -> np.ndarray:
 def robust_levels(pixels: np.ndarray, clip: float = 0.0) -> np.ndarray:
     """A film's own percentiles to 0 and 65535, linearly, as uint16; what lies beyond is cut off.
 
-    Pixels within a 255th of the range of its ends take no part in the percentiles: burnt-in labels, saturated pixels,
-    and collimated or padded borders of whatever shape.
+    Pixels within a thousandth of the range of its ends take no part in the percentiles: burnt-in labels, saturated
+    pixels, and collimated or padded borders of whatever shape.
 
     Args:
         pixels: uint16 `(H, W)` that fill the range, see `full_range`.
         clip: share of the other pixels that are cut off at either end, in [0, 0.5); 0 means `CLIP`.
     """
     counts = np.bincount(pixels.ravel(), minlength=FULL_SCALE + 1)
-    counts[: FULL_SCALE // 255] = counts[-(FULL_SCALE // 255) :] = 0
+    counts[: FULL_SCALE // 1000] = counts[-(FULL_SCALE // 1000) :] = 0
     up_to = counts.cumsum()
     share = clip or CLIP
     low, high = np.searchsorted(up_to, [share * up_to[-1], (1 - share) * up_to[-1]], side="right")

@@ -15,11 +15,24 @@ _FILMS = 4
 
 
 def _batch(augment: Augment, films: int = _FILMS, channels: int = 3, height: int = 48, width: int = 48) -> Batch:
-    """The batch that the sampler would draw for `films` films: images in [0, 1] and binary targets."""
+    """The batch that the sampler would draw for `films` films: images in [0, 1] and binary targets.
+
+    Of films as they were taken the second, fourth and so on lie in padding.
+    """
     drawn = films * augment.draws
     targets = disc_targets(drawn, channels, height, width)
     images = 0.3 * torch.rand(drawn, 1, height, width) + 0.7 * targets.amax(dim=1, keepdim=True)
-    return Batch(images, targets)
+    if augment.stage != "film":
+        return Batch(images, targets)
+    regions = torch.tensor([[0, 0, height, width], [3, 5, height - 7, width - 9]]).repeat(drawn, 1)[:drawn]
+    return Batch(images * _inside(regions, height, width), targets, regions=regions)
+
+
+def _inside(regions: Tensor, height: int, width: int) -> Tensor:
+    """Where films lie in their squares: bool `(B, 1, H, W)`."""
+    top, left, rows, columns = regions.view(-1, 4, 1, 1, 1).unbind(1)
+    row, column = torch.arange(height).view(-1, 1), torch.arange(width)
+    return (row >= top) & (row < top + rows) & (column >= left) & (column < left + columns)
 
 
 def _generator(seed: int) -> torch.Generator:
@@ -28,7 +41,8 @@ def _generator(seed: int) -> torch.Generator:
 
 def _tensors(batch: Batch) -> list[Tensor]:
     partner = [] if batch.partner is None else [batch.partner.targets, batch.partner.weight]
-    return [batch.images, batch.targets, *partner, *([] if batch.known is None else [batch.known])]
+    rest = [part for part in (batch.known, batch.regions) if part is not None]
+    return [batch.images, batch.targets, *partner, *rest]
 
 
 def _same(first: Batch, second: Batch) -> bool:
@@ -47,16 +61,18 @@ def _expect_tensor(value: object, shape: tuple[int, ...], device: str, name: str
 
 
 def it_says_how_many_it_draws(subject: Subject) -> None:
-    """`draws` is a whole number from 1 on."""
+    """`draws` is a whole number from 1 on, and 1 for films as they were taken."""
     augment: Augment = subject.build()
-    draws = augment.draws
+    draws, stage = augment.draws, augment.stage
     expect(type(draws) is int and draws >= 1, "draws to be 1 or more", repr(draws), "Set it on the class.")
+    expect(stage in ("input", "film"), 'stage to be "input" or "film"', repr(stage), "Set it on the class.")
+    expect(stage == "input" or draws == 1, "films as they were taken one by one", f"draws {draws}", "Mix the input.")
 
 
 def batches_keep_their_form(subject: Subject) -> None:
     """draws * B films become B, with shapes, types and device kept: also one film, one channel, not square."""
     augment: Augment = subject.build()
-    for device in ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]:
+    for device in ["cpu", "cuda"] if torch.cuda.is_available() and augment.stage == "input" else ["cpu"]:
         for films, channels, height, width in ((_FILMS, 3, 48, 48), (1, 3, 48, 48), (2, 1, 48, 48), (2, 3, 48, 64)):
             given = _batch(augment, films, channels, height, width).map(methodcaller("to", device))
             made = augment(given, _generator(0))
@@ -69,12 +85,19 @@ def batches_keep_their_form(subject: Subject) -> None:
 
 
 def values_stay_in_range(subject: Subject) -> None:
-    """Images stay finite; targets and a partner's targets and weights stay within [0, 1]."""
+    """Images stay finite, films as they were taken in [0, 1] and in place; targets and weights stay within [0, 1]."""
     augment: Augment = subject.build()
     for seed in range(5):
-        made = augment(_batch(augment), _generator(seed))
+        batch = _batch(augment)
+        made = augment(batch, _generator(seed))
+        if batch.regions is not None:
+            kept = made.regions is not None and torch.equal(made.regions, batch.regions)
+            expect(kept, "regions as they were", "others", "Return `batch.with_(...)`; leave films in place.")
+            inside = bool(((made.images >= 0) & (made.images <= 1)).all())
+            expect(inside, "films within [0, 1]", "values beyond", "Clamp them, as a detector does.")
         expect(bool(made.images.isfinite().all()), "finite images", "others", "Look for a division or a power.")
-        for name, value in zip(("targets", "partner targets", "partner weights"), _tensors(made)[1:], strict=False):
+        limited = _tensors(made.with_(known=None, regions=None))[1:]
+        for name, value in zip(("targets", "partner targets", "partner weights"), limited, strict=False):
             low, high = float(value.min()), float(value.max())
             expect(
                 low >= 0 and high <= 1,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -13,14 +13,17 @@ from hypothesis.extra import numpy as hnp
 from cxrkit.config import ClaheConfig, PreprocessConfig
 from cxrkit.data.preprocess import (
     FULL_SCALE,
+    before_levels,
     clahe,
     film_levels,
     full_range,
+    network_input,
     place,
     preprocess_film,
     preprocess_mask,
     resize_film,
     resize_mask,
+    robust_levels,
     to_input,
 )
 
@@ -269,6 +272,59 @@ def test_a_bright_marker_does_not_use_up_the_range() -> None:
     few = np.zeros((64, 64), np.uint8)
     few[0, 0] = 9
     assert full_range(few, 0.01).max() == FULL_SCALE, "a film of hardly more than one grey value keeps it"
+
+
+@pytest.mark.parametrize("share", [0.001, 0.01, 0.04, 0.1])
+@pytest.mark.parametrize("depth", [1, 20])
+def test_robust_levels_ignore_labels_of_any_size(share: float, depth: int) -> None:
+    config = PreprocessConfig(size=64, clahe=None, levels="robust")
+    pixels = (film((64, 64)) // depth).astype(np.uint16)
+    labelled = pixels.copy()
+    labelled[: math.ceil(64 * share**0.5), : math.ceil(64 * share**0.5)] = FULL_SCALE
+    plain, marked = (preprocess_film(one, config)[0].astype(int)[22:] for one in (pixels, labelled))
+    assert np.abs(plain - marked).mean() < 0.02 * FULL_SCALE
+    assert (marked.min(), marked.max()) == (0, FULL_SCALE)
+
+
+def test_robust_levels_are_those_within_borders_of_any_shape() -> None:
+    pixels = 20_000 + film((64, 64)) // 4
+    collimated, row = pixels.copy(), np.arange(64)
+    collimated[np.hypot(row[:, None] - 32, row - 32) > 30] = 0
+    inside = np.hypot(row[:, None] - 32, row - 32) < 28
+    plain, framed = (robust_levels(full_range(one)).astype(int)[inside] for one in (pixels, collimated))
+    assert np.abs(plain - framed).mean() < 0.02 * FULL_SCALE
+
+
+def test_robust_levels_of_a_film_of_hardly_more_than_its_ends() -> None:
+    two = np.zeros((64, 64), np.uint16)
+    two[:, 40:] = FULL_SCALE
+    assert np.array_equal(robust_levels(two), two)
+    assert not robust_levels(np.zeros((8, 8), np.uint16)).any()
+
+
+@quickly
+@given(hnp.arrays(np.uint16, SHAPES), st.sampled_from([0.0, 0.01, 0.2]))
+def test_robust_levels_are_monotone(pixels: np.ndarray, clip: float) -> None:
+    full = full_range(pixels)
+    order = np.argsort(full, axis=None, kind="stable")
+    assert (np.diff(robust_levels(full, clip).ravel()[order].astype(int)) >= 0).all()
+
+
+@pytest.mark.parametrize("levels", ["range", "robust"])
+@pytest.mark.parametrize("clahe", [None, ClaheConfig(bits=8), ClaheConfig()], ids=["none", "8", "16"])
+@pytest.mark.parametrize("standardise", [True, False])
+def test_a_film_as_it_was_taken_becomes_the_same_input(
+    levels: Any, clahe: ClaheConfig | None, standardise: bool
+) -> None:
+    config = PreprocessConfig(size=64, levels=levels, clahe=clahe, standardise=standardise)
+    pixels = film((90, 70))
+    pixels[:9, :20] = FULL_SCALE
+    square, placement = preprocess_film(pixels, config)
+    taken, same_place = preprocess_film(pixels, before_levels(config))
+    assert placement == same_place
+    images = to_input(taken, standardise=False)[0]
+    expected = to_input(square, placement, standardise=standardise)
+    np.testing.assert_array_equal(network_input(images, placement.content, config), expected)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])

@@ -73,6 +73,8 @@ def test_settings_that_came_later_are_no_part_of_a_key_at_their_defaults() -> No
     }
     before = PreprocessConfig(size=32, resize_as="stored")
     assert before.stored() == then
+    assert before.model_copy(update={"levels": "robust"}).stored() == then | {"levels": "robust"}
+    assert "levels" not in PreprocessConfig().model_dump()
     assert before.model_copy(update={"remove_borders": True}).stored() == then | {"remove_borders": True}
 
 
@@ -206,6 +208,7 @@ def test_progress_counts_every_film(chests: Callable[..., Any]) -> None:
         {"preprocess": PreprocessConfig(size=32, resize="linear")},
         {"preprocess": PreprocessConfig(size=32, clahe=None)},
         {"preprocess": PreprocessConfig(size=32, clip_greys=0.01)},
+        {"preprocess": PreprocessConfig(size=32, levels="robust")},
         {"preprocess": PreprocessConfig(size=32, clahe=ClaheConfig(bits=8))},
     ],
     ids=str,

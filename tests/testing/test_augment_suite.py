@@ -46,7 +46,16 @@ class Nothing(Augment):
         return batch
 
 
-@pytest.mark.parametrize("augment", [Brightness, Pairs, Nothing])
+class Darker(Augment):
+    """Darkens films as they were taken, where they lie."""
+
+    stage = "film"
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
+        return batch.with_(images=batch.images * uniform(len(batch), generator))
+
+
+@pytest.mark.parametrize("augment", [Brightness, Pairs, Nothing, Darker])
 def test_sound_augments_pass(failures: Judge, augment: type[Augment]) -> None:
     assert failures("augment", augment) == {}
 
@@ -163,6 +172,32 @@ class KnowsNothing(Brightness):
         return made.with_(known=None if made.known is None else made.known & False)
 
 
+class Elsewhere(Darker):
+    """Says nothing of where films lie."""
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
+        return super().__call__(batch, generator).with_(regions=None)
+
+
+class Glaring(Darker):
+    """Leaves the range."""
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
+        return batch.with_(images=batch.images + uniform(len(batch), generator))
+
+
+class PairsOfFilms(Pairs):
+    """Mixes films as they were taken."""
+
+    stage = "film"
+
+
+class Somewhen(Brightness):
+    """Acts at no stage."""
+
+    stage = "output"  # type: ignore[assignment]
+
+
 APART = "unknown masks stay apart"
 
 FAULTS: list[tuple[type[Augment], str, str]] = [
@@ -177,6 +212,10 @@ FAULTS: list[tuple[type[Augment], str, str]] = [
     (GlobalPython, "the generator decides everything", "Python"),
     (Seeds, "draws differ", "the same change eight times"),
     (InPlace, "batches stay as they were", "in place"),
+    (Elsewhere, "values stay in range", "regions as they were"),
+    (Glaring, "values stay in range", "films within [0, 1]"),
+    (PairsOfFilms, "it says how many it draws", "one by one"),
+    (Somewhen, "it says how many it draws", '"input" or "film"'),
     (Forgets, APART, "batch.with_"),
     (MixesWithin, APART, "change with an unknown mask"),
     (KnowsFirst, APART, "change with an unknown mask"),
