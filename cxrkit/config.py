@@ -226,7 +226,8 @@ class RunConfig(_Part):
     )
     augment: list[ComponentConfig] = Field(
         default_factory=list,
-        description="augmentation; may be repeated, and is applied in that order. The paper uses only mixup",
+        description="augmentation; may be repeated, and is applied in that order, after those that act on films before "
+        "levels and CLAHE. The paper uses only mixup",
     )
     logger: list[ComponentConfig] = Field(
         default_factory=list,

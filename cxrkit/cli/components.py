@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from cxrkit.registry import Component
     from cxrkit.report.diagram import Diagram
 
+#: What the stage of an augment means.
+_STAGES = {
+    "film": "acts on films as they were taken, before levels and CLAHE",
+    "input": "acts on the network's input, after levels and CLAHE",
+}
 #: Channels that a model is built with to count its parameters.
 _CHANNELS = ("left_lung", "right_lung", "heart", "background")
 
@@ -106,11 +111,14 @@ def show_component(
                 "version": component.version,
                 "parameters": [asdict(parameter) for parameter in parameters],
             }
+            | ({"stage": getattr(component.target, "stage", "input")} if component.kind == "augment" else {})
             | _numbers(component, drawn)
         )
         return
     heading = f"{component.kind} {component.name}: {component.summary}"
     show(heading, f"from {component.distribution} {component.version}")
+    if component.kind == "augment":
+        show(_STAGES.get(getattr(component.target, "stage", "input"), "acts at an unknown stage"))
     if drawn is not None:
         meant = "these" if values or set_ else "the default"
         show(f"{drawn.parameters:,} weights with {meant} parameters, for {len(_CHANNELS)} output channels")

@@ -142,7 +142,7 @@ def with_films_as_taken(
     Raises:
         DataError: the films changed meanwhile.
     """
-    if all(augment.stage == "input" for augment in augments):
+    if not any(augment.stage == "film" for augment in augments):
         return films
     earlier = config.model_copy(update={"preprocess": before_levels(config.preprocess)})
     with warnings.catch_warnings():
