@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cxrkit.config import DataConfig, RunConfig, make_config, resolve
-from cxrkit.data.splits import make_split
+from cxrkit.data.splits import Split, make_split
 from cxrkit.engine.films import build_dataset
 from cxrkit.engine.sampling import Sampler
 from cxrkit.plugins import registry
@@ -93,3 +93,11 @@ def test_wingspan_fits_its_films(wingspan: Path) -> None:
     assert (len(split.test), len(split.validation)) == (38, 20)
     assert len(split.train) == len(dataset.entries()) - 58
     assert dataset.structures == CHANNELS[:3]
+
+
+def test_the_films_of_two_hospitals_are_split_as_those_of_one_were() -> None:
+    two, one = (Split.load(EXAMPLES / "splits" / f"{name}.json") for name in ("lungs-heart-2", "wingspan-all"))
+    assert {film.removeprefix("wingspan+") for film in two.test if film.startswith("wingspan+")} == set(one.test)
+    hospitals = [[film.partition("+")[0] for film in part] for part in (two.train, two.validation, two.test)]
+    assert [part.count("montgomery") for part in hospitals] == [44, 8, 26]
+    assert [part.count("wingspan") for part in hospitals] == [146, 16, 38]

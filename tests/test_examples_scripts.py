@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import cv2
 import numpy as np
 import pytest
 
 from cxrkit import api
+from cxrkit.plugins import registry
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "examples" / "ablations"
 
@@ -84,3 +87,56 @@ def test_a_border_is_measured_on_either_side(heart_border: ModuleType) -> None:
     assert elsewhere < 0.2 / 80  # two columns beside the corner
     lungs[:] = False
     assert np.isnan(heart_border.compare(drawn, heart, lungs)[1])
+
+
+@pytest.fixture
+def perturbations() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("perturbations", SCRIPTS.parent / "perturbations.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_perturbed_films_keep_their_masks(perturbations: ModuleType) -> None:
+    random = np.random.default_rng(0)
+    pixels = np.full((80, 60), 90, np.uint8)
+    pixels[30:50, 20:40] = 200
+    film = perturbations.Film(pixels, {"heart": pixels == 200})
+    for name, change in perturbations.PERTURBATIONS.items():
+        changed = change(film, random)
+        assert changed.pixels.shape == changed.masks["heart"].shape, name
+        drawn = changed.masks["heart"]
+        inside, outside = (np.median(changed.pixels[mask]) for mask in (drawn, ~drawn))
+        assert (inside < outside) == (name == "inverted polarity"), name
+    assert perturbations.PERTURBATIONS["turned 90°"](film, random).pixels.shape == (60, 80)
+
+
+def test_perturbations_are_scored_once(
+    perturbations: ModuleType, trained: api.TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = tmp_path / "hospital", tmp_path / "scores.json"
+    phantom = registry().get("dataset", "phantom").build(None, count=3, size=64)
+    for entry in phantom.entries():
+        sample = phantom.read(entry)
+        for place, plane in (
+            ("images", sample.image >> 4),
+            *((f"masks/{k}", v * 255) for k, v in sample.masks.items()),
+        ):
+            (folder / place).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(folder / place / f"{entry.id}.png"), plane.astype(np.uint8))
+    asked = ["x", str(trained.path), "--data", str(folder), "--out", str(out), "--limit", "2", "--only", "clean"]
+    monkeypatch.setattr(sys, "argv", asked)
+    perturbations.main()
+    before = json.loads(out.read_text())["results"]["hospital"]["clean"]
+    assert [set(film["dice"]) >= {"lungs", "heart"} for film in before.values()] == [True, True]
+    monkeypatch.setattr(sys, "argv", [*asked, "--only", "saturated pixel"])
+    scored: list[object] = []
+    monkeypatch.setattr(perturbations, "scores_of", lambda *_: scored.append(1) or next(iter(before.values())))
+    perturbations.main()
+    assert len(scored) == 2, "what was there isn't computed again"
+    assert "| saturated pixel |" in out.with_suffix(".md").read_text()
+    monkeypatch.setattr(sys, "argv", [*asked, "--levels", "robust"])
+    with pytest.raises(SystemExit, match="other weights or films"):
+        perturbations.main()
