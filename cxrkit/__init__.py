@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cxrkit.config import RunConfig as RunConfig
     from cxrkit.data.images import read_film as read_film
     from cxrkit.data.images import read_mask as read_mask
+    from cxrkit.engine.calibrating import calibrate as calibrate
     from cxrkit.engine.predict import Segmenter as Segmenter
     from cxrkit.engine.predictor import Predictor as Predictor
     from cxrkit.errors import ConfigError as ConfigError
@@ -86,6 +87,7 @@ _HOMES = {
     "ValidationReading": "readings",
     "Writer": "services",
     "ablate": "comparisons",
+    "calibrate": "engine.calibrating",
     "draw_overlay": "report.overlay",
     "evaluate": "api",
     "hookimpl": "hookspecs",

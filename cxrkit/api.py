@@ -17,6 +17,7 @@ from cxrkit.data.store import Store
 from cxrkit.engine import evaluate as judging
 from cxrkit.engine.batches import build_augments, sampler_of
 from cxrkit.engine.checkpoint import export_network
+from cxrkit.engine.ensemble import Weights, load_weights, report_weights
 from cxrkit.engine.exporting import Exported, export_elsewhere
 from cxrkit.engine.films import (
     build_dataset,
@@ -34,13 +35,12 @@ from cxrkit.engine.outcomes import Predictions
 from cxrkit.engine.postprocessing import Choice
 from cxrkit.engine.predict import Segmenter
 from cxrkit.engine.predictions import find_films, predict_films
-from cxrkit.engine.predictor import load_predictor
 from cxrkit.engine.rehearsal import Rehearsal
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.scores import Evaluation
+from cxrkit.engine.starting import read_start
 from cxrkit.engine.train import train as run_training
 from cxrkit.engine.unlabelled import find_unlabelled
-from cxrkit.engine.weights import about_weights
 from cxrkit.engine.weights import find_weights as find_weights
 from cxrkit.engine.writing import build_writers
 from cxrkit.errors import (
@@ -135,6 +135,7 @@ def check_training(config: RunConfig, out: Path | str | None = None, observer: O
     chosen = anchored(resolve(config, components))
     RunDirectory(Path(out) if out else Path("runs", "new")).check_free()
     fabric = make_fabric(chosen.train)
+    start = read_start(chosen.train.init, components) if chosen.train.init else None
     films = prepare_films(chosen, components, listener)
     augments = build_augments(chosen.augment, components)
     sampler_of(chosen, films, augments, fabric.world_size)
@@ -145,7 +146,7 @@ def check_training(config: RunConfig, out: Path | str | None = None, observer: O
     small = {"devices": 1, "num_nodes": 1, "batch_size": min(chosen.train.batch_size, 2)}
     training = chosen.train.model_copy(update=small)
     one = chosen.model_copy(update={"structures": list(films.store.structures), "train": training})
-    Rehearsal(one, components, padded=True, labelled=films.incomplete).update()
+    Rehearsal(one, components, padded=True, labelled=films.incomplete, start=start, observer=listener).update()
 
 
 def _judge(run: RunDirectory, observer: Observer | None) -> Evaluation:
@@ -238,7 +239,7 @@ def evaluate(
 
 
 def load(
-    weights: Path | str | None = None,
+    weights: Weights = None,
     *,
     device: str = "auto",
     runtime: str = "auto",
@@ -246,34 +247,37 @@ def load(
     postprocess: Choice = None,
     keep_borders: bool = False,
     window: int | None = 1,
+    tta: bool = False,
+    quality: bool = True,
 ) -> Segmenter:
-    """Load a network, ready to segment films.
+    """Load a network, ready to segment films, or several, whose probabilities are averaged.
 
     Args:
         weights: a run's folder, a weights file or an exported network, the name of weights that a package provides
-            (`cxrkit list weights`), or None for the default ones.
+            (`cxrkit list weights`), a list of such, or None for the default ones. Of a list, the masks are of the
+            structures that all have.
         device: as in training.
         runtime: what computes an exported network (`cxrkit list runtime`); `auto` is the fastest that is installed.
         keep_spots: whether masks keep holes, and parts that are separate from the structure.
         postprocess: what is done to masks, by name, or as a mapping with parameters; None: the weights' own or default.
         keep_borders: whether a black or white border around a film is kept, so that the network sees it too.
         window: the n-th of a DICOM file's VOI look-up tables and windows, in this order, from 1; None for none of them.
+        tta: whether each network's probabilities are the mean over eight views of the film: small shifts, scales, turns
+            and another contrast, never flips. It takes eight passes of the network instead of one.
+        quality: whether the Dice coefficient of each mask is estimated, where the weights are calibrated for it. It
+            takes four passes instead of one.
 
     Raises:
-        CxrkitError: there are no usable weights, or their plugin isn't installed.
+        CxrkitError: there are no usable weights, their plugin isn't installed, or they have no structure in common.
     """
-    components = registry()
-    file, name = find_weights(weights, components)
-    file = RunDirectory.open(file).weights() if file.is_dir() else file
-    predictor = load_predictor(file, components, device=device, name=name, runtime=runtime)
-    return Segmenter(
-        predictor, keep_spots=keep_spots, postprocess=postprocess, keep_borders=keep_borders, window=window
-    )
+    predictor = load_weights(weights, registry(), device=device, runtime=runtime, tta=tta)
+    kept = {"keep_spots": keep_spots, "keep_borders": keep_borders, "quality": quality}
+    return Segmenter(predictor, postprocess=postprocess, window=window, **kept)
 
 
 def predict(
     films: Sequence[Path | str],
-    weights: Path | str | None,
+    weights: Weights,
     out: Path | str,
     *,
     writers: Sequence[str | Mapping[str, Any] | Writer] | None = None,
@@ -284,6 +288,8 @@ def predict(
     window: int | None = 1,
     device: str = "auto",
     runtime: str = "auto",
+    tta: bool = False,
+    quality: bool = True,
     workers: int | None = 1,
     resume: bool = False,
     observer: Observer | None = None,
@@ -301,7 +307,7 @@ def predict(
 
     Args:
         films: files, and folders whose films are all taken, except those below `out`.
-        weights, keep_spots, postprocess, keep_borders, window: as in `load`.
+        weights, keep_spots, postprocess, keep_borders, window, tta, quality: as in `load`.
         out: where to write.
         writers: what to write for each film: names (`cxrkit list writer`), mappings of a `name` and parameters, or
             writers. By default masks and overlay.
@@ -321,10 +327,9 @@ def predict(
     chosen, missing = find_films(films, Path(out))
     named = registry().defaults("writer") if writers is None else writers
     built = build_writers([*named, *(["probabilities"] if probabilities else [])], registry())
-    kept = {"keep_spots": keep_spots, "keep_borders": keep_borders}
+    kept = {"keep_spots": keep_spots, "keep_borders": keep_borders, "tta": tta, "quality": quality}
     segmenter = load(weights, device=device, runtime=runtime, postprocess=postprocess, window=window, **kept)
-    if segmenter.weights is not None and segmenter.weights.name is not None:
-        listener.say(about_weights(segmenter.weights.name, registry()))
+    report_weights(segmenter.predictor, registry(), listener)
     return predict_films(
         chosen, segmenter, built, Path(out), missing=missing, observer=listener, workers=workers, resume=resume
     )

@@ -112,6 +112,11 @@ def _training_size(value: Any) -> Any:
     return None if value == "all" else value
 
 
+def _weights(value: Any) -> Any:
+    """Weights as text, since a path can be given too; None for "none"."""
+    return None if value == "none" else str(value) if isinstance(value, Path) else value
+
+
 class SplitConfig(_Part):
     """Which films train, validate and test: a permutation by seed, grouped by patient (paper §3.1)."""
 
@@ -167,6 +172,11 @@ class TrainConfig(_Part):
     epochs: int | None = Field(None, ge=1, description="passes over the training films, instead of steps")
     batch_size: int = Field(
         5, ge=1, description="films per update, after augmentation, on all devices together; the paper's: 5"
+    )
+    init: Annotated[str | None, BeforeValidator(_weights)] = Field(
+        None,
+        description="weights to begin with instead of random ones: a run's folder, a weights file, or weights that a "
+        "package provides (cxrkit list weights). What fits is taken, and the rest begins afresh",
     )
     lr: float = Field(5e-4, gt=0, description="Adam's peak learning rate; the paper's: 5e-4")
     schedule: Literal["cosine", "constant"] = Field("cosine", description="the learning rate after the warm-up")
@@ -385,7 +395,10 @@ def anchored(config: RunConfig) -> RunConfig:
     unlabelled = config.unlabelled
     if isinstance(unlabelled.films, Path):
         unlabelled = unlabelled.model_copy(update={"films": home_path(unlabelled.films).resolve()})
-    return config.model_copy(update={"data": data, "split": split, "unlabelled": unlabelled})
+    train = config.train
+    if train.init is not None and home_path(train.init).exists():  # else the name of weights
+        train = train.model_copy(update={"init": str(home_path(train.init).resolve())})
+    return config.model_copy(update={"data": data, "split": split, "unlabelled": unlabelled, "train": train})
 
 
 def to_yaml(config: RunConfig) -> str:

@@ -114,6 +114,7 @@ class WeightsSource:
         sha256: its checksum.
         step: updates that the network was trained for.
         cxrkit: version of the cxrkit that applied it.
+        members: of a mean of several weights, each of them; `sha256` is then that of their checksums.
     """
 
     name: str | None
@@ -122,6 +123,7 @@ class WeightsSource:
     sha256: str
     step: int
     cxrkit: str
+    members: tuple[WeightsSource, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,8 @@ class Segmentation:
         warnings: signs that the masks can't be trusted, a short sentence each: the film's remarks, and what
             `cxrkit.metrics.plausibility` finds.
         weights: which weights were used, if known.
+        quality: structure to an estimate of its mask's Dice coefficient, in [0, 1], for those structures that the
+            weights are calibrated for (`cxrkit calibrate`).
         settings: what decided the masks beside film and weights, such as the threshold, by name; as JSON has it.
     """
 
@@ -148,6 +152,7 @@ class Segmentation:
     warnings: tuple[str, ...] = ()
     weights: WeightsSource | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    quality: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def areas(self) -> dict[str, int]:

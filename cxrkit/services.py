@@ -112,7 +112,7 @@ class Postprocess(ABC):
 
 
 class PretrainedWeights(ABC):
-    """A trained network that a package provides.
+    """A trained network, or several whose mean is taken, that a package provides.
 
     Attributes:
         default: whether `cxrkit predict` uses it if no weights are named.
@@ -124,6 +124,11 @@ class PretrainedWeights(ABC):
     @abstractmethod
     def file(self) -> Path:
         """The weights, a safetensors file as cxrkit's trainings write them."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files of all networks, of which the mean is taken; by default the one `file`."""
+        return (self.file,)
 
     @property
     @abstractmethod

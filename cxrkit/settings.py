@@ -94,6 +94,7 @@ SETTINGS: dict[str, Setting] = {
     "epochs": Setting("train.epochs", TRAINING, words="not used"),
     "batch_size": Setting("train.batch_size", TRAINING),
     "lr": Setting("train.lr", TRAINING),
+    "init": Setting("train.init", TRAINING, "RUN|FILE|NAME", words="random weights"),
     "protocol": Setting("train.protocol", TRAINING),
     "seed": Setting("seed", TRAINING),
     "device": Setting("train.device", MACHINE),

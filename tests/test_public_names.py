@@ -45,6 +45,7 @@ PUBLIC = [
     "ValidationReading",
     "Writer",
     "ablate",
+    "calibrate",
     "draw_overlay",
     "evaluate",
     "hookimpl",

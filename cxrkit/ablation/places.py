@@ -10,7 +10,7 @@ from cxrkit.ablation.naming import label_of
 from cxrkit.files import home_path
 from cxrkit.settings import full_name
 
-_PLACES = ("data.root", "split.file", "unlabelled.films")
+_PLACES = ("data.root", "split.file", "unlabelled.films", "train.init")
 _WORDS = ("rest", "none", "all")  # what stands for no place
 
 
@@ -37,7 +37,9 @@ def anchor_levels(name: str, levels: Any, folder: Path) -> Any:
 
 def _anchor(key: str, value: Any, folder: Path) -> Any:
     if isinstance(value, str | Path) and full_name(key) in _PLACES and str(value) not in _WORDS:
-        return str((folder / home_path(value)).resolve())
+        place = (folder / home_path(value)).resolve()
+        # What weights are called isn't a place.
+        return str(value) if full_name(key) == "train.init" and not place.exists() else str(place)
     if isinstance(value, Mapping) and any(place.startswith(f"{key}.") for place in _PLACES):
         return {inner: _anchor(f"{key}.{inner}", within, folder) for inner, within in value.items()}
     if isinstance(value, list):  # of several datasets

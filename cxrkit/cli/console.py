@@ -74,12 +74,16 @@ def _plain_column(column: Column) -> list[str]:
 
 
 def table(
-    headings: Sequence[str], rows: Iterable[Sequence[str | Text]], *, whole: Collection[str] = (), right: str = ""
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str | Text]],
+    *,
+    whole: Collection[str] = (),
+    right: Collection[str] = (),
 ) -> Table:
     """A table of plain text.
 
     Args:
-        headings: of the columns; those in `whole` are never folded, the one called `right` is aligned to the right.
+        headings: of the columns; those in `whole` are never folded, those in `right` are aligned to the right.
         rows: cells; `Text` where one has a style (`styled`).
     """
     from rich import box
@@ -88,7 +92,7 @@ def table(
 
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for heading in headings:
-        justify: Literal["left", "right"] = "right" if heading and heading == right else "left"
+        justify: Literal["left", "right"] = "right" if heading in right else "left"
         made.add_column(printable(heading), overflow="fold", no_wrap=heading in whole, justify=justify)
     for row in rows:
         made.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row))

@@ -29,10 +29,10 @@ def predict(
         ),
     ],
     weights: Annotated[
-        str | None,
+        list[str] | None,
         option(
             "--weights",
-            ANY_WEIGHTS,
+            f"{ANY_WEIGHTS} May be repeated: the mean of several.",
             metavar="RUN|FILE|NAME",
             default="those that come with cxrkit: both lungs and the heart",
         ),
@@ -92,6 +92,22 @@ def predict(
         str,
         typer.Option(metavar="N|none", help="Which of a DICOM file's look-up tables and windows to use, from 1."),
     ] = "1",
+    tta: Annotated[
+        bool,
+        typer.Option(
+            "--tta",
+            help="Test-time augmentation: average over eight views of each film (small shifts, scales, turns, another "
+            "contrast), which takes eight passes of the network instead of one.",
+        ),
+    ] = False,
+    no_quality: Annotated[
+        bool,
+        typer.Option(
+            "--no-quality",
+            help="Don't estimate each mask's Dice coefficient, which takes four passes of the network instead of one "
+            "where weights are calibrated for it.",
+        ),
+    ] = False,
     workers: Annotated[
         int | None,
         option(
@@ -138,7 +154,7 @@ def predict(
     with progress(quiet=quiet) as observer:
         predictions = api.predict(
             films,
-            weights,
+            weights or None,
             out,
             writers=writers,
             probabilities=probabilities,
@@ -147,6 +163,8 @@ def predict(
             keep_borders=keep_borders,
             window=_window(window),
             runtime=runtime,
+            tta=tta,
+            quality=not no_quality,
             device=device,
             workers=workers,
             resume=resume,
@@ -248,10 +266,13 @@ def _table(predictions: Predictions) -> Table:
     from cxrkit.cli.console import one_line, styled, table
 
     doubtful = any(row.warnings for row in predictions.rows)
+    estimated = any(row.quality for row in predictions.rows)
     rows: list[list[str | Text]] = []
     for row in predictions.rows:
         ratio = "–" if row.cardiothoracic_ratio is None else f"{row.cardiothoracic_ratio:.3f}"
+        quality = [f"{min(row.quality.values()):.2f}" if row.quality else "–"] if estimated else []
         warnings = [styled("\n".join(row.warnings), "yellow")] if doubtful else []
-        rows.append([one_line(row.film), ratio, *warnings, one_line(row.folder if row.files else "–")])
-    headings = ("film", "cardiothoracic ratio", *(["warnings"] if doubtful else []), "written to")
-    return table(headings, rows, right="cardiothoracic ratio")
+        rows.append([one_line(row.film), ratio, *quality, *warnings, one_line(row.folder if row.files else "–")])
+    lowest = ["lowest estimated Dice"] if estimated else []
+    headings = ("film", "cardiothoracic ratio", *lowest, *(["warnings"] if doubtful else []), "written to")
+    return table(headings, rows, right=("cardiothoracic ratio", *lowest))

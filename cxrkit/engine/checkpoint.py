@@ -32,6 +32,7 @@ from cxrkit.config import ComponentConfig, PreprocessConfig
 from cxrkit.errors import ConfigError, DataError, PluginError
 from cxrkit.files import remedy_of_missing, write_bytes
 from cxrkit.interfaces import STRUCTURE_NAME, Model
+from cxrkit.metrics.quality import Calibration
 from cxrkit.overrides import differences
 from cxrkit.registry import Registry
 
@@ -51,6 +52,8 @@ class NetworkCard(BaseModel):
         package: the distribution and version that the network came from.
         step: updates it was trained for.
         postprocess: what is done to its masks, where that was chosen on validation films.
+        quality: by structure, how well its results for several views of a film agree, to the Dice coefficient that
+            validation films had then (`cxrkit calibrate`).
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -64,12 +67,13 @@ class NetworkCard(BaseModel):
     package: tuple[str, str]
     step: int
     postprocess: ComponentConfig | None = None
+    quality: dict[str, Calibration] | None = None
 
     @model_serializer(mode="wrap")
     def _as_before(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without a post-processing that wasn't chosen, so that earlier versions can read the file."""
+        """Without what wasn't chosen or calibrated, so that earlier versions can read the file."""
         content: dict[str, Any] = serialise(self)
-        return content if self.postprocess else {key: value for key, value in content.items() if key != "postprocess"}
+        return {key: value for key, value in content.items() if value or key not in ("postprocess", "quality")}
 
     @field_validator("channels")
     @classmethod
@@ -84,6 +88,23 @@ def save_network(path: Path, tensors: Mapping[str, Tensor], card: NetworkCard) -
     _save(path, _plain(tensors), card.model_dump_json())
 
 
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], NetworkCard]:
+    """The tensors of a weights file by name, and its card.
+
+    Raises:
+        DataError: the file is missing, not safetensors, or no weights file of cxrkit's.
+    """
+    tensors, text = _load(path)
+    try:
+        return tensors, NetworkCard.model_validate_json(text)
+    except ValidationError as error:
+        if '"best"' in text and '"step"' in text:
+            raise DataError(
+                f"{path}: this is the state that a training resumes from.", "Use best or last.safetensors beside it."
+            ) from error
+        raise DataError(f"{path}: these weights were not written by this cxrkit.", "Update cxrkit.") from error
+
+
 def load_network(path: Path, registry: Registry) -> tuple[Model, NetworkCard]:
     """The network of a weights file, in evaluation mode on the CPU.
 
@@ -91,15 +112,7 @@ def load_network(path: Path, registry: Registry) -> tuple[Model, NetworkCard]:
         DataError: the file is missing, not safetensors, or doesn't fit its network.
         PluginError: the package that the network came from isn't installed.
     """
-    tensors, text = _load(path)
-    try:
-        card = NetworkCard.model_validate_json(text)
-    except ValidationError as error:
-        if '"best"' in text and '"step"' in text:
-            raise DataError(
-                f"{path}: this is the state that a training resumes from.", "Use best or last.safetensors beside it."
-            ) from error
-        raise DataError(f"{path}: these weights were not written by this cxrkit.", "Update cxrkit.") from error
+    tensors, card = load_tensors(path)
     try:
         component = registry.get("model", card.model.name)
     except PluginError as error:
@@ -164,15 +177,14 @@ def export_network(source: Path, target: Path, *, half: bool) -> None:
     _save(target, _plain(tensors), text)
 
 
-def describe_postprocess(file: Path, chosen: ComponentConfig) -> None:
-    """Let a weights file say what is to be done to its masks; its tensors stay as they are.
+def amend_card(file: Path, **changes: Any) -> None:
+    """Change what a weights file says of itself; its tensors stay as they are.
 
     Raises:
         DataError: it isn't a weights file of cxrkit's. StorageError: it can't be written to.
     """
-    tensors, text = _load(file)
-    card = NetworkCard.model_validate_json(text).model_copy(update={"postprocess": chosen})
-    save_network(file, tensors, card)
+    tensors, card = load_tensors(file)
+    save_network(file, tensors, card.model_copy(update=changes))
 
 
 @dataclass(frozen=True)

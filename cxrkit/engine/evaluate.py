@@ -11,7 +11,7 @@ import numpy as np
 from cxrkit.component_config import DataConfigs
 from cxrkit.config import ComponentConfig, RunConfig
 from cxrkit.data.store import Store
-from cxrkit.engine.checkpoint import describe_postprocess
+from cxrkit.engine.checkpoint import amend_card
 from cxrkit.engine.films import prepare_films, prepare_store
 from cxrkit.engine.forward import probabilities
 from cxrkit.engine.observer import Observer, Silent
@@ -157,7 +157,7 @@ def _choose_postprocess(
         films = score_films(predictor, store, indices, batch_size=4, postprocess=applied, observer=observer)
         found[name] = float(np.mean([one.measures["dice_after"] for film in films for one in film.structures.values()]))
     best = max(found, key=lambda name: found[name])  # the first of equals
-    describe_postprocess(weights, ComponentConfig(name=best))
+    amend_card(weights, postprocess=ComponentConfig(name=best))
     scores = ", ".join(f"{name} {100 * dice:.2f}" for name, dice in found.items())
     observer.say(
         f"Dice % on {len(indices)} validation films: {scores}. {best} is stored with {weights.name}: predict uses it."

@@ -31,6 +31,7 @@ from cxrkit.engine.provenance import identity_of
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.sampling import derive_seed, generator
 from cxrkit.engine.schedule import all_finite, batches_of, learning_rate, recompute_statistics, update_average
+from cxrkit.engine.starting import Start, begin_with
 from cxrkit.engine.trial import Trial
 from cxrkit.engine.unlabelled import PseudoLabels, Unlabelled
 from cxrkit.errors import AnotherEndedError, DataError, NotFiniteError, TrainingError, TrainingInterruptedError
@@ -58,6 +59,7 @@ class TrainingLoop:
     unlabelled: Unlabelled | None
     fabric: Fabric
     observer: Observer
+    start: Start | None = None
     step: int = 0
     best: tuple[float, int] | None = None
     started: float = field(default_factory=time.monotonic)
@@ -69,6 +71,8 @@ class TrainingLoop:
         torch.manual_seed(derive_seed(config.seed, "weights"))
         self.component: Component = self.registry.get("model", config.model.name)
         network: Model = self.component.build(self.films.channels, **config.model.params)
+        if self.start is not None:
+            self.observer.say(begin_with(self.start, network, self.component, config.model.params))
         self.network = network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         unknown = self.films.incomplete is not None
         self.loss: Loss = build_loss(config.loss, self.registry, self.films.channels, unknown=unknown).to(fabric.device)

@@ -48,6 +48,12 @@ class PredictionRow:
         str, Field(description="hash of weights, version, settings and writers: what --resume compares beside sha256")
     ] = ""
     declined: Annotated[tuple[str, ...], Field(description="what writers didn't write of this film, and why")] = ()
+    quality: Annotated[
+        dict[str, float] | None,
+        Field(
+            description="structure to an estimate of its mask's Dice coefficient; null where weights aren't calibrated"
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,7 @@ def row_of(
         sop_uid=sop,
         sha256=sha256,
         made_with=made_with,
+        quality=dict(result.quality) or None,
     )
 
 
@@ -152,8 +159,20 @@ class Table:
         pixels = [f"{name}_pixels" for name in self._structures]
         first = ["film", "folder", "cardiothoracic_ratio", *pixels, "warnings", "error", "weights"]
         squares = [f"{name}_mm2" for name in self._structures]
+        quality = [f"{name}_quality" for name in self._structures]
         more = ["heart_width_mm", "thorax_width_mm", "row_spacing_mm", "column_spacing_mm"]
-        return [*first, *squares, *more, "study_uid", "series_uid", "sop_uid", "sha256", "schema_version", "declined"]
+        return [
+            *first,
+            *squares,
+            *more,
+            "study_uid",
+            "series_uid",
+            "sop_uid",
+            "sha256",
+            "schema_version",
+            "declined",
+            *quality,
+        ]
 
     def text(self, outcomes: Sequence[PredictionRow | Failure]) -> str:
         """The whole table."""
@@ -172,6 +191,7 @@ class Table:
                 **asdict(item),
                 **{f"{name}_pixels": area for name, area in item.areas.items()},
                 **{f"{name}_mm2": area for name, area in (item.areas_mm2 or {}).items()},
+                **{f"{name}_quality": dice for name, dice in (item.quality or {}).items()},
                 "warnings": "; ".join(item.warnings),
                 "declined": "; ".join(item.declined),
                 "row_spacing_mm": row,

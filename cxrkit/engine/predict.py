@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,15 @@ import numpy as np
 from cxrkit.data.images import check_shows_something, read_film
 from cxrkit.data.preprocess import Placement, preprocess_film, to_input
 from cxrkit.engine.checkpoint import NetworkCard
+from cxrkit.engine.ensemble import TestTime, members_of, places_of
 from cxrkit.engine.measures import ratio_of
 from cxrkit.engine.postprocessing import Choice, find_postprocess, postprocessed
 from cxrkit.engine.predictor import Predictor, finite_probabilities
+from cxrkit.engine.views import FOR_QUALITY, VIEWS, view_probabilities
 from cxrkit.errors import DataError
 from cxrkit.interfaces import BACKGROUND
 from cxrkit.metrics.plausibility import Findings, warnings_of
+from cxrkit.metrics.quality import Calibration, agreement
 from cxrkit.plugins import registry
 from cxrkit.segmentation import Film, Segmentation, WeightsSource
 
@@ -32,6 +36,8 @@ class Segmenter:
             largest part, without small holes, and other structures lose parts smaller than a tenth of their largest.
         keep_borders: whether a black or white border around the film is kept, so that the network sees it too.
         window: which window of DICOM files, see `cxrkit.read_film`.
+        quality: whether each mask's Dice coefficient is estimated, for structures that the weights are calibrated for.
+            It takes the passes of three further views of the film, which `TestTime` makes in any case.
     """
 
     def __init__(
@@ -43,7 +49,9 @@ class Segmenter:
         postprocess: Choice = None,
         keep_borders: bool = False,
         window: int | None = 1,
+        quality: bool = True,
     ) -> None:
+        self.quality = quality
         self.predictor = predictor
         self.threshold = threshold
         self.keep_spots = keep_spots
@@ -74,7 +82,11 @@ class Segmenter:
             (type(one).__qualname__, vars(one))
             for one in (find_postprocess(None, None, registry())[1], self.postprocess)
         )
-        other = {} if own == usual else {"postprocess": own}  # earlier results were made with the usual one
+        other: dict[str, Any] = {} if own == usual else {"postprocess": own}  # earlier results are of the usual one
+        if any(isinstance(one, TestTime) for one in members_of(self.predictor)):
+            other["tta"] = True
+        if not self.quality:
+            other["quality"] = False
         return {"threshold": self.threshold, **kept, "window": self.window, **other}
 
     def __call__(self, film: Path | str | np.ndarray | Film) -> Segmentation:
@@ -88,7 +100,7 @@ class Segmenter:
             DataError: the file can't be read, or the array isn't a grey film.
         """
         read = _as_film(film, self.window)
-        found, placement = self._probabilities(read)
+        found, placement, quality = self._look_at(read)
         masks = {name: probability > self.threshold for name, probability in found.items()}
         # A border isn't part of the film: what touches one is cut off.
         inner = placement.inner
@@ -96,22 +108,50 @@ class Segmenter:
             {name: mask[inner] for name, mask in masks.items()},
             {name: probability[inner] for name, probability in found.items()},
             placement.inner_shape,
+            quality,
         )
         warnings = (*read.remarks, *warnings_of(inside))
         if not self.keep_spots:
             masks = postprocessed(self.postprocess, masks)
-        return Segmentation(read, masks, found, ratio_of(masks), warnings, self.weights, self.settings)
+        ratio = ratio_of(masks)
+        return Segmentation(read, masks, found, ratio, warnings, self.weights, self.settings, quality)
 
-    def _probabilities(self, film: Film) -> tuple[dict[str, np.ndarray], Placement]:
-        """Structure to probabilities, float32 `(H, W)` of the film's own size, and where the network saw the film."""
-        predictor = self.predictor
-        config = predictor.preprocess.model_copy(update={"remove_borders": not self.keep_borders})
-        stored, placement = preprocess_film(film.pixels, config, spacing=film.spacing, aspect=film.aspect)
-        images = to_input(stored, placement, standardise=config.standardise)[None]
-        (predicted,) = finite_probabilities(predictor, images)
-        restored = placement.restore(predicted)
-        maps = {name: restored[index] for index, name in enumerate(predictor.channels) if name != BACKGROUND}
-        return maps, placement
+    def _look_at(self, film: Film) -> tuple[dict[str, np.ndarray], Placement, dict[str, float]]:
+        """Structure to probabilities, float32 `(H, W)` of the film's own size; its placement; and the masks' quality.
+
+        Networks are averaged at the film's size, since each may see the film in another way. So is their quality.
+        """
+        found: dict[str, list[np.ndarray]] = {name: [] for name in self.structures}
+        estimates: dict[str, list[float]] = {}
+        for member in members_of(self.predictor):
+            config = member.preprocess.model_copy(update={"remove_borders": not self.keep_borders})
+            stored, placement = preprocess_film(film.pixels, config, spacing=film.spacing, aspect=film.aspect)
+            images = to_input(stored, placement, standardise=config.standardise)[None]
+            views, predicted = self._views(member, images)
+            restored = placement.restore(predicted)
+            for name, index in zip(self.structures, places_of(member, self.structures), strict=True):
+                found[name].append(restored[index])
+                if views is not None and name in (calibrations := _calibrations(member)):
+                    agreed = agreement(views[:, index][:, *placement.region])
+                    estimates.setdefault(name, []).append(calibrations[name].estimate(agreed))
+        maps = {
+            n: of[0] if len(of) == 1 else np.asarray(np.mean(of, axis=0, dtype=np.float32)) for n, of in found.items()
+        }
+        return maps, placement, {name: round(float(np.mean(of)), 4) for name, of in estimates.items()}
+
+    def _views(self, member: Predictor, images: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
+        """A network's probabilities for the views of a film, if they are needed, and those that count: `(C, S, S)`."""
+        averaged = isinstance(member, TestTime)
+        plain = member.plain if isinstance(member, TestTime) else member
+        if not averaged and not (self.quality and _calibrations(member)):
+            return None, finite_probabilities(plain, images)[0]
+        views = view_probabilities(plain, images, VIEWS if averaged else VIEWS[:FOR_QUALITY])[:, 0]
+        return views[:FOR_QUALITY] if self.quality else None, views.mean(axis=0) if averaged else views[0]
+
+
+def _calibrations(predictor: Predictor) -> Mapping[str, Calibration]:
+    card: NetworkCard | None = getattr(predictor, "card", None)
+    return (card.quality if card is not None else None) or {}
 
 
 def _as_film(film: Path | str | np.ndarray | Film, window: int | None) -> Film:

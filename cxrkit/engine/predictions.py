@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cxrkit.data.film_files import films_below
 from cxrkit.data.images import FILM_SUFFIXES
+from cxrkit.engine.ensemble import networks_of, with_each
 from cxrkit.engine.observer import Observer
 from cxrkit.engine.outcomes import Failure, PredictionRow, Predictions, Table, identity, row_of
 from cxrkit.engine.predict import Segmenter
@@ -66,12 +67,14 @@ def predict_films(
     """
     made_with = _hash_of_settings(segmenter, writers)
     folder = ResultsFolder(out, Table(segmenter.structures, segmenter.weights))
-    predictor = segmenter.predictor
-    fork = isinstance(predictor, TorchPredictor) and predictor.device.type == "cpu"
+    networks = networks_of(segmenter.predictor)
+    fork = all(isinstance(one, TorchPredictor) and one.device.type == "cpu" for one in networks)
     workers = max(1, min(sensible_workers(len(chosen)) if workers is None else workers, len(chosen)))
-    if workers > 1 and not isinstance(predictor, TorchPredictor):
+    if workers > 1 and not fork:
         segmenter = copy.copy(segmenter)
-        segmenter.predictor = OneAtATime(predictor)
+        segmenter.predictor = with_each(
+            segmenter.predictor, lambda one: one if isinstance(one, TorchPredictor) else OneAtATime(one)
+        )
 
     def work(task: _Task) -> _Outcome:
         return _segment(task, segmenter, writers, out, made_with)
@@ -149,7 +152,7 @@ def _hash_of_settings(segmenter: Segmenter, writers: Sequence[Writer]) -> str:
     if segmenter.weights is None:
         return ""
     made = [f"{type(one).__module__}.{type(one).__qualname__} {getattr(one, '__dict__', '')}" for one in writers]
-    kind = type(segmenter.predictor).__qualname__
+    kind = " ".join(type(one).__qualname__ for one in networks_of(segmenter.predictor))
     content = [segmenter.weights.sha256, segmenter.weights.cxrkit, kind, segmenter.settings, made]
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 

@@ -15,6 +15,7 @@ from cxrkit.config import ComponentConfig, RunConfig
 from cxrkit.engine.films import Films
 from cxrkit.engine.hardware import choose_precision, describe_hardware
 from cxrkit.engine.run import Provenance, RunDirectory
+from cxrkit.engine.starting import Start
 from cxrkit.engine.unlabelled import Unlabelled
 from cxrkit.errors import DataError, PluginError
 from cxrkit.registry import Registry
@@ -23,10 +24,16 @@ from cxrkit.version import __version__
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "lightning-fabric", "kornia", "segmentation-models-pytorch")
 _LABELS = {"name": "processor"}
 _OF_THE_MACHINE = ("device", "devices", "num_nodes", "strategy", "compile", "precision", "checkpoint_every")
+_ELSEWHERE = (*_OF_THE_MACHINE, "init")  # what is identified by its content
 
 
 def collect_provenance(
-    config: RunConfig, registry: Registry, films: Films, unlabelled: Unlabelled | None, device: torch.device
+    config: RunConfig,
+    registry: Registry,
+    films: Films,
+    unlabelled: Unlabelled | None,
+    start: Start | None,
+    device: torch.device,
 ) -> Provenance:
     """The record of a run that begins now."""
     components = [registry.get(kind, item.name) for kind, item in _components(config)]
@@ -41,6 +48,7 @@ def collect_provenance(
         data=" + ".join(item.alias or item.name for item in config.datasets),
         fingerprint=films.store.content_hash,
         unlabelled=None if unlabelled is None else unlabelled.fingerprint,
+        init=None if start is None else start.source,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
@@ -108,6 +116,17 @@ def check_unlabelled(run: RunDirectory, unlabelled: str | None) -> None:
     _must_agree(run, "films without masks", unlabelled, run.provenance().unlabelled)
 
 
+def check_start(run: RunDirectory, start: Start) -> None:
+    """Make sure that a run which had saved nothing yet begins again with the same weights.
+
+    Raises:
+        DataError: they have changed.
+    """
+    begun = run.provenance().init
+    then = None if begun is None else begun.sha256
+    _must_agree(run, f"weights of --init {start.given}", start.source.sha256, then)
+
+
 def identity_of(run: RunDirectory, config: RunConfig) -> dict[str, Any]:
     """What a training state belongs to: the settings that decide its numbers, the films, and the code it began with.
 
@@ -118,12 +137,13 @@ def identity_of(run: RunDirectory, config: RunConfig) -> dict[str, Any]:
     )
     if len(weights := [item.weight for item in config.datasets]) > 1:
         settings["data"] = {"weights": weights}
-    settings["train"] = {key: value for key, value in settings["train"].items() if key not in _OF_THE_MACHINE}
+    settings["train"] = {key: value for key, value in settings["train"].items() if key not in _ELSEWHERE}
     record = run.provenance()
     films = {"fingerprint": record.fingerprint, "unlabelled": record.unlabelled}
     split = hashlib.sha256(run.split_file.read_bytes()).hexdigest()
     code = {"cxrkit": record.cxrkit, **record.plugins, "precision": record.precision}
-    return {"settings": settings, "films": films | {"split": split}, "code": code}
+    start = {"weights": None if record.init is None else record.init.sha256}
+    return {"settings": settings, "films": films | {"split": split}, "code": code, "start": start}
 
 
 def _must_agree(run: RunDirectory, what: str, now: str | None, then: str | None) -> None:

@@ -29,9 +29,10 @@ from cxrkit.engine.films import Films, build_datasets
 from cxrkit.engine.forward import pad_to_multiple, probabilities
 from cxrkit.engine.hardware import autocast, choose_precision, make_fabric, synchronise
 from cxrkit.engine.loop import TrainingLoop
-from cxrkit.engine.observer import Silent
+from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.sampling import generator
+from cxrkit.engine.starting import Start
 from cxrkit.errors import ConfigError, CxrkitError, DataError, TrainingError
 from cxrkit.interfaces import Entry, Model
 from cxrkit.registry import Registry
@@ -69,6 +70,8 @@ class Rehearsal:
         config: the run's, resolved.
         padded: whether films may be padded for the network, as a training pads them.
         labelled: the structures that the films have masks of; None: all.
+        start: the weights that it begins with; None: random ones.
+        observer: is told what of them is taken.
 
     Attributes:
         device, precision: what `auto` meant here.
@@ -87,6 +90,8 @@ class Rehearsal:
         *,
         padded: bool = False,
         labelled: tuple[str, ...] | None = None,
+        start: Start | None = None,
+        observer: Observer | None = None,
     ) -> None:
         if config.train.devices * config.train.num_nodes > 1:
             raise ConfigError("Several devices can't be measured.", "Set train.devices=1 and train.num_nodes=1.")
@@ -99,7 +104,7 @@ class Rehearsal:
         films = _random_films(config, registry, labelled)
         nowhere = RunDirectory(Path(os.devnull))  # nothing is written
         with _readable_failures():
-            self.loop = TrainingLoop(nowhere, config, registry, films, None, self.fabric, Silent())
+            self.loop = TrainingLoop(nowhere, config, registry, films, None, self.fabric, observer or Silent(), start)
             self.film = self.loop.network_input(self.loop.batches.take(torch.tensor([0]))).images
         self.held = _allocated(self.device) - before
         self.parameters = sum(p.numel() for p in self.loop.network.parameters() if p.requires_grad)

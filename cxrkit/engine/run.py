@@ -26,6 +26,7 @@ from cxrkit.config import RunConfig, make_config, to_yaml
 from cxrkit.errors import ConfigError, DataError
 from cxrkit.files import append_line, is_leftover, storage_error, write_new_text, write_text
 from cxrkit.readings import Reading, as_record, from_record
+from cxrkit.segmentation import WeightsSource
 from cxrkit.yaml_text import read_yaml
 
 
@@ -40,6 +41,7 @@ class Provenance(BaseModel):
         channels: the output channels.
         data: dataset's name, or the aliases of several; `fingerprint` is a hash of the preprocessed films and masks.
         unlabelled: a hash of the preprocessed films of a folder of films without masks; None where none train.
+        init: the weights that it began with; None where they were random.
         continued: what differed from all this when the run continued elsewhere: `torch 2.11.0, was 2.13.0`.
     """
 
@@ -55,6 +57,7 @@ class Provenance(BaseModel):
     data: str
     fingerprint: str
     unlabelled: str | None = None
+    init: WeightsSource | None = None
     started: str
     continued: tuple[str, ...] = ()
 

@@ -19,11 +19,13 @@ from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.provenance import (
     check_fingerprint,
     check_plugins,
+    check_start,
     check_unlabelled,
     collect_provenance,
     note_changes,
 )
 from cxrkit.engine.run import RunDirectory
+from cxrkit.engine.starting import Start, read_start, report_seen
 from cxrkit.engine.unlabelled import Unlabelled, find_unlabelled
 from cxrkit.errors import AnotherEndedError, ConfigError, TrainingError, TrainingInterruptedError
 from cxrkit.files import locked, sweep
@@ -76,6 +78,7 @@ def _train(
     run: RunDirectory, config: RunConfig, registry: Registry, fabric: Fabric, observer: Observer | None
 ) -> Films:
     listener: Observer = observer if observer is not None and fabric.is_global_zero else Silent()
+    start = None if run.state_file.is_file() or not config.train.init else read_start(config.train.init, registry)
     if not fabric.is_global_zero:
         fabric.barrier()  # the first process makes the store, the others find it made
     try:
@@ -83,6 +86,8 @@ def _train(
         films = with_films_as_taken(films, config, build_augments(config.augment, registry), registry, listener)
         report_unwatched(films, listener)
         unlabelled = find_unlabelled(config, films, listener)
+        if start is not None:
+            report_seen(start, config, films, listener)
     except KeyboardInterrupt:
         raise TrainingInterruptedError(
             "Stopped before the first step.", f"Begin again with: cxrkit train --resume {run.path}"
@@ -91,12 +96,12 @@ def _train(
         fabric.barrier()
         if not run.split_file.is_file():
             films.split.save(run.split_file)
-        _record(run, config, registry, films, unlabelled, fabric.device, listener)
+        _record(run, config, registry, films, unlabelled, start, fabric.device, listener)
         if is_emulated(config.train.precision, fabric.device):
             listener.say(f"This {fabric.device.type} emulates bf16, which takes many times as long as --precision 32.")
     try:
         with stop_requests() as stop:
-            loop = TrainingLoop(run, config, registry, films, unlabelled, fabric, listener)
+            loop = TrainingLoop(run, config, registry, films, unlabelled, fabric, listener, start)
             try:
                 loop.go(stop)
             finally:
@@ -132,12 +137,15 @@ def _record(
     registry: Registry,
     films: Films,
     unlabelled: Unlabelled | None,
+    start: Start | None,
     device: torch.device,
     listener: Observer,
 ) -> None:
-    record = collect_provenance(_as_begun(run, config), registry, films, unlabelled, device)
+    record = collect_provenance(_as_begun(run, config), registry, films, unlabelled, start, device)
     if (run.path / "provenance.json").is_file():
         check_fingerprint(run, films)
+        if start is not None:
+            check_start(run, start)
         check_unlabelled(run, record.unlabelled)
         if changed := note_changes(run, record):
             listener.say(

@@ -117,6 +117,7 @@ class OneAtATime:
 
     def __init__(self, predictor: Predictor) -> None:
         self.channels, self.preprocess, self.weights = predictor.channels, predictor.preprocess, predictor.weights
+        self.card = getattr(predictor, "card", None)
         self._predictor, self._lock = predictor, threading.Lock()
 
     def __call__(self, images: np.ndarray) -> np.ndarray:

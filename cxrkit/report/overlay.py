@@ -41,6 +41,7 @@ def draw_overlay(
     ratio: CardiothoracicRatio | None = None,
     legend: bool = True,
     warnings: Sequence[str] = (),
+    quality: Mapping[str, float] | None = None,
 ) -> np.ndarray:
     """Draw structures on a film.
 
@@ -51,6 +52,7 @@ def draw_overlay(
         ratio: its two widths are drawn as lines, with the number.
         legend: name the structures; left out on films too small for text.
         warnings: written at the top, inside an orange frame; small films have only the frame.
+        quality: structure to the estimate of its mask's Dice coefficient, in [0, 1], for the legend.
 
     Returns:
         RGB uint8 `(H, W, 3)`.
@@ -73,7 +75,7 @@ def draw_overlay(
     if ratio is not None:
         _draw_ratio(canvas, ratio, width)
     if room_for_text and (legend or ratio is not None):
-        canvas = _write_texts(canvas, masks, colours if legend else {}, bool(truth) and legend, ratio)
+        canvas = _write_texts(canvas, masks, colours if legend else {}, bool(truth) and legend, ratio, quality or {})
     if warnings:
         _frame(canvas, 2 * width)
         canvas = _write_warnings(canvas, warnings) if room_for_text else canvas
@@ -209,6 +211,7 @@ def _write_texts(
     colours: Mapping[str, RGB],
     truth: bool,
     ratio: CardiothoracicRatio | None,
+    quality: Mapping[str, float],
 ) -> np.ndarray:
     picture = Image.fromarray(canvas)
     pen = ImageDraw.Draw(picture, "RGBA")
@@ -216,7 +219,10 @@ def _write_texts(
     size = max(12, round(min(height, width) / 34))
     font = ImageFont.load_default(size)
     if colours:
-        rows: list[tuple[str, RGB, bool]] = [(structure_label(name), colour, False) for name, colour in colours.items()]
+        estimates = {name: f" (Dice ≈ {dice:.2f})" for name, dice in quality.items()}
+        rows: list[tuple[str, RGB, bool]] = [
+            (structure_label(name) + estimates.get(name, ""), colour, False) for name, colour in colours.items()
+        ]
         _write_legend(pen, rows + [("truth", _WHITE, True)] * truth, font, size, masks)
     if ratio is not None:
         heart_row, thorax_row = _ratio_rows(ratio, height, line_width((height, width)))

@@ -11,10 +11,12 @@ _SECTIONS = ("data", "licence", "limits", "scores", "not a medical device")
 
 
 def its_file_holds_a_network(subject: Subject) -> None:
-    """The safetensors file is cxrkit's, its model is installed, and its weights fit."""
+    """The safetensors files are cxrkit's, their models are installed, and their weights fit."""
     weights: PretrainedWeights = subject.build()
-    model, _ = load_network(weights.file, installed().registry)
-    expect(bool(model.channels), "a network with channels", "none", "Write the file with `cxrkit export`.")
+    expect(weights.file in weights.files, "`file` among `files`", str(weights.files), "Name it first in `files`.")
+    for file in weights.files:
+        model, _ = load_network(file, installed().registry)
+        expect(bool(model.channels), "a network with channels", "none", "Write the file with `cxrkit export`.")
 
 
 def its_card_says_what_it_must(subject: Subject) -> None:

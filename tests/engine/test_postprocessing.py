@@ -105,14 +105,14 @@ def test_scores_come_before_and_after_it_and_the_best_on_validation_is_kept(
 
 def test_predict_uses_what_is_stored_and_what_is_asked_for(new_run: NewRun, components: Registry) -> None:
     from cxrkit.config import ComponentConfig
-    from cxrkit.engine.checkpoint import describe_postprocess
+    from cxrkit.engine.checkpoint import amend_card
 
     run = new_run("run", train__steps=2)
     train(run, components)
     usual = cxrkit.load(run.path)
     assert type(usual.postprocess).__name__ == "OnePiece"
     assert "postprocess" not in usual.settings, "earlier results are taken for the same ones"
-    describe_postprocess(run.weights(), ComponentConfig(name="fill-holes", largest_hole=0.5))
+    amend_card(run.weights(), postprocess=ComponentConfig(name="fill-holes", largest_hole=0.5))
     stored = cxrkit.load(run.path)
     assert vars(stored.postprocess) == {"largest_hole": 0.5}
     assert stored.settings != usual.settings

@@ -57,6 +57,15 @@ CASES: dict[str, tuple[Callable[[], Masks], str]] = {
     "quarter turn": (lambda: {name: np.rot90(mask) for name, mask in chest().items()}, "the lungs are tilted by 90"),
     "upside down": (lambda: {name: mask[::-1] for name, mask in chest().items()}, "is the film upside down"),
     "mirrored": (lambda: {name: mask[:, ::-1] for name, mask in chest().items()}, "not on the right of the picture"),
+    "mirrored, seen by a network": (
+        lambda: changed(heart=chest()["heart"][:, ::-1]),
+        "points to the right side of the body: is the film mirrored",
+    ),
+    "opaque base": (
+        lambda: changed(right_lung=chest()["right_lung"] & (np.arange(200)[:, None] < 100)),
+        "right lung: cut short",
+    ),
+    "half empty": (lambda: changed(left_lung=hollow(chest()["left_lung"])), "left lung: half empty"),
     "heart aside": (lambda: changed(heart=np.roll(chest()["heart"], 70, axis=1)), "heart is not between the lungs"),
     "heart above": (lambda: changed(heart=np.roll(chest()["heart"], -80, axis=0)), "not beside the lungs' lower half"),
     "wide heart": (
@@ -70,6 +79,12 @@ CASES: dict[str, tuple[Callable[[], Masks], str]] = {
         "long and narrow: 200 × 600",
     ),
 }
+
+
+def hollow(mask: np.ndarray) -> np.ndarray:
+    rows = np.arange(200)[:, None] // 10
+    columns = np.arange(200) // 10
+    return mask & ~((rows % 2 == 0) & (columns % 2 == 0)) & ~((rows % 4 == 1) & (columns % 2 == 1))
 
 
 def spot_row() -> np.ndarray:

@@ -96,6 +96,15 @@ def test_the_legend_stands_in_a_corner_without_structures() -> None:
     assert columns.min() >= 200
 
 
+def test_the_legend_says_how_good_masks_may_be() -> None:
+    mask = np.ones((400, 400), bool)
+    plain, estimated, other = (
+        draw_overlay(film(400), {"heart": mask}, quality=quality) for quality in (None, {"heart": 0.91}, {"aorta": 0.9})
+    )
+    assert (plain != estimated).any()
+    assert (plain == other).all(), "an estimate of what isn't drawn"
+
+
 def test_empty_masks_and_no_masks_are_drawn_without_complaint() -> None:
     nothing = np.zeros((240, 240), bool)
     for masks in ({}, {"heart": nothing}):

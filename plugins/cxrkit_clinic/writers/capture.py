@@ -22,7 +22,11 @@ def capture(result: Segmentation, source: Source) -> SCImage:
     film = result.film
     made = SCImage(
         pixel_array=draw_overlay(
-            film.pixels, result.masks, ratio=result.cardiothoracic_ratio, warnings=result.warnings
+            film.pixels,
+            result.masks,
+            ratio=result.cardiothoracic_ratio,
+            warnings=result.warnings,
+            quality=result.quality,
         ),
         photometric_interpretation="RGB",
         bits_allocated=8,

@@ -14,6 +14,7 @@ SCHEME = "99CXRKIT"
 CARDIAC_DIAMETER = Code("cardiac-diameter", SCHEME, "Cardiac diameter")
 THORACIC_DIAMETER = Code("thoracic-diameter", SCHEME, "Thoracic diameter")
 CARDIOTHORACIC_RATIO = Code("ct-ratio", SCHEME, "Cardiothoracic ratio")
+ESTIMATED_DICE = Code("estimated-dice", SCHEME, "Estimated Dice coefficient of the mask")
 PLAUSIBILITY = Code("plausibility", SCHEME, "Plausibility of the segmentation")
 PLAUSIBLE = Code("plausible", SCHEME, "No warnings")
 DOUBTFUL = Code("doubtful", SCHEME, "Warnings: check before use")

@@ -36,7 +36,7 @@ from cxrkit_clinic.writers.texts import LONGEST, ascii_text
 
 
 def report(result: Segmentation, source: Source) -> ComprehensiveSR:
-    """Diameters, ratio, and whether they can be trusted.
+    """Diameters, ratio, estimates of how good the masks are, and whether all this can be trusted.
 
     Args:
         result: whose ratio may be missing; the report says so.
@@ -87,6 +87,10 @@ def _film(source: Source) -> tuple[str, str]:
 
 
 def _measurements(result: Segmentation, source: Source) -> Iterator[Measurement]:
+    for structure, dice in result.quality.items():
+        coded = own.coded(structure)
+        sites = [FindingSite(coded.type, laterality=coded.side)]
+        yield Measurement(own.ESTIMATED_DICE, value=dice, unit=own.NO_UNITS, finding_sites=sites)
     ratio = result.cardiothoracic_ratio
     if ratio is None:
         return

@@ -12,7 +12,7 @@ from cxrkit_plugins.writers.png import encode_png
 
 
 class OverlayWriter(Writer):
-    """`overlay.png`: the film with outlines, the cardiothoracic ratio and warnings."""
+    """`overlay.png`: the film with outlines, the cardiothoracic ratio, warnings, and how good masks may be."""
 
     def __init__(self, *, legend: Annotated[bool, Field(description="name the structures")] = True) -> None:
         self.legend = legend
@@ -25,5 +25,6 @@ class OverlayWriter(Writer):
             ratio=result.cardiothoracic_ratio,
             legend=self.legend,
             warnings=result.warnings,
+            quality=result.quality,
         )
         yield "overlay.png", encode_png(drawn)

@@ -203,6 +203,19 @@ def test_a_report_measures_in_millimetres_where_it_can(
         assert min(extent.left_row, extent.right_row) <= row <= max(extent.left_row, extent.right_row) + 1
 
 
+def test_a_report_says_how_good_masks_may_be(tmp_path: Path) -> None:
+    result = replace(segmented(write(tmp_path / "film.dcm")), quality={"left_lung": 0.9312, "heart": 0.85})
+    path = tmp_path / "sr.dcm"
+    path.write_bytes(content(ReportWriter(), result))
+    assert faults(path) == []
+    lung, heart, *others = report_of(result).get_measurements()
+    assert {one.name.meaning for one in (lung, heart)} == {"Estimated Dice coefficient of the mask"}
+    assert [(one.value, one.unit.value) for one in (lung, heart)] == [(0.9312, "1"), (0.85, "1")]
+    [site] = lung.finding_sites
+    assert (site.value.meaning, site.laterality.meaning) == ("Lung", "Left")
+    assert len(others) == 3
+
+
 def test_a_report_says_what_measured(tmp_path: Path) -> None:
     result = segmented(write(tmp_path / "film.dcm"))
     texts = [found.value for found in report_of(result)[0].ContentSequence if found.value_type.value == "TEXT"]
