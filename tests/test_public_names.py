@@ -50,9 +50,11 @@ PUBLIC = [
     "evaluate",
     "hookimpl",
     "load",
+    "measure",
     "predict",
     "read_film",
     "read_mask",
+    "score",
     "train",
 ]
 
