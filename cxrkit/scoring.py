@@ -45,7 +45,7 @@ def score(
     split: Path | str | None = None,
     part: Part = "test",
     checkpoint: Literal["auto", "best", "last"] = "auto",
-    tolerance: float = TOLERANCE,
+    tolerance: float | None = None,
     postprocess: Choice = None,
     device: str = "auto",
     out: Path | str | None = None,
@@ -64,7 +64,7 @@ def score(
         structures: only these; by default all that the data have in common with each.
         split: a run's `split.json`: only the films of its `part`.
         checkpoint: of runs, as in `evaluate`.
-        tolerance: of NSD, in millimetres.
+        tolerance: of NSD, in millimetres; by default 2.
         postprocess: of the scores "after", as in `load`.
         device: as in training.
         out: a folder for tables, pictures, and the scores film by film.
@@ -100,7 +100,14 @@ def score(
     if not ids:
         raise DataError("No film is left to score.", "Name data that is new to all of the networks.")
     candidates += map(MasksCandidate, folders)
-    found = score_candidates(candidates, films, ids, structures=structures, tolerance=tolerance, observer=observer)
+    found = score_candidates(
+        candidates,
+        films,
+        ids,
+        structures=structures,
+        tolerance=TOLERANCE if tolerance is None else tolerance,
+        observer=observer,
+    )
     if out is not None:
         names = _file_names([one.name for one in candidates])
         needed = to_read([name for one in found.evaluations for name in one.structures], expected)

@@ -89,6 +89,7 @@ COMMANDS = [
     "TrainingError",
     "build_writers",
     "chosen_writers",
+    "csv_text",
     "films_below",
     "load_plugins",
     "load_results",

@@ -75,7 +75,10 @@ def evaluate(
             help="Score a single run too at the films' own size, as weights and masks are, not at the network's.",
         ),
     ] = False,
-    tolerance: Annotated[float, typer.Option(min=0, metavar="MM", help="Of NSD, at the films' own size.")] = 2.0,
+    tolerance: Annotated[
+        float | None,
+        option("--tolerance", "Of NSD, where films' own size is the resolution.", metavar="MM", default="2", min=0),
+    ] = None,
     assignments: Annotated[
         list[str] | None, option("--set", "A parameter of the other data's dataset.", metavar="data.KEY=VALUE")
     ] = None,
@@ -134,11 +137,16 @@ def evaluate(
             f"--data and --part {part} were both given.",
             "Other data has no parts: leave out --part, or name a run's split.json: --split FILE.",
         )
+    if not drawn and (labels or mask_threshold is not None):
+        raise ConfigError("--labels and --mask-threshold say how masks are read.", "Name them: --masks FOLDER.")
     source = parse_other_data(data, assignments or (), plugins.registry.components("dataset")) if data else None
     asked = None if structures is None else names_of(structures)
     chosen: dict[str, Any] = {"part": part, "checkpoint": checkpoint, "postprocess": postprocess, "device": device}
-    at_full_size = bool(drawn or full_size or split or out or len(named) > 1)
-    if source is None or (not at_full_size and Path(named[0]).is_dir()):
+    alone = len(named) == 1 and not (drawn or full_size or split or out)
+    at_network_size = alone and Path(named[0]).is_dir()
+    if tolerance is not None and (source is None or at_network_size):
+        raise ConfigError("--tolerance: at a network's resolution it is 2 mm.", "Add --full-size, with --data PLACE.")
+    if source is None or at_network_size:
         _check_runs(named, plugins.registry.names("weights"))
         from cxrkit import api
 
