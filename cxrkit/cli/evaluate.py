@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,7 +19,7 @@ def evaluate(
     scored: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RUN|FILE|NAME]...",
+            metavar="RUN|FILE|NAME...",
             help="What to score: a trained run's folder, or with --data any weights: also a file, an exported network, "
             "or a name (cxrkit list weights). Several are scored side by side.",
             show_default=False,
@@ -77,7 +77,13 @@ def evaluate(
     ] = False,
     tolerance: Annotated[
         float | None,
-        option("--tolerance", "Of NSD, where films' own size is the resolution.", metavar="MM", default="2", min=0),
+        option(
+            "--tolerance",
+            "NSD's tolerance, where the films' own size is the resolution.",
+            metavar="MM",
+            default="2",
+            min=0,
+        ),
     ] = None,
     assignments: Annotated[
         list[str] | None, option("--set", "A parameter of the other data's dataset.", metavar="data.KEY=VALUE")
@@ -111,12 +117,9 @@ def evaluate(
     weights, masks, and several at once are scored at the films' own size, on the structures that the data has too, by
     the honest protocol. A film that can't be used is reported and left out; the exit code is then 3.
     """
-    from cxrkit.cli.console import print_error, say
     from cxrkit.cli.loading import load_plugins
-    from cxrkit.cli.progress import progress
-    from cxrkit.cli.results import show_comparison, show_scores
     from cxrkit.cli.settings import names_of, parse_other_data
-    from cxrkit.errors import ConfigError, DataError
+    from cxrkit.errors import ConfigError
 
     plugins = load_plugins()
     named, drawn = scored or [], masks or []
@@ -148,46 +151,51 @@ def evaluate(
         raise ConfigError("--tolerance: at a network's resolution it is 2 mm.", "Add --full-size, with --data PLACE.")
     if source is None or at_network_size:
         _check_runs(named, plugins.registry.names("weights"))
-        from cxrkit import api
-
-        with progress(quiet=quiet) as observer:
-            found = {
-                run: api.evaluate(run, data=source, structures=asked, observer=observer, **chosen) for run in named
-            }
-        if len(found) == 1:
-            show_scores(Path(named[0]), found[named[0]], as_json=as_json)
-        else:
-            show_comparison(found, (), as_json=as_json)
-        for run in [] if quiet else map(Path, found):
-            say("", f"Film by film: {run / 'evaluation'}; tables and pictures: {run / 'report'}")
+        _score_runs(named, {"data": source, "structures": asked, **chosen}, as_json=as_json, quiet=quiet)
         return
     if postprocess == "auto":
         raise ConfigError(
             "--postprocess auto is chosen on a run's own validation films.",
             "Choose it for each run alone: cxrkit evaluate RUN --postprocess auto. It is stored with the weights.",
         )
-    from cxrkit import scoring
+    chosen |= {"data": source, "masks": drawn, "labels": parse_labels(labels), "mask_threshold": mask_threshold}
+    chosen |= {"structures": asked, "split": split, "tolerance": tolerance, "out": out}
+    _score_at_full_size(named, chosen, as_json=as_json, quiet=quiet)
+
+
+def _score_runs(named: Sequence[str], chosen: Mapping[str, Any], *, as_json: bool, quiet: bool) -> None:
+    """Score runs at their networks' resolution."""
+    from cxrkit import api
+    from cxrkit.cli.console import say
+    from cxrkit.cli.progress import progress
+    from cxrkit.cli.results import show_comparison, show_scores
 
     with progress(quiet=quiet) as observer:
-        comparison = scoring.score(
-            named,
-            data=source,
-            masks=drawn,
-            labels=parse_labels(labels),
-            mask_threshold=mask_threshold,
-            structures=asked,
-            split=split,
-            tolerance=tolerance,
-            out=out,
-            observer=observer,
-            **chosen,
-        )
-    show_comparison({one.weights: one for one in comparison.evaluations}, comparison.failures, as_json=as_json)
-    for failure in comparison.failures:
+        found = {run: api.evaluate(run, observer=observer, **chosen) for run in named}
+    if len(found) == 1:
+        show_scores(Path(named[0]), found[named[0]], as_json=as_json)
+    else:
+        show_comparison(found, (), as_json=as_json)
+    for run in [] if quiet else map(Path, found):
+        say("", f"Film by film: {run / 'evaluation'}; tables and pictures: {run / 'report'}")
+
+
+def _score_at_full_size(named: Sequence[str], chosen: Mapping[str, Any], *, as_json: bool, quiet: bool) -> None:
+    """Score weights and masks at the films' own size."""
+    from cxrkit import scoring
+    from cxrkit.cli.console import print_error, say
+    from cxrkit.cli.progress import progress
+    from cxrkit.cli.results import show_comparison
+    from cxrkit.errors import DataError
+
+    with progress(quiet=quiet) as observer:
+        found = scoring.score(named, observer=observer, **chosen)
+    show_comparison({one.weights: one for one in found.evaluations}, found.failures, as_json=as_json)
+    for failure in found.failures:
         print_error(DataError(failure.what, failure.remedy))
-    if out is not None and not quiet:
-        say("", f"Film by film, tables and pictures: {out}")
-    if comparison.failures:
+    if chosen["out"] is not None and not quiet:
+        say("", f"Film by film, tables and pictures: {chosen['out']}")
+    if found.failures:
         raise typer.Exit(_SOME_FAILED)
 
 

@@ -71,7 +71,7 @@ Labels = Annotated[
 ]
 MaskThreshold = Annotated[
     int | None,
-    option("--mask-threshold", "Masks are what is brighter, as where they have soft edges.", metavar="N", min=0),
+    option("--mask-threshold", "What is brighter belongs to a mask, where masks have soft edges.", metavar="N", min=0),
 ]
 
 Plan = Annotated[

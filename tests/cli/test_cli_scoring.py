@@ -257,3 +257,19 @@ def test_several_datasets_are_kept_apart(cxrkit, weights, whole, make_data, tmp_
     outcome = cxrkit("evaluate", "--masks", whole, *data, "--json")
     assert outcome.code == 0, "both have films of these names"
     assert json.loads(outcome.out)["summary"]["films"] == 6
+
+
+def test_labels_and_tolerance_are_not_silently_ignored(cxrkit, trained, whole) -> None:
+    for arguments, message in (
+        ((trained[0], "--data", whole, "--tolerance", "1"), "Add --full-size"),
+        ((trained[0], "--data", whole, "--labels", "heart=1"), "say how masks are read"),
+    ):
+        outcome = cxrkit("evaluate", *arguments)
+        assert outcome.code == 2
+        assert message in outcome.err
+    usual, wide = (
+        scores_of(cxrkit("evaluate", trained[0], "--full-size", "--data", whole, *more, "--json"))
+        for more in ((), ("--tolerance", "40"))
+    )
+    assert (usual["evaluation"]["tolerance"], wide["evaluation"]["tolerance"]) == (2, 40)
+    assert sum(values(usual, "nsd").values()) < sum(values(wide, "nsd").values())
