@@ -35,7 +35,7 @@ from cxrkit.report import at_full_size, choose_panels, write_comparison
 
 
 def score(
-    weights: Sequence[Path | str] = (),
+    weights: Sequence[Path | str | Sequence[Path | str]] = (),
     *,
     data: DataConfig | Path | str | Sequence[DataConfig | Path | str],
     masks: Sequence[Path | str] = (),
@@ -47,6 +47,7 @@ def score(
     checkpoint: Literal["auto", "best", "last"] = "auto",
     tolerance: float | None = None,
     postprocess: Choice = None,
+    tta: bool = False,
     device: str = "auto",
     out: Path | str | None = None,
     observer: Observer | None = None,
@@ -54,8 +55,9 @@ def score(
     """Score networks, and masks that another tool or a person drew, on the same films at the films' own size.
 
     Args:
-        weights: runs' folders, files of weights, exported networks, or names of weights that packages provide. Films
-            that a run's network was trained or validated on are left out for all.
+        weights: runs' folders, files of weights, exported networks, or names of weights that packages provide; several
+            in a list are scored as one, by the mean of their probabilities. Films that a run's network was trained or
+            validated on are left out for all.
         data: as in `train`: the films, with the true masks.
         masks: folders of masks, each as `predict` writes them (`FILM/STRUCTURE.png`), as datasets have them
             (`STRUCTURE/FILM.png`), or with `labels` as pictures of class numbers (`FILM.png`).
@@ -66,6 +68,7 @@ def score(
         checkpoint: of runs, as in `evaluate`.
         tolerance: of NSD, in millimetres; by default 2.
         postprocess: of the scores "after", as in `load`.
+        tta: as in `load`.
         device: as in training.
         out: a folder for tables, pictures, and the scores film by film.
         observer: is informed of the progress, and of what is left out.
@@ -87,16 +90,22 @@ def score(
     expected = [name for names in films.places.values() for name in names]
     folders = [MaskFolder(Path(folder), labels=labels, threshold=mask_threshold, expected=expected) for folder in masks]
     candidates: list[Candidate] = []
-    for name in map(str, weights):
-        file, run = _weights_of(name, checkpoint)
-        segmenter = api.load(file, device=device, postprocess=postprocess)
-        chosen = "unknown" if run is None else selected_on(Path(file), run.config())
-        candidates.append(NetworkCandidate(name, segmenter, postprocess, components, chosen))
-        if run is not None:
+    for group in weights:
+        names = [str(group)] if isinstance(group, Path | str) else [str(one) for one in group]
+        members = [_weights_of(name, checkpoint) for name in names]
+        segmenter = api.load(
+            [file for file, _ in members], device=device, postprocess=postprocess, tta=tta, quality=False
+        )
+        (file, run), *others = members
+        chosen = "unknown" if run is None or others else selected_on(Path(file), run.config())
+        called = " + ".join(names) + " with --tta" * tta
+        candidates.append(NetworkCandidate(called, segmenter, postprocess, components, chosen))
+        for name, (_, run) in zip(names, members, strict=True):
+            if run is None:
+                observer.say(f"{name}: whether the network was trained on some of these films isn't stored with it.")
+                continue
             new = _new_to(run, candidates[-1].structures, config, structures, observer)
             ids = [film for film in ids if film in new]
-        else:
-            observer.say(f"{name}: whether the network was trained on some of these films isn't stored with it.")
     if not ids:
         raise DataError("No film is left to score.", "Name data that is new to all of the networks.")
     candidates += map(MasksCandidate, folders)

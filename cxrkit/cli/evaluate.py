@@ -26,6 +26,17 @@ def evaluate(
             autocompletion=any_weights,
         ),
     ] = None,
+    weights: Annotated[
+        list[str] | None,
+        option(
+            "--weights",
+            "On other data: given several times, these are scored as one network, by the mean of their probabilities.",
+            metavar="RUN|FILE|NAME",
+        ),
+    ] = None,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="On other data: average over small changes of each film, as predict does.")
+    ] = False,
     part: Annotated[
         Literal["test", "validation", "train"],
         typer.Option(help="Part of the run's own films to score, or of --split."),
@@ -123,7 +134,7 @@ def evaluate(
 
     plugins = load_plugins()
     named, drawn = scored or [], masks or []
-    if not named and not drawn:
+    if not named and not drawn and not weights:
         raise ConfigError(
             "There is nothing to score.",
             "Name a run, or with --data any weights, or --masks FOLDER: cxrkit evaluate RUN.",
@@ -132,7 +143,13 @@ def evaluate(
         for given, flag in ((assignments, "--set"), (structures, "--structures"), (split, "--split")):
             if given:
                 raise ConfigError(f"{flag} was given without --data.", "A run's own films are scored as in training.")
-        for other in ("--masks" if drawn else "", "--full-size" if full_size else "", "--out" if out else ""):
+        for other in (
+            "--masks" if drawn else "",
+            "--weights" if weights else "",
+            "--tta" if tta else "",
+            "--full-size" if full_size else "",
+            "--out" if out else "",
+        ):
             if other:
                 raise ConfigError(f"{other} was given without --data.", "Name the films to score: --data PLACE.")
     elif part != "test" and split is None:
@@ -145,7 +162,7 @@ def evaluate(
     source = parse_other_data(data, assignments or (), plugins.registry.components("dataset")) if data else None
     asked = None if structures is None else names_of(structures)
     chosen: dict[str, Any] = {"part": part, "checkpoint": checkpoint, "postprocess": postprocess, "device": device}
-    alone = len(named) == 1 and not (drawn or full_size or split or out)
+    alone = len(named) == 1 and not (drawn or weights or tta or full_size or split or out)
     at_network_size = alone and Path(named[0]).is_dir()
     if tolerance is not None and (source is None or at_network_size):
         raise ConfigError("--tolerance: at a network's resolution it is 2 mm.", "Add --full-size, with --data PLACE.")
@@ -160,7 +177,8 @@ def evaluate(
         )
     chosen |= {"data": source, "masks": drawn, "labels": parse_labels(labels), "mask_threshold": mask_threshold}
     chosen |= {"structures": asked, "split": split, "tolerance": tolerance, "out": out}
-    _score_at_full_size(named, chosen, as_json=as_json, quiet=quiet)
+    chosen |= {"weights": [*named, *([weights] if weights else [])], "tta": tta}
+    _score_at_full_size(chosen, as_json=as_json, quiet=quiet)
 
 
 def _score_runs(named: Sequence[str], chosen: Mapping[str, Any], *, as_json: bool, quiet: bool) -> None:
@@ -180,7 +198,7 @@ def _score_runs(named: Sequence[str], chosen: Mapping[str, Any], *, as_json: boo
         say("", f"Film by film: {run / 'evaluation'}; tables and pictures: {run / 'report'}")
 
 
-def _score_at_full_size(named: Sequence[str], chosen: Mapping[str, Any], *, as_json: bool, quiet: bool) -> None:
+def _score_at_full_size(chosen: Mapping[str, Any], *, as_json: bool, quiet: bool) -> None:
     """Score weights and masks at the films' own size."""
     from cxrkit import scoring
     from cxrkit.cli.console import print_error, say
@@ -189,7 +207,7 @@ def _score_at_full_size(named: Sequence[str], chosen: Mapping[str, Any], *, as_j
     from cxrkit.errors import DataError
 
     with progress(quiet=quiet) as observer:
-        found = scoring.score(named, observer=observer, **chosen)
+        found = scoring.score(observer=observer, **chosen)
     show_comparison({one.weights: one for one in found.evaluations}, found.failures, as_json=as_json)
     for failure in found.failures:
         print_error(DataError(failure.what, failure.remedy))

@@ -243,7 +243,7 @@ def _look_by_features(film: Path, segmenter: Segmenter) -> Look:
             "Only cxrkit's own networks show their features, not exported ones.",
             "Choose other --weights, or --by quality.",
         )
-    setattr(segmenter, "quality", False)  # noqa: B010 - estimates, where it makes them, take further passes
+    segmenter.quality = False  # estimates take further passes
     with _watched(networks) as seen:
         result = segmenter(film)
     features = np.concatenate([_coarsest(maps) for maps in seen])
@@ -253,7 +253,7 @@ def _look_by_features(film: Path, segmenter: Segmenter) -> Look:
 def _look_by_quality(film: Path, segmenter: Segmenter) -> Look:
     result = segmenter(film)
     # Weights that are calibrated estimate it themselves.
-    estimates = dict(getattr(result, "quality", {})) or _agreement(result, segmenter)
+    estimates = dict(result.quality) or _agreement(result, segmenter)
     return Look(film, np.empty(0), min(estimates.values()), result.warnings)
 
 
