@@ -25,6 +25,7 @@ from cxrkit.services import Postprocess
 Protocol = Literal["honest", "paper"]
 LUNGS = "lungs"
 LUNG_PAIR = ("left_lung", "right_lung")
+_OF_RATIO = ("heart", *LUNG_PAIR)
 #: Millimetres within which outlines count as equal (NSD).
 TOLERANCE = 2.0
 #: The longer side of a film whose pixel spacing isn't known, in millimetres: that of the usual cassette, 35 cm × 43 cm.
@@ -309,6 +310,8 @@ def mask_pair(
         for name, true in true_masks.items()
         if name in masks
     }
+    # What doesn't segment the heart or a lung at all has missed no ratio.
+    true_masks = true_masks if all(name in masks for name in _OF_RATIO) else {}
     ratio, true_ratio = (None if found is None else found.value for found in map(ratio_of, (masks, true_masks)))
     predicted, truth = soft or (np.empty((0, 0, 0)), np.empty((0, 0, 0)))
     return FilmPair(predicted, truth, structures, ratio, true_ratio)
@@ -323,6 +326,6 @@ def with_lungs(masks: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def ratio_of(masks: Mapping[str, np.ndarray]) -> CardiothoracicRatio | None:
     """The cardiothoracic ratio of masks by structure; None where the heart or a lung is absent or empty."""
-    if not all(name in masks for name in ("heart", *LUNG_PAIR)):
+    if not all(name in masks for name in _OF_RATIO):
         return None
     return cardiothoracic_ratio(masks["heart"], masks["left_lung"], masks["right_lung"])
