@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from cxrkit.readings import TrainingReading as TrainingReading
     from cxrkit.readings import ValidationReading as ValidationReading
     from cxrkit.report.overlay import draw_overlay as draw_overlay
+    from cxrkit.scoring import measure as measure
+    from cxrkit.scoring import score as score
     from cxrkit.segmentation import Film as Film
     from cxrkit.segmentation import Segmentation as Segmentation
     from cxrkit.services import Deployable as Deployable
@@ -92,9 +94,11 @@ _HOMES = {
     "evaluate": "api",
     "hookimpl": "hookspecs",
     "load": "api",
+    "measure": "scoring",
     "predict": "api",
     "read_film": "data.images",
     "read_mask": "data.images",
+    "score": "scoring",
     "train": "api",
     "__version__": "version",
 }

@@ -54,7 +54,7 @@ from cxrkit.errors import (
 from cxrkit.files import write_text
 from cxrkit.plugins import registry
 from cxrkit.processes import RUN_VARIABLE, STARTED_PROCESSES, is_first_process
-from cxrkit.report import choose_panels, write_report
+from cxrkit.report import choose_panels, of_store, write_report
 from cxrkit.services import Writer
 from cxrkit.yaml_text import read_yaml
 
@@ -208,17 +208,19 @@ def evaluate(
     part: judging.Part = "test",
     checkpoint: Literal["auto", "best", "last"] = "auto",
     data: DataConfig | Path | str | Sequence[DataConfig | Path | str] | None = None,
+    structures: Sequence[str] | None = None,
     postprocess: Choice = None,
     device: str = "auto",
     observer: Observer | None = None,
 ) -> Evaluation:
-    """Score a run's network; results go to its `evaluation/` and `report/`.
+    """Score a run's network; results go to its `evaluation/` and `report/`. Other weights, and masks: `cxrkit.score`.
 
     Args:
         run: the run's folder.
         part: the part of the run's own split.
         checkpoint: `best` on validation, `last`, or `auto`: the best, if there is one.
         data: as in `train`: score these films instead, without those that the network was trained or validated on.
+        structures: of other data: only these; by default all that the network and the data both have.
         postprocess: of the scores "after", as in `load`; or "auto": the best on the validation films, which is stored.
         device, runtime: as in `load`.
         observer: is informed of the progress.
@@ -231,10 +233,12 @@ def evaluate(
         check_places(directory.config(), directory.config_file)
     other = None if data is None else parse_data(data, registry().components("dataset"))
     judge = partial(judging.evaluate_run, directory, registry(), part=part, checkpoint=checkpoint, data=other)
-    evaluation, store, predictor = judge(postprocess=postprocess, device=device, observer=observer)
+    evaluation, store, predictor = judge(
+        structures=structures, postprocess=postprocess, device=device, observer=observer
+    )
     for suffix, text in (("json", evaluation.model_dump_json(indent=1) + "\n"), ("csv", evaluation.to_csv())):
         write_text(directory.evaluation / f"{evaluation.stem}-{evaluation.weights}.{suffix}", text)
-    write_report(directory, evaluation, choose_panels(evaluation, store, predictor))
+    write_report(directory, evaluation, choose_panels(evaluation, of_store(store, predictor)))
     return evaluation
 
 

@@ -21,7 +21,7 @@ from cxrkit.engine.interrupts import stop_requests
 from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.run import RunDirectory
 from cxrkit.errors import ConfigError, CxrkitError, DataError, PluginError, StorageError, TrainingError
-from cxrkit.files import locked, storage_error, write_bytes
+from cxrkit.files import csv_text, locked, storage_error, write_bytes
 
 if TYPE_CHECKING:
     from cxrkit.ablation.results import Results as Results
@@ -56,6 +56,7 @@ __all__ = [
     "TrainingError",
     "build_writers",
     "chosen_writers",
+    "csv_text",
     "films_below",
     "load_plugins",
     "load_results",

@@ -50,6 +50,7 @@ def test_a_run_leaves_all_that_the_design_promises(trained: cxrkit.api.TrainedRu
         "checkpoints/state.safetensors",
         "evaluation/test-best.json",
         "evaluation/test-best.csv",
+        "report/agreement.png",
         "report/table.md",
         "report/curves.png",
         "report/overlays.png",

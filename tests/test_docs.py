@@ -137,7 +137,7 @@ def check_command(arguments: list[str]) -> None:
     resolve(choices.config, registry())
 
 
-@pytest.mark.parametrize("line", ["train --stepps 3", "train --protocol fair", "evaluate", "trian", "data chek"])
+@pytest.mark.parametrize("line", ["train --stepps 3", "train --protocol fair", "export", "trian", "data chek"])
 def test_a_wrong_command_would_be_noticed(line: str) -> None:
     with pytest.raises(Exception, match=r"(?i)no such option|not one of|missing|has no command"):
         parse(line.split())

@@ -50,9 +50,11 @@ PUBLIC = [
     "evaluate",
     "hookimpl",
     "load",
+    "measure",
     "predict",
     "read_film",
     "read_mask",
+    "score",
     "train",
 ]
 
@@ -87,6 +89,7 @@ COMMANDS = [
     "TrainingError",
     "build_writers",
     "chosen_writers",
+    "csv_text",
     "films_below",
     "load_plugins",
     "load_results",

@@ -61,6 +61,19 @@ Json = Annotated[bool, json_flag()]
 Quiet = Annotated[bool, quiet_flag()]
 DeviceFlag = Annotated[Device, typer.Option("--device", help="Where to compute.")]
 
+Labels = Annotated[
+    str | None,
+    option(
+        "--labels",
+        "Each film has one picture of class numbers, FILM.png, in which these structures have these numbers.",
+        metavar="NAME=N,NAME=N",
+    ),
+]
+MaskThreshold = Annotated[
+    int | None,
+    option("--mask-threshold", "What is brighter belongs to a mask, where masks have soft edges.", metavar="N", min=0),
+]
+
 Plan = Annotated[
     Path | None,
     typer.Argument(metavar="[PLAN.yaml]", help="A plan; flags override it.", show_default=False),
@@ -75,6 +88,28 @@ Excluded = Annotated[
         "--exclude", "Leave out combinations: 'model=unet,loss=dice'. May be repeated.", WHAT, metavar="KEY=LEVEL,..."
     ),
 ]
+
+
+def parse_labels(text: str | None) -> dict[str, int] | None:
+    """The structures and class numbers that `--labels` names.
+
+    Raises:
+        typer.BadParameter: it is written otherwise, or names one twice.
+    """
+    if text is None:
+        return None
+    from cxrkit.interfaces import STRUCTURE_NAME
+
+    found: dict[str, int] = {}
+    for item in text.split(","):
+        name, _, number = (part.strip() for part in item.partition("="))
+        if not re.fullmatch(STRUCTURE_NAME, name) or not re.fullmatch("[0-9]{1,9}", number) or name in found:
+            raise typer.BadParameter(
+                f"write each structure once, with its number, such as left_lung=1,right_lung=2; got {item!r}",
+                param_hint="--labels",
+            )
+        found[name] = int(number)
+    return found
 
 
 @dataclass(frozen=True)

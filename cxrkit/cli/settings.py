@@ -69,7 +69,7 @@ def choose_settings(
     if data:
         chosen = merge(chosen, {"data": parse_sources([data] if isinstance(data, str) else data, datasets)})
     if structures is not None:
-        chosen["structures"] = _names(structures)
+        chosen["structures"] = names_of(structures)
     return Choices(make_config(chosen, overrides=overrides), demonstration)
 
 
@@ -98,7 +98,12 @@ def _names_data(written: Mapping[str, Any], overrides: Mapping[str, Any]) -> boo
     return in_file or any(path in ("data", "data.name", "data.root") for path in overrides)
 
 
-def _names(text: str) -> list[str]:
+def names_of(text: str) -> list[str]:
+    """The structures that `--structures` names.
+
+    Raises:
+        ConfigError: it names none.
+    """
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise ConfigError("--structures is empty.", "Separate names by commas: --structures left_lung,right_lung.")

@@ -24,6 +24,7 @@ _BUILT_IN = {
     "train": "cxrkit.cli.train:train",
     "evaluate": "cxrkit.cli.evaluate:evaluate",
     "predict": "cxrkit.cli.predict:predict",
+    "measure": "cxrkit.cli.measure:measure",
     "calibrate": "cxrkit.cli.calibrate:calibrate",
     "ablate": "cxrkit.cli.ablate:ablate",
     "report": "cxrkit.cli.ablate:report",

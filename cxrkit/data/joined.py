@@ -49,7 +49,7 @@ def join_structures(datasets: Mapping[str, Sequence[str]], asked: Sequence[str] 
     """
     union = tuple(dict.fromkeys(chain.from_iterable(datasets.values())))
     if asked is None:
-        _check_names(datasets)
+        check_names(datasets, f"list all that you want: --structures {','.join(union)}.")
     chosen = pick_structures(union, asked, ", ".join(datasets))
     for (one, first), (other, second) in combinations(datasets.items(), 2):
         if not set(first) & set(second):
@@ -60,7 +60,12 @@ def join_structures(datasets: Mapping[str, Sequence[str]], asked: Sequence[str] 
     return chosen
 
 
-def _check_names(datasets: Mapping[str, Sequence[str]]) -> None:
+def check_names(datasets: Mapping[str, Sequence[str]], if_different: str) -> None:
+    """Make sure that no two sources of masks, with their structures, seem to call one structure by two names.
+
+    Raises:
+        DataError: they do; the remedy ends in what to do if the structures are different ones.
+    """
     for (one, first), (other, second) in combinations(datasets.items(), 2):
         for name in first:
             for twin in second:
@@ -68,7 +73,7 @@ def _check_names(datasets: Mapping[str, Sequence[str]]) -> None:
                     raise DataError(
                         f"{one} has masks of '{name}', and {other} of '{twin}': they seem to mean the same.",
                         "Give them one name: rename the folder, column or label. If they are different structures, "
-                        f"list all that you want: --structures {','.join(dict.fromkeys([*first, *second]))}.",
+                        + if_different,
                     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,8 +12,10 @@ from cxrkit.component_config import DataConfigs
 from cxrkit.config import ComponentConfig, RunConfig
 from cxrkit.data.store import Store
 from cxrkit.engine.checkpoint import amend_card
+from cxrkit.engine.comparable import common_structures, comparable, name_of, structures_by_place, to_read
 from cxrkit.engine.films import prepare_films, prepare_store
 from cxrkit.engine.forward import probabilities
+from cxrkit.engine.measures import film_pair
 from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.postprocessing import Choice, find_postprocess
 from cxrkit.engine.predictor import Predictor, finite_probabilities, load_predictor
@@ -73,21 +75,35 @@ def score_films(
     Raises:
         NotFiniteError: the predictor gives values that aren't finite.
     """
-    observer = observer or Silent()
+    true, films = _true_channels(predictor, store), []
+    for index, p, t, known in _predictions(predictor, store, indices, batch_size, observer or Silent()):
+        film, patient = store.ids[index], store.groups[index]
+        shared = None if patient == film else patient
+        place, dataset = store.spacing(index), store.entries[index].dataset or None
+        films.append(score_film(film, predictor.channels, p, t, place, shared, known, postprocess, dataset, true))
+    return tuple(films)
+
+
+def _true_channels(predictor: Predictor, store: Store) -> tuple[str, ...]:
+    """The channels of a store's targets: the background is comparable if the store has all structures beside it."""
+    structures = {name for name in predictor.channels if name != BACKGROUND}
+    comparable = predictor.channels[-1] == BACKGROUND and structures <= set(store.structures)
+    return store.channels(background=comparable)
+
+
+def _predictions(
+    predictor: Predictor, store: Store, indices: Sequence[int], batch_size: int, observer: Observer
+) -> Iterator[tuple[int, np.ndarray, np.ndarray, list[int] | None]]:
+    """Of each film its place, probabilities `(C, S, S)`, targets of `_true_channels`, and which of those are known."""
     observer.stage("Evaluating", len(indices))
-    channels = predictor.channels
-    films: list[FilmScores] = []
+    background = BACKGROUND in _true_channels(predictor, store)
     for start in range(0, len(indices), batch_size):
         chunk = list(indices[start : start + batch_size])
-        batch = store.batch(chunk, background=channels[-1] == BACKGROUND, standardise=predictor.preprocess.standardise)
+        batch = store.batch(chunk, background=background, standardise=predictor.preprocess.standardise)
         predicted = finite_probabilities(predictor, batch.images.numpy())
-        for index, p, t, known in zip(chunk, predicted, batch.targets.numpy(), _known(batch), strict=True):
-            film, patient = store.ids[index], store.groups[index]
-            shared = None if patient == film else patient
-            dataset = store.entries[index].dataset or None
-            films.append(score_film(film, channels, p, t, store.spacing(index), shared, known, postprocess, dataset))
-            observer.advance(len(films))
-    return tuple(films)
+        for done, item in enumerate(zip(chunk, predicted, batch.targets.numpy(), _known(batch), strict=True)):
+            yield item
+            observer.advance(start + done + 1)
 
 
 def evaluate_run(
@@ -97,20 +113,22 @@ def evaluate_run(
     part: Part = "test",
     checkpoint: Literal["auto", "best", "last"] = "auto",
     data: DataConfigs | None = None,
+    structures: Sequence[str] | None = None,
     postprocess: Choice = None,
     device: str = "auto",
     observer: Observer | None = None,
 ) -> tuple[Evaluation, Store, Predictor]:
     """Scores of a run's network on a part of its own split, or on those films of other data that are new to it.
 
-    Scores after post-processing are of `postprocess`. "auto" tries all that are installed on the validation films, and
-    stores the one with the best Dice in the description of the weights.
+    On other data they are of the `structures` that both have, by default all of them. Scores after post-processing are
+    of `postprocess`. "auto" tries all that are installed on the validation films, and stores the one with the best Dice
+    in the description of the weights.
 
     Returns the scores, the store that the films are in, and what predicted them.
 
     Raises:
-        DataError: no such weights, weights that give values that aren't finite, an empty part, or another dataset that
-            lacks a structure.
+        DataError: no such weights, weights that give values that aren't finite, an empty part, or other data that has
+            none of the structures, or not those asked for.
     """
     observer = observer or Silent()
     config = run.config()
@@ -121,7 +139,10 @@ def evaluate_run(
     if postprocess == "auto":
         postprocess = _choose_postprocess(run, registry, weights, predictor, observer)
     called, applied = find_postprocess(postprocess, predictor, registry)
-    store, indices, name = _films(run, registry, predictor.channels, part, data, observer)
+    if data is None:
+        store, indices, name = _films(run, registry, predictor.channels, part, observer)
+    else:
+        store, indices, name = _other_films(run, registry, predictor.channels, data, structures, observer)
     with located(weights):
         films = score_films(
             predictor,
@@ -131,12 +152,14 @@ def evaluate_run(
             postprocess=applied,
             observer=observer,
         )
+    if structures is not None:
+        films = tuple(film.only(comparable(structures)) for film in films)
     evaluation = Evaluation(
         part=name,
         data=None if data is None else store.content_hash[:8],
         weights=weights.stem,
         step=predictor.weights.step,
-        selected_on=_selected_on(weights, config),
+        selected_on=selected_on(weights, config),
         films=films,
         postprocess=called,
     )
@@ -150,49 +173,56 @@ def _choose_postprocess(
 
     It is written into the description of the weights.
     """
-    store, indices, _ = _films(run, registry, predictor.channels, "validation", None, observer)
-    default, found = registry.default("postprocess"), dict[str, float]()
-    for name in sorted(registry.names("postprocess"), key=lambda name: name != default):
-        applied = find_postprocess(name, predictor, registry)[1]
-        films = score_films(predictor, store, indices, batch_size=4, postprocess=applied, observer=observer)
-        found[name] = float(np.mean([one.measures["dice_after"] for film in films for one in film.structures.values()]))
+    store, indices, _ = _films(run, registry, predictor.channels, "validation", observer)
+    default = registry.default("postprocess")
+    names = sorted(registry.names("postprocess"), key=lambda name: name != default)
+    candidates = {name: find_postprocess(name, predictor, registry)[1] for name in names}
+    scores: dict[str, list[float]] = {name: [] for name in names}
+    true = _true_channels(predictor, store)
+    for _, p, t, known in _predictions(predictor, store, indices, 4, observer):
+        for name, applied in candidates.items():
+            pair = film_pair(p, t, predictor.channels, None, known, applied, true)
+            scores[name] += [dice(one.after.predicted, one.truth) for one in pair.structures.values()]
+    found = {name: float(np.mean(values)) for name, values in scores.items()}
     best = max(found, key=lambda name: found[name])  # the first of equals
     amend_card(weights, postprocess=ComponentConfig(name=best))
-    scores = ", ".join(f"{name} {100 * dice:.2f}" for name, dice in found.items())
+    shown = ", ".join(f"{name} {100 * mean:.2f}" for name, mean in found.items())
     observer.say(
-        f"Dice % on {len(indices)} validation films: {scores}. {best} is stored with {weights.name}: predict uses it."
+        f"Dice % on {len(indices)} validation films: {shown}. {best} is stored with {weights.name}: predict uses it."
     )
     return best
 
 
 def _films(
+    run: RunDirectory, registry: Registry, channels: Sequence[str], part: Part, observer: Observer
+) -> tuple[Store, Sequence[int], str]:
+    """The store, the positions in it of the films of a part of the run's split, and the name of the part."""
+    films = prepare_films(run.with_own_split(run.config()), registry, observer)
+    check_fingerprint(run, films)
+    ids: tuple[str, ...] = getattr(films.split, part)
+    if not ids:
+        raise DataError(f"{run.path}: this run's {part} part has no films.", "Evaluate another --part.")
+    return films.store, films.indices(ids), part
+
+
+def _other_films(
     run: RunDirectory,
     registry: Registry,
     channels: Sequence[str],
-    part: Part,
-    data: DataConfigs | None,
+    data: DataConfigs,
+    structures: Sequence[str] | None,
     observer: Observer,
 ) -> tuple[Store, Sequence[int], str]:
-    """The store, the positions in it of the films to score, and the name of the part."""
-    config = run.config()
-    if data is None:
-        films = prepare_films(run.with_own_split(config), registry, observer)
-        check_fingerprint(run, films)
-        ids: tuple[str, ...] = getattr(films.split, part)
-        if not ids:
-            raise DataError(f"{run.path}: this run's {part} part has no films.", "Evaluate another --part.")
-        return films.store, films.indices(ids), part
-    structures = [name for name in channels if name != BACKGROUND]
-    other = config.model_copy(update={"data": data, "structures": structures})
-    store = prepare_store(other, registry, observer)
-    labels = [
-        item.alias or (item.name if item.root is None else f"{item.name}-{Path(item.root).name}")
-        for item in other.datasets
-    ]
-    return store, _unseen(run, registry, store, observer), "+".join(labels)
+    """The same of those films of other data that are new to the network, with the structures that both have."""
+    other = run.config().model_copy(update={"data": data})
+    places = structures_by_place(other, registry)
+    chosen = common_structures(str(run.path), channels, places, structures, observer)
+    read = to_read(chosen, [name for names in places.values() for name in names])
+    store = prepare_store(other.model_copy(update={"structures": list(read)}), registry, observer)
+    return store, unseen_films(run, registry, store, observer), name_of(other)
 
 
-def _unseen(run: RunDirectory, registry: Registry, store: Store, observer: Observer) -> Sequence[int]:
+def unseen_films(run: RunDirectory, registry: Registry, store: Store, observer: Observer) -> Sequence[int]:
     """The films of other data that neither trained nor validated a run's network, whatever their files' names."""
     try:
         own = prepare_films(run.with_own_split(run.config()), registry, observer)
@@ -212,7 +242,8 @@ def _unseen(run: RunDirectory, registry: Registry, store: Store, observer: Obser
     return kept
 
 
-def _selected_on(weights: Path, config: RunConfig) -> Literal["validation", "test", "nothing"]:
+def selected_on(weights: Path, config: RunConfig) -> Literal["validation", "test", "nothing"]:
+    """What a run's weights were chosen on."""
     if weights.stem != "best":
         return "nothing"
     return "test" if config.train.protocol == "paper" else "validation"

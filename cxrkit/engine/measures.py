@@ -24,39 +24,47 @@ from cxrkit.services import Postprocess
 
 Protocol = Literal["honest", "paper"]
 LUNGS = "lungs"
-_PAIR = ("left_lung", "right_lung")
+LUNG_PAIR = ("left_lung", "right_lung")
+_OF_RATIO = ("heart", *LUNG_PAIR)
+#: Millimetres within which outlines count as equal (NSD).
+TOLERANCE = 2.0
+#: The longer side of a film whose pixel spacing isn't known, in millimetres: that of the usual cassette, 35 cm × 43 cm.
+CASSETTE = 430.0
 
 
 @dataclass(frozen=True)
 class StructurePair:
     """A structure's predicted and true mask, bool `(H, W)`; spacing (row, column) in mm, if known.
 
-    `processed` is the predicted mask after post-processing, if there is one.
+    `processed` is the predicted mask after post-processing, if there is one; `tolerance` is that of NSD, in mm.
     """
 
     predicted: np.ndarray
     truth: np.ndarray
     spacing: tuple[float, float] | None
     processed: np.ndarray | None = None
+    tolerance: float = TOLERANCE
 
     @cached_property
     def distances(self) -> SurfaceDistances:
         """Between the outlines, in mm, or pixels without a spacing."""
-        return surface_distances(self.predicted, self.truth, self.spacing)
+        pixels = max(self.truth.shape) / CASSETTE if self.spacing is None else 1.0
+        return surface_distances(self.predicted, self.truth, self.spacing, tolerance=self.tolerance * pixels)
 
     @cached_property
     def after(self) -> StructurePair:
         """The pair after post-processing."""
         if self.processed is None or np.array_equal(self.processed, self.predicted):
             return self
-        return StructurePair(self.processed, self.truth, self.spacing)
+        return replace(self, predicted=self.processed)
 
 
 @dataclass(frozen=True)
 class FilmPair:
     """A whole film: probabilities and targets, float `(C, H, W)` in [0, 1], and its structures by name.
 
-    `ratio` and `true_ratio` are the cardiothoracic ratios of the masks; None where one is absent or empty.
+    Probabilities and targets are of the channels that both have; none where only masks are compared. `ratio` and
+    `true_ratio` are the cardiothoracic ratios of the masks; None where one is absent or empty.
     """
 
     predicted: np.ndarray
@@ -139,8 +147,16 @@ def _assd(pair: StructurePair) -> float | None:
     return pair.distances.average
 
 
+def _nsd(pair: StructurePair) -> float | None:
+    return pair.distances.within
+
+
 def _ratio_error(film: FilmPair) -> float | None:
     return None if film.ratio is None or film.true_ratio is None else abs(film.ratio - film.true_ratio)
+
+
+def _has_channels(film: FilmPair) -> bool:
+    return film.predicted.shape[0] > 0
 
 
 def _soft_dice(film: FilmPair) -> float:
@@ -187,6 +203,7 @@ _AS_THRESHOLDED: tuple[Measure[StructurePair], ...] = (
         main=True,
     ),
     Measure("assd", "ASSD", "length", "mean distance between the outlines", _assd, higher_is_better=False),
+    Measure("nsd", "NSD", "%", "share of both outlines within the tolerance of the other", _nsd),
     Measure(
         "parts",
         "Parts",
@@ -219,6 +236,7 @@ FILM_MEASURES: tuple[Measure[FilmPair], ...] = (
         "%",
         "soft Dice coefficient of all channels together, background included",
         _soft_dice,
+        applies=_has_channels,
         protocol="paper",
         main=True,
         primary=True,
@@ -229,6 +247,7 @@ FILM_MEASURES: tuple[Measure[FilmPair], ...] = (
         "%",
         "soft IoU, averaged over the channels, background included",
         _soft_iou,
+        applies=_has_channels,
         protocol="paper",
         main=True,
     ),
@@ -247,29 +266,66 @@ def film_pair(
     spacing: tuple[float, float] | None,
     known: Sequence[int] | None = None,
     postprocess: Postprocess | None = None,
+    true_channels: Sequence[str] | None = None,
 ) -> FilmPair:
     """A film's masks above 0.5 by structure, `lungs`, the union of both, among them; spacing (row, column) in mm.
 
-    Only the `known` channels are paired; by default all.
+    Args:
+        predicted, truth: float `(C, H, W)`, of `channels` and of `true_channels`, which by default are the same.
+        known: which of the true channels are known; by default all.
+        postprocess: what else is paired than the masks as thresholded.
     """
-    names = {name: index for index, name in enumerate(channels) if name != BACKGROUND}
-    masks = {name: predicted[index] > 0.5 for name, index in names.items()}
-    true_masks = {name: truth[index] > 0.5 for name, index in names.items() if known is None or index in known}
-    processed = {} if postprocess is None else postprocessed(postprocess, masks)
-    for both in (masks, true_masks, processed):
-        if all(side in both for side in _PAIR):
-            both[LUNGS] = both[_PAIR[0]] | both[_PAIR[1]]
+    true_channels = channels if true_channels is None else true_channels
+    names = {name: index for index, name in enumerate(channels)}
+    true_names = {name: k for k, name in enumerate(true_channels) if known is None or k in known}
+    masks = {name: predicted[index] > 0.5 for name, index in names.items() if name != BACKGROUND}
+    true_masks = {name: truth[index] > 0.5 for name, index in true_names.items() if name != BACKGROUND}
+    processed = None if postprocess is None else postprocessed(postprocess, masks)
+    shared = [name for name in channels if name in true_names]
+    soft = (predicted[[names[name] for name in shared]], truth[[true_names[name] for name in shared]])
+    return mask_pair(masks, true_masks, spacing, processed, soft=soft)
+
+
+def mask_pair(
+    masks: Mapping[str, np.ndarray],
+    true_masks: Mapping[str, np.ndarray],
+    spacing: tuple[float, float] | None,
+    processed: Mapping[str, np.ndarray] | None = None,
+    *,
+    soft: tuple[np.ndarray, np.ndarray] | None = None,
+    tolerance: float = TOLERANCE,
+) -> FilmPair:
+    """A film's masks, bool `(H, W)` by structure, and `lungs`, paired where both sides have them.
+
+    Args:
+        masks, true_masks: as predicted, and the truth.
+        spacing: (row, column) in mm, if known.
+        processed: the predicted masks after post-processing.
+        soft: probabilities and targets, float `(C, H, W)`, of the channels that both have.
+        tolerance: of NSD, in mm.
+    """
+    masks, true_masks, after = (with_lungs(some) for some in (masks, true_masks, processed or {}))
     structures = {
-        name: StructurePair(masks[name], true, spacing, processed.get(name)) for name, true in true_masks.items()
+        name: StructurePair(masks[name], true, spacing, after.get(name), tolerance)
+        for name, true in true_masks.items()
+        if name in masks
     }
-    if known is not None:
-        predicted, truth = predicted[list(known)], truth[list(known)]
+    # What doesn't segment the heart or a lung at all has missed no ratio.
+    true_masks = true_masks if all(name in masks for name in _OF_RATIO) else {}
     ratio, true_ratio = (None if found is None else found.value for found in map(ratio_of, (masks, true_masks)))
+    predicted, truth = soft or (np.empty((0, 0, 0)), np.empty((0, 0, 0)))
     return FilmPair(predicted, truth, structures, ratio, true_ratio)
+
+
+def with_lungs(masks: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Masks by structure, with `lungs`, the union of both, where both are there."""
+    if not all(side in masks for side in LUNG_PAIR):
+        return dict(masks)
+    return {**masks, LUNGS: masks[LUNG_PAIR[0]] | masks[LUNG_PAIR[1]]}
 
 
 def ratio_of(masks: Mapping[str, np.ndarray]) -> CardiothoracicRatio | None:
     """The cardiothoracic ratio of masks by structure; None where the heart or a lung is absent or empty."""
-    if not all(name in masks for name in ("heart", *_PAIR)):
+    if not all(name in masks for name in _OF_RATIO):
         return None
     return cardiothoracic_ratio(masks["heart"], masks["left_lung"], masks["right_lung"])

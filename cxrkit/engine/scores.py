@@ -6,7 +6,8 @@ included; IoU is the mean of the channels' soft IoU.
 `honest`: probabilities thresholded at 0.5, per film and structure, mean over films.
 
 Distances are measured at the network's resolution, in millimetres where the film's pixel spacing is known
-(scaled along with the resize), else in pixels of the network's input. What is measured is listed in `measures`.
+(scaled along with the resize), else in pixels of the network's input; or at the films' own size, see `full_size`, which
+has no soft probabilities. What is measured is listed in `measures`.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from cxrkit.engine.measures import FILM_MEASURES, STRUCTURE_MEASURES, film_pair, measured
+from cxrkit.engine.measures import FILM_MEASURES, STRUCTURE_MEASURES, TOLERANCE, FilmPair, film_pair, measured
 from cxrkit.files import csv_text
+from cxrkit.metrics.agreement import Agreement, ratio_agreement
 from cxrkit.services import Postprocess
 
 
@@ -78,6 +80,11 @@ class FilmScores(_Measured):
         """Scores of one dataset alone are saved as they always were."""
         return {key: value for key, value in handler(self).items() if key != "dataset" or value is not None}
 
+    def only(self, structures: Sequence[str]) -> FilmScores:
+        """The scores of some structures, and of the whole film."""
+        kept = {name: scores for name, scores in self.structures.items() if name in structures}
+        return self.model_copy(update={"structures": kept})
+
 
 class Evaluation(BaseModel):
     """Scores of every film of one part of a split.
@@ -85,11 +92,13 @@ class Evaluation(BaseModel):
     Attributes:
         part: `test`, `validation` or `train`, or the name of other data.
         data: of other data, the beginning of its fingerprint: two folders can have one name.
-        weights: which weights were evaluated, and the step they are from.
-        selected_on: what the weights were chosen on: `validation`, `test` (as in the paper: optimistic), or
-            `nothing` (the last step).
+        weights: which weights were evaluated, and the step they are from; or the folder of masks, with step 0.
+        selected_on: what the weights were chosen on: `validation`, `test` (as in the paper: optimistic), `nothing`
+            (the last step), or `unknown` where a file of weights doesn't say it. Of masks it is `masks`.
         films: per film; at least one.
         postprocess: the post-processing of the scores that are of masks after one; None in files of earlier versions.
+        full_size: whether the films' own size is the resolution, not the network's.
+        tolerance: of NSD, in millimetres.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -98,9 +107,11 @@ class Evaluation(BaseModel):
     data: str | None = None
     weights: str
     step: int
-    selected_on: Literal["validation", "test", "nothing"]
+    selected_on: Literal["validation", "test", "nothing", "unknown", "masks"]
     films: Annotated[tuple[FilmScores, ...], Field(min_length=1)]
     postprocess: str | None = None
+    full_size: bool = False
+    tolerance: float = TOLERANCE
 
     @property
     def stem(self) -> str:
@@ -114,6 +125,8 @@ class Evaluation(BaseModel):
             "validation": "chosen on the validation films",
             "test": "chosen on the test films",
             "nothing": "the last ones",
+            "unknown": "how they were chosen isn't stored with them",
+            "masks": "masks that exist",
         }[self.selected_on]
 
     @property
@@ -146,6 +159,12 @@ class Evaluation(BaseModel):
     def values(self, structure: str | None, measure: str) -> np.ndarray:
         """One measure of a structure, or of whole films, float64 `(films,)`: of the films that have a value."""
         return np.array([value for value in self.by_film(measure, structure).values() if value is not None])
+
+    @property
+    def agreement(self) -> Agreement | None:
+        """That of the films' cardiothoracic ratios with the true ones; None where no film has both."""
+        both = [(film.ctr, film.true_ctr) for film in self.films if film.ctr is not None and film.true_ctr is not None]
+        return ratio_agreement([ratio for ratio, _ in both], [true for _, true in both])
 
     def missed(self, structure: str) -> int:
         """Films on which predicted and true mask have no pixel in common, though they aren't both empty."""
@@ -180,12 +199,20 @@ def score_film(
     known: Sequence[int] | None = None,
     postprocess: Postprocess | None = None,
     dataset: str | None = None,
+    true_channels: Sequence[str] | None = None,
 ) -> FilmScores:
     """All scores of one film: probabilities and targets `(C, H, W)`, spacing (row, column) in mm if known.
 
-    Only the `known` channels are scored; by default all. With a `postprocess`, masks are scored after it too.
+    Only the `known` true channels are scored; by default all. With a `postprocess`, masks are scored after it too.
     """
-    pair = film_pair(predicted, truth, channels, spacing, known, postprocess)
+    pair = film_pair(predicted, truth, channels, spacing, known, postprocess, true_channels)
+    return film_scores(pair, film, spacing, patient, dataset)
+
+
+def film_scores(
+    pair: FilmPair, film: str, spacing: tuple[float, float] | None, patient: str | None, dataset: str | None
+) -> FilmScores:
+    """What is measured on a film, whose masks were paired."""
     return FilmScores.model_validate(
         {
             **measured(FILM_MEASURES, pair),

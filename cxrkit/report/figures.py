@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from cxrkit.engine.scores import Evaluation
+from cxrkit.metrics.agreement import ENLARGED
 from cxrkit.readings import Reading, TrainingReading, ValidationReading
 from cxrkit.report.colours import RGB, structure_colours, structure_label
 from cxrkit.report.drawing import FAINT, INK, TRAIN, VALID, new_figure, style
 from cxrkit.report.overlay import draw_overlay, to_grey
-from cxrkit.report.panels import Panel
+from cxrkit.report.panels import DRAWN_SIDE, Panel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _VALID_DSC = "#56B4E9"
-#: Films are enlarged to about this many pixels a side, so that outlines are smooth.
-_DRAWN_SIDE = 640
 
 
 def draw_curves(readings: Sequence[Reading], *, title: str = "", best: int | None = None) -> Figure:
@@ -65,6 +65,49 @@ def draw_curves(readings: Sequence[Reading], *, title: str = "", best: int | Non
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
     return figure
+
+
+def draw_agreement(evaluations: Mapping[str, Evaluation]) -> Figure:
+    """Bland and Altman's plot of the cardiothoracic ratio: difference over mean of measured and true, film by film.
+
+    Args:
+        evaluations: by the name above each; of films with ratios.
+    """
+    figure = new_figure(4.8 * len(evaluations), 3.9)
+    for axes, (name, evaluation) in zip(
+        figure.subplots(1, len(evaluations), squeeze=False, sharex=True, sharey=True)[0],
+        evaluations.items(),
+        strict=True,
+    ):
+        pairs = [(film.ctr, film.true_ctr) for film in evaluation.films if film.ctr and film.true_ctr]
+        measured, true = np.array(pairs, dtype=float).reshape(-1, 2).T
+        axes.scatter((measured + true) / 2, measured - true, s=16, color=VALID, alpha=0.7, linewidth=0)
+        found = evaluation.agreement
+        if found is not None:
+            _draw_level(axes, found.bias, f"bias {found.bias:+.3f}", "-")
+            for limit in found.limits or ():
+                _draw_level(axes, limit, f"{limit:+.3f}", "--")
+        axes.axvline(ENLARGED, color=FAINT, linewidth=0.8, linestyle=":")
+        axes.set_title(textwrap.shorten(name, 48, placeholder="…"), loc="left", fontsize=10, color=INK)
+        axes.set_xlabel("mean of measured and true ratio", fontsize=9, color=INK)
+        style(axes)
+    figure.axes[0].set_ylabel("measured − true", fontsize=9, color=INK)
+    return figure
+
+
+def _draw_level(axes: Axes, level: float, text: str, line: str) -> None:
+    """A horizontal line, with its value at the right."""
+    axes.axhline(level, color=INK, linewidth=1, linestyle=line)
+    axes.annotate(
+        text.replace("-", "−"),
+        (1, level),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 2),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8,
+        color=INK,
+    )
 
 
 def draw_panels(panels: Sequence[Panel], *, title: str = "") -> Figure:
@@ -175,7 +218,7 @@ def caption(panel: Panel) -> str:
 
 
 def _enlarge(image: np.ndarray) -> np.ndarray:
-    factor = max(1, round(_DRAWN_SIDE / max(image.shape)))
+    factor = max(1, round(DRAWN_SIDE / max(image.shape)))
     enlarged: np.ndarray = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
     return enlarged
 

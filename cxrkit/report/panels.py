@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from cxrkit.data.preprocess import film_levels, resize_film, resize_mask
 from cxrkit.data.store import Store
+from cxrkit.engine.full_size import Candidate, FilmsToScore
 from cxrkit.engine.predictor import Predictor
 from cxrkit.engine.scores import Evaluation, FilmScores
 from cxrkit.interfaces import BACKGROUND
+
+Masks = Mapping[str, np.ndarray]
+#: Films are enlarged or reduced to about this many pixels a side, so that outlines are smooth.
+DRAWN_SIDE = 640
 
 
 @dataclass(frozen=True)
@@ -18,19 +25,23 @@ class Panel:
 
     Attributes:
         label: why it is shown (`best`, `median`, `worst`).
-        image: float32 `(S, S)` in [0, 1], as the network's preprocessing leaves it.
-        predicted, truth: structure to bool `(S, S)`; the truth of those that the film has masks of.
+        image: float32 `(H, W)` in [0, 1].
+        predicted, truth: structure to bool `(H, W)`; the truth of those that the film has masks of.
         scores: the film's scores.
     """
 
     label: str
     image: np.ndarray
-    predicted: dict[str, np.ndarray]
-    truth: dict[str, np.ndarray]
+    predicted: Masks
+    truth: Masks
     scores: FilmScores
 
 
-def choose_panels(evaluation: Evaluation, store: Store, predictor: Predictor) -> tuple[Panel, ...]:
+#: What gives a film's image, predicted and true masks, as a `Panel` has them.
+Show = Callable[[str], tuple[np.ndarray, Masks, Masks]]
+
+
+def choose_panels(evaluation: Evaluation, show: Show) -> tuple[Panel, ...]:
     """Best, median and worst film by the mean Dice coefficient over structures; fewer where there are fewer films."""
     ranked = sorted(evaluation.films, key=_mean_dice, reverse=True)
     places = {"best": 0, "median": len(ranked) // 2, "worst": len(ranked) - 1}
@@ -38,7 +49,7 @@ def choose_panels(evaluation: Evaluation, store: Store, predictor: Predictor) ->
     for label, place in places.items():
         if ranked[place] not in chosen.values():
             chosen[label] = ranked[place]
-    return tuple(_panel(label, film, store, predictor) for label, film in chosen.items())
+    return tuple(Panel(label, *show(film.id), film) for label, film in chosen.items())
 
 
 def _mean_dice(film: FilmScores) -> float:
@@ -47,17 +58,37 @@ def _mean_dice(film: FilmScores) -> float:
     return float(np.mean(found)) if found else 0.0
 
 
-def _panel(label: str, film: FilmScores, store: Store, predictor: Predictor) -> Panel:
-    index = store.ids.index(film.id)
-    batch = store.batch([index], background=False, standardise=predictor.preprocess.standardise)
-    known = store.entries[index].known(store.structures)
-    found = predictor(batch.images.numpy())[0] > 0.5
-    shown = batch.images[0, 0].numpy()
-    low, high = float(shown.min()), float(shown.max())
-    return Panel(
-        label=label,
-        image=((shown - low) / max(high - low, float(np.finfo(np.float32).tiny))).astype(np.float32),
-        predicted={name: found[channel] for channel, name in enumerate(predictor.channels) if name != BACKGROUND},
-        truth={n: batch.targets[0, k].numpy() > 0.5 for k, n in enumerate(store.structures) if n in known},
-        scores=film,
-    )
+def of_store(store: Store, predictor: Predictor) -> Show:
+    """Films as the network's preprocessing leaves them, with the masks as thresholded."""
+
+    def show(film: str) -> tuple[np.ndarray, Masks, Masks]:
+        index = store.ids.index(film)
+        batch = store.batch([index], background=False, standardise=predictor.preprocess.standardise)
+        known = store.entries[index].known(store.structures)
+        found = predictor(batch.images.numpy())[0] > 0.5
+        shown = batch.images[0, 0].numpy()
+        low, high = float(shown.min()), float(shown.max())
+        return (
+            ((shown - low) / max(high - low, float(np.finfo(np.float32).tiny))).astype(np.float32),
+            {name: found[channel] for channel, name in enumerate(predictor.channels) if name != BACKGROUND},
+            {n: batch.targets[0, k].numpy() > 0.5 for k, n in enumerate(store.structures) if n in known},
+        )
+
+    return show
+
+
+def at_full_size(films: FilmsToScore, candidate: Candidate, structures: Sequence[str]) -> Show:
+    """Films with a candidate's masks, reduced to what a picture can show."""
+
+    def show(film: str) -> tuple[np.ndarray, Masks, Masks]:
+        read, truth = films.read(film, structures)
+        masks, after = candidate(film, read, [name for name in candidate.structures if name in truth])
+        height, width = read.pixels.shape
+        scale = min(1.0, DRAWN_SIDE / max(height, width))
+        shape = (max(1, round(height * scale)), max(1, round(width * scale)))
+        shown, true = (
+            {name: resize_mask(mask, shape) for name, mask in some.items()} for some in (after or masks, truth)
+        )
+        return resize_film(film_levels(read.pixels), shape), shown, true
+
+    return show

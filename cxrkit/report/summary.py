@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -75,9 +75,13 @@ class Summary:
                 name: {key: _content(spread) for (of, key), spread in self.whole.items() if of == protocol}
                 for name, protocol in (("paper", "paper"), ("whole_films", "honest"))
             },
-            "cardiothoracic_ratio": None if error is None else {"error": _content(error), "missing": error.lost},
+            "cardiothoracic_ratio": None if error is None else self._ratio(error),
             **({"datasets": {name: one.content() for name, one in self.datasets.items()}} if self.datasets else {}),
         }
+
+    def _ratio(self, error: Spread) -> dict[str, Any]:
+        found = self.evaluation.agreement
+        return {"error": _content(error), "missing": error.lost, **({} if found is None else asdict(found))}
 
     def rows(self) -> list[tuple[tuple[str, ...], Summary]]:
         """The summaries that tables show, and the cell that names each: all films, and each dataset's; none for one."""

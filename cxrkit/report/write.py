@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cxrkit.engine.outcomes import Failure
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.scores import Evaluation
 from cxrkit.files import atomic_path, write_text
 from cxrkit.readings import Reading, TrainingReading
-from cxrkit.report.figures import draw_curves, draw_panels
+from cxrkit.report.figures import draw_agreement, draw_curves, draw_panels
 from cxrkit.report.panels import Panel
 from cxrkit.report.sections import Alarm, Bullets, Picture, Section, markdown
 from cxrkit.report.summary import summarise
-from cxrkit.report.tables import score_sections
+from cxrkit.report.tables import common_notes, score_sections, side_by_side
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +26,7 @@ def write_report(run: RunDirectory, evaluation: Evaluation, panels: Sequence[Pan
 
     The files of the test part and the run's own choice of weights are `table.md` and `overlays.png`. Those of
     another part, dataset or checkpoint carry its name (`table-validation.md`, `table-last.md`), so that they stand
-    beside those. `curves.png` is of the training.
+    beside those. `curves.png` is of the training, `agreement.png` of the cardiothoracic ratio.
 
     Raises:
         StorageError: the place can't be written to.
@@ -41,7 +42,14 @@ def write_report(run: RunDirectory, evaluation: Evaluation, panels: Sequence[Pan
     if panels:
         of = f"{run.path.resolve().name}: {evaluation.part} films by their mean Dice"
         save_figure(draw_panels(panels, title=of), overlays)
-    pictures = [("Training", curves, bool(readings)), ("Films", overlays, bool(panels))]
+    agreement = run.report / f"agreement{suffix}.png"
+    if has_ratio := has_ratios(evaluation):
+        save_figure(draw_agreement({f"{run.path.resolve().name}: {evaluation.part} films": evaluation}), agreement)
+    pictures = [
+        ("Training", curves, bool(readings)),
+        ("Cardiothoracic ratio against the true one", agreement, has_ratio),
+        ("Films", overlays, bool(panels)),
+    ]
     sections = [
         Section(run.path.resolve().name, (Bullets(_settings(run)), *_remarks(readings)), level=1),
         Section(f"Scores on {evaluation.part}"),
@@ -49,6 +57,48 @@ def write_report(run: RunDirectory, evaluation: Evaluation, panels: Sequence[Pan
         *(Section(name, (Picture(file.name, name),), level=3) for name, file, drawn in pictures if drawn),
     ]
     write_text(run.report / f"table{suffix}.md", markdown(sections))
+
+
+def write_comparison(
+    out: Path, evaluations: Mapping[str, Evaluation], panels: Mapping[str, Sequence[Panel]], failures: Sequence[Failure]
+) -> None:
+    """Write the scores of candidates, by the stems of their files, and their common report into a folder.
+
+    `NAME.json` and `NAME.csv` are each one's scores film by film, `overlays-NAME.png` its best, median and worst film;
+    `table.md` has all side by side, `agreement.png` their cardiothoracic ratios.
+
+    Raises:
+        StorageError: the place can't be written to.
+    """
+    summaries = {name: summarise(evaluation) for name, evaluation in evaluations.items()}
+    part = next(iter(evaluations.values())).part
+    pictures: list[tuple[str, Path]] = []
+    for name, evaluation in evaluations.items():
+        write_text(out / f"{name}.json", evaluation.model_dump_json(indent=1) + "\n")
+        write_text(out / f"{name}.csv", evaluation.to_csv())
+        if panels[name]:
+            pictures.append((f"Films: {name}", out / f"overlays-{name}.png"))
+            save_figure(draw_panels(panels[name], title=f"{name}: {part} films by their mean Dice"), pictures[-1][1])
+    if rated := {name: evaluation for name, evaluation in evaluations.items() if has_ratios(evaluation)}:
+        pictures.insert(0, ("Cardiothoracic ratio against the true one", out / "agreement.png"))
+        save_figure(draw_agreement(rated), pictures[0][1])
+    scores, ratios = side_by_side(summaries)
+    sections = [
+        Section(f"Scores on {part}", (scores, *([ratios] if ratios.rows else [])), level=1),
+        Section("How to read this", (Bullets([("", note) for note in common_notes(summaries)]),)),
+        *(
+            [Section("Films that were left out", (Bullets([(one.film, one.what) for one in failures]),))]
+            * bool(failures)
+        ),
+        *(Section(name, (Picture(file.name, name),)) for name, file in pictures),
+    ]
+    write_text(out / "table.md", markdown(sections))
+
+
+def has_ratios(evaluation: Evaluation) -> bool:
+    """Whether films enough have a measured and a true cardiothoracic ratio for limits of agreement."""
+    found = evaluation.agreement
+    return found is not None and found.limits is not None
 
 
 def save_figure(figure: Figure, path: Path) -> None:

@@ -12,6 +12,7 @@ import cxrkit
 from cxrkit.engine.checkpoint import load_network
 from cxrkit.engine.evaluate import evaluate_run
 from cxrkit.engine.postprocessing import postprocessed
+from cxrkit.engine.predictor import finite_probabilities
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.train import train
 from cxrkit.errors import ContractError, DataError
@@ -76,6 +77,7 @@ def test_scores_come_before_and_after_it_and_the_best_on_validation_is_kept(
     new_run: NewRun,
     components: Registry,
     add: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     add("postprocess", "empties", Emptying)
     run = new_run("run", train__steps=6)
@@ -92,8 +94,15 @@ def test_scores_come_before_and_after_it_and_the_best_on_validation_is_kept(
         film.structures["heart"].dice for film in plain.films
     ]
 
-    before, said = run.weights().read_bytes(), StopAt(-1, die)
+    before, said, predicted = run.weights().read_bytes(), StopAt(-1, die), list[int]()
+
+    def counting(predictor: cxrkit.Predictor, images: np.ndarray) -> np.ndarray:
+        predicted.append(len(images))
+        return finite_probabilities(predictor, images)
+
+    monkeypatch.setattr("cxrkit.engine.evaluate.finite_probabilities", counting)
     chosen, *_ = evaluate_run(run, components, postprocess="auto", observer=said)
+    assert sum(predicted) == 2 + 3, "validation and test films, each once for all post-processings"
     assert chosen.postprocess != "empties"
     assert any("empties 0.00" in text and f"{chosen.postprocess} is stored" in text for text in said.said)
     card = load_network(run.weights(), components)[1]

@@ -60,6 +60,17 @@ def test_without_heart_and_lungs_there_is_no_ratio_and_no_union() -> None:
     assert scores.ctr is None
 
 
+def test_what_segments_no_heart_has_missed_no_ratio() -> None:
+    """The truth has one, and the lungs of both sides are compared all the same."""
+    lungs = film()[:2]
+    scores = score_film("a", CHANNELS[:2], lungs, film(), None, true_channels=CHANNELS)
+    assert set(scores.structures) == {"left_lung", "right_lung", "lungs"}
+    assert (scores.ctr, scores.true_ctr) == (None, None)
+    assert scores.dsc == pytest.approx(1), "over the channels that both have"
+    evaluation = Evaluation(part="test", weights="last", step=1, selected_on="nothing", films=(scores,))
+    assert evaluation.by_film("ctr_error") == {}
+
+
 def test_the_table_has_a_line_a_film_and_structure() -> None:
     films = tuple(score_film(name, CHANNELS, film(shift=k), film(), None) for k, name in enumerate(["a", "b"]))
     evaluation = Evaluation(part="test", weights="best", step=1, selected_on="validation", films=films)

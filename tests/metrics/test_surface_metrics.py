@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
+from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance, compute_surface_dice
 from scipy import ndimage
 
 from cxrkit.errors import DataError
@@ -39,6 +39,38 @@ def test_blobs_equal_monai(one: int, other: int, spacing: tuple[float, float] | 
     average = compute_average_surface_distance(*pair, include_background=True, symmetric=True, spacing=spacing)
     assert ours.hausdorff_95 == pytest.approx(float(hausdorff), rel=1e-5, abs=1e-6)
     assert ours.average == pytest.approx(float(average), rel=1e-5, abs=1e-6)
+
+
+@property_test
+@given(arrays(bool, (9, 8)), arrays(bool, (9, 8)), st.none() | spacings, st.floats(0, 8))
+def test_the_share_within_a_tolerance_equals_that_of_all_pairs(
+    a: np.ndarray, b: np.ndarray, spacing: tuple[float, float] | None, tolerance: float
+) -> None:
+    found = surface_distances(a, b, spacing, tolerance=tolerance).within
+    if not (a.any() and b.any()):
+        assert found == float(a.any() == b.any())
+        return
+    points = [np.argwhere(outline(mask)) * (spacing or (1.0, 1.0)) for mask in (a, b)]
+    apart = np.linalg.norm(points[0][:, None] - points[1][None], axis=-1)
+    nearest = np.concatenate([apart.min(axis=1), apart.min(axis=0)])
+    assert found == pytest.approx((nearest <= tolerance * (1 + 1e-9)).mean(), abs=1e-12)
+
+
+@property_test
+@given(seeds, seeds)
+def test_the_share_within_a_tolerance_is_monais_surface_dice(one: int, other: int) -> None:
+    a, b = blobs(one), blobs(other)
+    pair = [torch.from_numpy(mask[None, None]) for mask in (a, b)]
+    theirs = compute_surface_dice(*pair, class_thresholds=[1.5], include_background=True)
+    assert surface_distances(a, b, tolerance=1.5).within == pytest.approx(float(theirs), abs=1e-6)
+
+
+def test_a_distance_of_exactly_the_tolerance_is_within_it() -> None:
+    square, shifted = np.zeros((12, 12), bool), np.zeros((12, 12), bool)
+    square[2:6, 2:6], shifted[5:9, 2:6] = True, True
+    assert surface_distances(square, shifted, (0.7, 0.1), tolerance=3 * 0.7).within == 1
+    with pytest.raises(DataError, match="tolerance -1"):
+        surface_distances(square, shifted, tolerance=-1)
 
 
 @pytest.mark.parametrize("rows", [slice(0, 10), slice(30, 40), slice(0, 40)], ids=["top", "bottom", "whole height"])

@@ -1,0 +1,390 @@
+"""`cxrkit suggest`: which films of a folder to draw first.
+
+By difference, the first film is the one in the middle of all, and each further one is the film that is farthest from
+those chosen (Gonzalez 1985; for learning, Sener and Savarese 2018, arXiv:1708.00489). Films are compared by what the
+network itself sees in them, its features where they are coarsest. By quality, the films are those on which the
+network's masks are worst, as far as it can tell. The same films give the same suggestion.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+import typer
+
+from cxrkit.commands import (
+    ANY_WEIGHTS,
+    ConfigError,
+    CxrkitError,
+    DataError,
+    DeviceFlag,
+    Json,
+    Observer,
+    Quiet,
+    Silent,
+    csv_text,
+    films_below,
+    option,
+    progress,
+    say,
+    show,
+    show_json,
+    storage_error,
+    table,
+    warn,
+    write_bytes,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from cxrkit import Segmentation, Segmenter
+
+Choice = Literal["difference", "quality"]
+
+#: Some films could not be used; the others are considered.
+_SOME_FAILED = 3
+_SHEET, _PER_ROW = 300, 5
+#: Views of a film, as (degrees, scale), whose masks agree where the network is sure.
+_VIEWS = ((4.0, 1.0), (-4.0, 1.0), (0.0, 1.05), (0.0, 0.95))
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the network sees in a film.
+
+    Attributes:
+        film: its file.
+        features: float64 `(N,)`, the means of the coarsest feature maps over the film; empty where they aren't wanted.
+        quality: the lowest estimate of a mask's Dice coefficient, in [0, 1]; None where it isn't wanted.
+        warnings: signs that it isn't an upright frontal chest film.
+    """
+
+    film: Path
+    features: np.ndarray
+    quality: float | None
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A film to draw.
+
+    Attributes:
+        rank: from 1, the first to draw.
+        film: its file.
+        distance: to the nearest film that is chosen or labelled already, in standard deviations of the features; None
+            for the first film, and where films are chosen by quality.
+        quality: as in a `Look`.
+        warnings: as in a `Look`.
+    """
+
+    rank: int
+    film: str
+    distance: float | None
+    quality: float | None
+    warnings: tuple[str, ...]
+
+
+def suggest(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Films; subfolders count.", show_default=False)],
+    count: Annotated[int, typer.Option(min=1, metavar="N", help="How many films to suggest.")] = 10,
+    by: Annotated[
+        Choice,
+        typer.Option(help="What differs most from each other, or what the network segments worst."),
+    ] = "difference",
+    labelled: Annotated[
+        Path | None,
+        option(
+            "--labelled",
+            "Films that have masks already, such as DATASET/images: what is suggested differs from them too.",
+            metavar="FOLDER",
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        option("--weights", ANY_WEIGHTS, metavar="RUN|FILE|NAME", default="those that come with cxrkit"),
+    ] = None,
+    out: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="Folder for the contact sheet, and the list as CSV and JSON."),
+    ] = Path("suggestions"),
+    copy: Annotated[bool, typer.Option("--copy", help="Also copy the suggested films, to DIR/images.")] = False,
+    device: DeviceFlag = "auto",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Suggest which films of a folder to label first.
+
+    By difference the first film is the most typical one, and each further one the film that differs most from those
+    before. A film that can't be read is reported and left out; the exit code is then 3.
+    """
+    import cxrkit
+
+    if labelled is not None and by == "quality":
+        raise ConfigError("--labelled is about films that differ.", "Leave it out, or choose --by difference.")
+    films = _films(folder, out)
+    drawn = [] if labelled is None else _films(labelled, out)
+    with progress(quiet=quiet) as observer:
+        segmenter = cxrkit.load(weights, device=device)
+        looks, failures = look_at(films, segmenter, by, observer)
+        known = look_at(drawn, segmenter, by, observer)[0] if drawn else []
+        if not looks:
+            raise DataError(f"{folder}: none of the {len(films)} films can be used. {failures[0][1]}")
+        chosen = choose(looks, count, by, known)
+        _write(out, chosen, segmenter, copy=copy)
+    if count > len(looks):
+        warn(f"There are only {len(looks)} films: all are suggested.")
+    if as_json:
+        show_json(
+            {
+                "films": [asdict(one) for one in chosen],
+                "failures": [dict(zip(("film", "what"), one, strict=True)) for one in failures],
+            }
+        )
+    else:
+        show(_table(chosen))
+    for film, what in failures:
+        warn(f"{film}: left out: {what}")
+    if not quiet:
+        say(f"Contact sheet: {out / 'contact-sheet.png'}; list: {out / 'suggestions.csv'}")
+    if failures:
+        raise typer.Exit(_SOME_FAILED)
+
+
+def look_at(
+    films: Sequence[Path], segmenter: Segmenter, by: Choice, observer: Observer | None = None
+) -> tuple[list[Look], list[tuple[str, str]]]:
+    """What the network sees in films, and those that can't be read, each with the reason.
+
+    Raises:
+        ConfigError: the features of an exported network are wanted.
+    """
+    observer = observer or Silent()
+    observer.stage("Looking at films", len(films))
+    looks: list[Look] = []
+    failures: list[tuple[str, str]] = []
+    for done, film in enumerate(films):
+        try:
+            looks.append(
+                _look_by_features(film, segmenter) if by == "difference" else _look_by_quality(film, segmenter)
+            )
+        except ConfigError:
+            raise
+        except CxrkitError as error:
+            failures.append((str(film), error.what))
+        observer.advance(done + 1, film.name)
+    return looks, failures
+
+
+def choose(looks: Sequence[Look], count: int, by: Choice, labelled: Sequence[Look] = ()) -> list[Suggestion]:
+    """The films to draw first, in their order; at most as many as there are.
+
+    Args:
+        looks: at the films; what is equal is taken in the order of names.
+        count: how many to choose.
+        by: `difference` from each other and from the `labelled`, or lowest `quality`.
+    """
+    ordered = sorted(looks, key=lambda look: str(look.film))
+    if by == "quality":
+        worst = sorted(ordered, key=lambda look: math.inf if look.quality is None else look.quality)[:count]
+        return [_suggestion(rank, look, None) for rank, look in enumerate(worst, 1)]
+    features = np.stack([look.features for look in (*ordered, *labelled)])
+    scale = features.std(axis=0)
+    # Per feature, so that a distance means the same whatever the network's width is.
+    features = (features - features.mean(axis=0)) / np.where(scale > 0, scale, 1) / math.sqrt(features.shape[1])
+    own = features[: len(ordered)]
+    nearest = np.full(len(own), np.inf)
+    for feature in features[len(own) :]:
+        nearest = np.minimum(nearest, np.linalg.norm(own - feature, axis=1))
+    chosen: list[Suggestion] = []
+    taken = np.zeros(len(own), dtype=bool)
+    for rank in range(1, min(count, len(own)) + 1):
+        first = not labelled and rank == 1
+        middle = np.round(np.linalg.norm(own - own.mean(axis=0), axis=1), 9)  # so that names decide between equals
+        place = int(np.argmin(middle)) if first else int(np.argmax(np.where(taken, -1, np.round(nearest, 9))))
+        chosen.append(_suggestion(rank, ordered[place], None if first else round(float(nearest[place]), 4)))
+        taken[place] = True
+        nearest = np.minimum(nearest, np.linalg.norm(own - own[place], axis=1))
+    return chosen
+
+
+def _suggestion(rank: int, look: Look, distance: float | None) -> Suggestion:
+    quality = None if look.quality is None else round(look.quality, 4)
+    return Suggestion(rank, str(look.film), distance, quality, look.warnings)
+
+
+def _films(folder: Path, out: Path) -> list[Path]:
+    """The films of a folder, without what was written to `out`."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: there is no such folder.", "Check the path.")
+    if folder.resolve() == out.resolve():
+        raise ConfigError(
+            f"--out {out}: is the folder of the films.", f"Choose another, such as --out {out / 'suggestions'}."
+        )
+    films = [film for film in films_below(folder) if not film.resolve().is_relative_to(out.resolve())]
+    if not films:
+        raise DataError(f"{folder}: there are no films in this folder.", "Name a folder of films.")
+    return films
+
+
+def _look_by_features(film: Path, segmenter: Segmenter) -> Look:
+    networks = list(_networks(segmenter.predictor))
+    if not networks:
+        raise ConfigError(
+            "Only cxrkit's own networks show their features, not exported ones.",
+            "Choose other --weights, or --by quality.",
+        )
+    segmenter.quality = False  # estimates take further passes
+    with _watched(networks) as seen:
+        result = segmenter(film)
+    features = np.concatenate([_coarsest(maps) for maps in seen])
+    return Look(film, features, None, result.warnings)
+
+
+def _look_by_quality(film: Path, segmenter: Segmenter) -> Look:
+    result = segmenter(film)
+    # Weights that are calibrated estimate it themselves.
+    estimates = dict(result.quality) or _agreement(result, segmenter)
+    return Look(film, np.empty(0), min(estimates.values()), result.warnings)
+
+
+def _networks(predictor: Any) -> Iterator[nn.Module]:
+    """The networks that a predictor computes, be it a mean of several, or of several views."""
+    for one in getattr(predictor, "members", (predictor,)):
+        if hasattr(one, "plain"):
+            yield from _networks(one.plain)
+        elif hasattr(one, "model"):
+            yield one.model
+
+
+@contextmanager
+def _watched(networks: Sequence[nn.Module]) -> Iterator[list[list[Tensor]]]:
+    """What the modules of networks return while they compute: feature maps `(B, C, H, W)`, a list for each network."""
+    seen: list[list[Tensor]] = [[] for _ in networks]
+
+    def watch(maps: list[Tensor]) -> Callable[..., None]:
+        def note(module: nn.Module, given: Any, made: Any) -> None:
+            # Maps of one pixel are weights of channels, as squeeze and excitation has them.
+            if getattr(made, "ndim", 0) == 4 and min(made.shape[-2:]) > 1:
+                if maps and made.shape[-2:].numel() < maps[-1].shape[-2:].numel():
+                    maps.clear()
+                if not maps or made.shape[-2:] == maps[-1].shape[-2:]:
+                    maps[:] = [made.detach()]
+
+        return note
+
+    hooks = [
+        module.register_forward_hook(watch(maps))
+        for network, maps in zip(networks, seen, strict=True)
+        for module in network.modules()
+        if not any(module.children())
+    ]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _coarsest(maps: Sequence[Tensor]) -> np.ndarray:
+    """The means over the film of the last of the coarsest feature maps, float64 `(C,)`."""
+    if not maps:
+        raise ConfigError("This network has no feature maps.", "Choose other --weights, or --by quality.")
+    return np.asarray(maps[-1][0].float().mean(dim=(1, 2)).cpu().numpy(), dtype=np.float64)
+
+
+def _agreement(result: Segmentation, segmenter: Segmenter) -> dict[str, float]:
+    """Structure to the mean Dice coefficient of its masks on slightly changed views of the film with the usual one."""
+    import cv2
+
+    height, width = result.film.pixels.shape
+    found: dict[str, list[float]] = {name: [] for name in result.probabilities}
+    for degrees, scale in _VIEWS:
+        there = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, scale)
+        edge = cv2.BORDER_REPLICATE
+        pixels = cv2.warpAffine(result.film.pixels, there, (width, height), flags=cv2.INTER_LINEAR, borderMode=edge)
+        view = segmenter(replace(result.film, pixels=pixels))
+        for name, maps in view.probabilities.items():
+            back = cv2.warpAffine(maps, there, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+            one, other = back > segmenter.threshold, result.probabilities[name] > segmenter.threshold
+            total = int(one.sum()) + int(other.sum())
+            found[name].append(2 * int((one & other).sum()) / total if total else 1.0)
+    return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+def _write(out: Path, chosen: Sequence[Suggestion], segmenter: Segmenter, *, copy: bool) -> None:
+    """The list as CSV and JSON, the contact sheet, and perhaps copies of the films."""
+    headings = ("rank", "film", "distance", "quality", "warnings")
+    rows = [
+        [
+            "" if cell is None else cell
+            for cell in (one.rank, one.film, one.distance, one.quality, "; ".join(one.warnings))
+        ]
+        for one in chosen
+    ]
+    write_bytes(out / "suggestions.csv", csv_text(headings, rows).encode("utf-8", "surrogateescape"))
+    content = json.dumps({"films": [asdict(one) for one in chosen]}, indent=1)
+    write_bytes(out / "suggestions.json", f"{content}\n".encode())
+    write_bytes(out / "contact-sheet.png", contact_sheet([(one, segmenter(Path(one.film))) for one in chosen]))
+    if copy:
+        taken: set[str] = set()
+        for one in chosen:
+            name = Path(one.film).name
+            name = name if name not in taken else f"{one.rank}-{name}"
+            taken.add(name)
+            try:
+                (out / "images").mkdir(exist_ok=True)
+                shutil.copyfile(one.film, out / "images" / name)
+            except OSError as error:
+                raise storage_error(out / "images" / name, error) from error
+
+
+def contact_sheet(films: Sequence[tuple[Suggestion, Segmentation]]) -> bytes:
+    """A PNG with a small picture of each film and its masks, its rank and name, in rows."""
+    import io
+
+    import cv2
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from cxrkit import draw_overlay
+
+    rows = -(-len(films) // _PER_ROW)
+    columns = min(_PER_ROW, len(films))
+    figure = Figure(figsize=(columns * 2.2, rows * 2.5), dpi=150, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    for axes in (grid := figure.subplots(rows, columns, squeeze=False)).flat:
+        axes.set_axis_off()
+    for axes, (one, result) in zip(grid.flat, films, strict=False):
+        height, width = result.film.pixels.shape
+        scale = min(1.0, _SHEET / max(height, width))
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        pixels = cv2.resize(result.film.pixels, size, interpolation=cv2.INTER_AREA)
+        masks = {
+            name: cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+            for name, mask in result.masks.items()
+        }
+        axes.imshow(draw_overlay(pixels, masks, legend=False))
+        name = Path(one.film).name.encode("utf-8", "replace").decode()
+        axes.set_title(f"{one.rank}  {name if len(name) <= 26 else name[:25] + '…'}", fontsize=7, parse_math=False)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png")
+    return stream.getvalue()
+
+
+def _table(chosen: Sequence[Suggestion]) -> Any:
+    by_quality = any(one.quality is not None for one in chosen)
+    rows = []
+    for one in chosen:
+        number = one.quality if by_quality else one.distance
+        rows.append([str(one.rank), one.film, "–" if number is None else f"{number:.3f}", "\n".join(one.warnings)])
+    return table(("rank", "film", "quality" if by_quality else "difference", "warnings"), rows)
