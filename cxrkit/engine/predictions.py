@@ -66,12 +66,8 @@ def predict_films(
     """
     made_with = _hash_of_settings(segmenter, writers)
     folder = ResultsFolder(out, Table(segmenter.structures, segmenter.weights))
-    predictor = segmenter.predictor
-    fork = isinstance(predictor, TorchPredictor) and predictor.device.type == "cpu"
     workers = max(1, min(sensible_workers(len(chosen)) if workers is None else workers, len(chosen)))
-    if workers > 1 and not isinstance(predictor, TorchPredictor):
-        segmenter = copy.copy(segmenter)
-        segmenter.predictor = OneAtATime(predictor)
+    segmenter, fork = side_by_side(segmenter, workers)
 
     def work(task: _Task) -> _Outcome:
         return _segment(task, segmenter, writers, out, made_with)
@@ -112,6 +108,15 @@ def predict_films(
             if outcomes:
                 folder.finish(predictions, outcomes)
     return predictions
+
+
+def side_by_side(segmenter: Segmenter, workers: int) -> tuple[Segmenter, bool]:
+    """A segmenter that several workers may use at a time, and whether they may be forked processes."""
+    predictor = segmenter.predictor
+    if workers > 1 and not isinstance(predictor, TorchPredictor):
+        segmenter = copy.copy(segmenter)
+        segmenter.predictor = OneAtATime(predictor)
+    return segmenter, isinstance(predictor, TorchPredictor) and predictor.device.type == "cpu"
 
 
 def _segment(task: _Task, segmenter: Segmenter, writers: Sequence[Writer], out: Path, made_with: str) -> _Outcome:
