@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -106,10 +105,9 @@ def train(
         run = _begin(chosen, out)
     try:
         films = run_training(run, components, observer)
-    except StorageError as error:
-        _add_next_step(error, f"Then continue with: cxrkit train --resume {run.path}")
-        raise
-    except TrainingInterruptedError:
+    except (StorageError, TrainingInterruptedError) as error:
+        if isinstance(error, StorageError):
+            _add_next_step(error, f"Then continue with: cxrkit train --resume {run.path}")
         raise
     except BaseException:  # Ctrl-C and plugins' own errors too
         # Perhaps the flags must be corrected: leave the folder free for the next attempt.
@@ -143,8 +141,8 @@ def check_training(config: RunConfig, out: Path | str | None = None, observer: O
     report_unwatched(films, listener)
     find_unlabelled(chosen, films, listener)
     # Two films behave as any larger batch does, except for the memory that they take.
-    small = {"devices": 1, "num_nodes": 1, "batch_size": min(chosen.train.batch_size, 2)}
-    training = chosen.train.model_copy(update=small)
+    batch_size = min(chosen.train.batch_size, 2)
+    training = chosen.train.model_copy(update={"devices": 1, "num_nodes": 1, "batch_size": batch_size})
     one = chosen.model_copy(update={"structures": list(films.store.structures), "train": training})
     Rehearsal(one, components, padded=True, labelled=films.incomplete, start=start, observer=listener).update()
 
@@ -173,9 +171,8 @@ def _add_next_step(error: CxrkitError, step: str) -> None:
 def _as_config(config: RunConfig | Mapping[str, Any] | Path | str | None) -> RunConfig:
     if isinstance(config, RunConfig):
         return config
-    if config is None:
-        return make_config(demo_settings())
-    return make_config(read_yaml(Path(config)) if isinstance(config, str | Path) else config)
+    given = demo_settings() if config is None else config
+    return make_config(read_yaml(Path(given)) if isinstance(given, str | Path) else given)
 
 
 def _begin(config: RunConfig, out: Path | str | None) -> RunDirectory:
@@ -232,9 +229,9 @@ def evaluate(
     if data is None:
         check_places(directory.config(), directory.config_file)
     other = None if data is None else parse_data(data, registry().components("dataset"))
-    judge = partial(judging.evaluate_run, directory, registry(), part=part, checkpoint=checkpoint, data=other)
-    evaluation, store, predictor = judge(
-        structures=structures, postprocess=postprocess, device=device, observer=observer
+    how: dict[str, Any] = {"structures": structures, "postprocess": postprocess, "device": device, "observer": observer}
+    evaluation, store, predictor = judging.evaluate_run(
+        directory, registry(), part=part, checkpoint=checkpoint, data=other, **how
     )
     for suffix, text in (("json", evaluation.model_dump_json(indent=1) + "\n"), ("csv", evaluation.to_csv())):
         write_text(directory.evaluation / f"{evaluation.stem}-{evaluation.weights}.{suffix}", text)
@@ -394,15 +391,10 @@ def prepare(config: RunConfig, observer: Observer | None = None) -> Store:
 
 def check(config: RunConfig, observer: Observer | None = None) -> list[Finding]:
     """Read every film and mask that a configuration names, and report what is wrong with them."""
-    listener = observer or Silent()
-    missing = {item.alias or "": item.missing for item in config.datasets}
+    listener, missing = observer or Silent(), {item.alias or "": item.missing for item in config.datasets}
 
     def progress(done: int, total: int) -> None:
-        # The films are counted by the check, which takes the dataset's warnings on listing them as findings.
-        if done == 0:
-            listener.stage("Checking films", total)
-        else:
-            listener.advance(done)
+        listener.advance(done) if done else listener.stage("Checking films", total)
 
     datasets = build_datasets(resolve(config, registry()), registry())
     return check_datasets(datasets, config.structures, progress, missing)

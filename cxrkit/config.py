@@ -11,17 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from cxrkit import yaml_text
 from cxrkit.component_config import FORMS_OF_DATA, DataConfigs, name_alone
@@ -32,70 +22,12 @@ from cxrkit.errors import ConfigError, nearest, shown
 from cxrkit.files import home_path, write_text
 from cxrkit.overrides import assign, merge, parse_losses
 from cxrkit.plugins import registry as installed
+from cxrkit.preprocess_config import ClaheConfig as ClaheConfig
+from cxrkit.preprocess_config import ConfigPart
+from cxrkit.preprocess_config import PreprocessConfig as PreprocessConfig
 from cxrkit.registry import Registry
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", validate_assignment=True, validate_default=True, defer_build=True)
-
-
-class ClaheConfig(_Part):
-    """Contrast-limited adaptive histogram equalisation, after the resize (paper §2.4)."""
-
-    clip_limit: float = Field(8.0, gt=0, description="OpenCV's clip limit")
-    tiles: int = Field(8, ge=1, le=64, description="tiles along each side")
-    bits: Literal[8, 16] = Field(16, description="bits of the grey values that are equalised")
-
-
-class PreprocessConfig(_Part):
-    """From a film as read to the network's input."""
-
-    size: int = Field(256, ge=16, le=4096, description="side of the network's square input in pixels; the paper's: 512")
-    fit: Literal["pad", "stretch"] = Field("pad", description="keep the aspect ratio and pad, or stretch")
-    resize: Literal["area", "linear"] = Field(
-        "area",
-        description="how films are shrunk to less than half: by averaging areas, or linearly, as in the paper",
-    )
-    clahe: ClaheConfig | None = Field(default_factory=ClaheConfig, description="null switches CLAHE off")
-    standardise: bool = Field(True, description="scale each film to mean 0 and variance 1, instead of to [0, 1]")
-    remove_borders: bool = Field(
-        False, description="remove a wide black or white border around a film, as `cxrkit predict` does by default"
-    )
-    levels: Literal["range", "robust"] = Field(
-        "range",
-        description="which grey values become black and white, before CLAHE; range: the darkest and the brightest of "
-        "all; robust: percentiles of the film itself, so that burnt-in labels, saturated pixels and borders have no "
-        "say",
-    )
-    clip_greys: float = Field(
-        0.0,
-        ge=0,
-        lt=0.5,
-        description="share of a film's darkest pixels that become black, and of its brightest that become white; with "
-        "levels=robust 0 means 0.01",
-    )
-    resize_as: Literal["float", "stored"] = Field(
-        "float",
-        description="films are resized in float32, so that one gives the same at any depth; 'stored': in the type that "
-        "the film comes in, as runs did that were saved without this setting",
-    )
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without levels at their default, which were added later: weights and runs are saved as they always were."""
-        content: dict[str, Any] = serialise(self)
-        return {key: value for key, value in content.items() if key != "levels" or value != "range"}
-
-    def stored(self) -> dict[str, Any]:
-        """The settings that determine the content of a store, as plain values.
-
-        Settings that were added later are left out where they change nothing, so that stores written before are found.
-        """
-        before = {"remove_borders": False, "clip_greys": 0.0, "resize_as": "stored"}
-        unchanged = {name for name, value in before.items() if getattr(self, name) == value}
-        return self.model_dump(mode="json", exclude={"standardise", *unchanged})
 
 
 def _size(value: Any) -> Any:
@@ -117,7 +49,7 @@ def _weights(value: Any) -> Any:
     return None if value == "none" else str(value) if isinstance(value, Path) else value
 
 
-class SplitConfig(_Part):
+class SplitConfig(ConfigPart):
     """Which films train, validate and test: a permutation by seed, grouped by patient (paper §3.1)."""
 
     train_size: Annotated[int | None, BeforeValidator(_training_size)] = Field(
@@ -148,7 +80,7 @@ class SplitConfig(_Part):
         return int(value) if value >= 1 else value
 
 
-class UnlabelledConfig(_Part):
+class UnlabelledConfig(ConfigPart):
     """Self-training: also train on films without masks, using masks that the averaged network predicts."""
 
     films: Literal["none", "rest"] | Path = Field(
@@ -161,7 +93,7 @@ class UnlabelledConfig(_Part):
     start: float = Field(0.3, ge=0, lt=1, description="share of the steps before films without masks are used")
 
 
-class TrainConfig(_Part):
+class TrainConfig(ConfigPart):
     """The training loop. Budgets are counted in steps: updates of the network."""
 
     steps: int = Field(
@@ -222,7 +154,7 @@ class TrainConfig(_Part):
         return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value  # as YAML reads them
 
 
-class RunConfig(_Part):
+class RunConfig(ConfigPart):
     """Everything that decides what a run computes."""
 
     model: ComponentConfig = Field(
