@@ -119,6 +119,7 @@ def test_results_tell_the_weights_and_the_extents(tmp_path: Path) -> None:
         "sha256": SOURCE.sha256,
         "step": 7,
         "cxrkit": "0.1",
+        "members": [],
     }
     extents = content["films"][0]["extents"]
     assert extents["heart"]["left"] == pytest.approx(70, abs=2)
