@@ -273,3 +273,13 @@ def test_labels_and_tolerance_are_not_silently_ignored(cxrkit, trained, whole) -
     )
     assert (usual["evaluation"]["tolerance"], wide["evaluation"]["tolerance"]) == (2, 40)
     assert sum(values(usual, "nsd").values()) < sum(values(wide, "nsd").values())
+
+
+def test_the_mean_of_several_networks_stands_beside_one(cxrkit, trained, weights, whole) -> None:
+    last = trained[0] / "checkpoints" / "last.safetensors"
+    found = scores_of(cxrkit("evaluate", weights, "--weights", weights, "--weights", last, "--data", whole, "--json"))
+    one, mean = found["scores"]
+    assert mean["run"] == f"{weights} + {last}"
+    assert values(mean, "iou") == pytest.approx(values(one, "iou"), abs=0.2), "two states of one short training"
+    assert values(mean, "iou") != values(one, "iou")
+    assert cxrkit("evaluate", trained[0], "--weights", weights).code == 2, "they need --data"
