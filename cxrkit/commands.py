@@ -27,16 +27,34 @@ if TYPE_CHECKING:
     from cxrkit.ablation.results import Results as Results
     from cxrkit.ablation.results import load_results as load_results
     from cxrkit.data.film_files import films_below as films_below
+    from cxrkit.engine.measures import ratio_of as ratio_of
+    from cxrkit.engine.outcomes import Failure as Failure
+    from cxrkit.engine.outcomes import Predictions as Predictions
+    from cxrkit.engine.outcomes import row_of as row_of
+    from cxrkit.engine.predictions import film_name as film_name
+    from cxrkit.engine.predictions import side_by_side as side_by_side
+    from cxrkit.engine.workers import Workers as Workers
+    from cxrkit.engine.workers import sensible_workers as sensible_workers
     from cxrkit.engine.writing import build_writers as build_writers
     from cxrkit.engine.writing import make_files as make_files
+    from cxrkit.report.colours import structure_colours as structure_colours
 
 #: These import torch, which not every verb needs.
 _LAZY = {
+    "Failure": "engine.outcomes",
+    "Predictions": "engine.outcomes",
     "Results": "ablation.results",
-    "load_results": "ablation.results",
-    "films_below": "data.film_files",
+    "Workers": "engine.workers",
     "build_writers": "engine.writing",
+    "film_name": "engine.predictions",
+    "films_below": "data.film_files",
+    "load_results": "ablation.results",
     "make_files": "engine.writing",
+    "ratio_of": "engine.measures",
+    "row_of": "engine.outcomes",
+    "sensible_workers": "engine.workers",
+    "side_by_side": "engine.predictions",
+    "structure_colours": "report.colours",
 }
 
 __all__ = [
@@ -45,18 +63,22 @@ __all__ = [
     "CxrkitError",
     "DataError",
     "DeviceFlag",
+    "Failure",
     "Json",
     "Observer",
     "PluginError",
+    "Predictions",
     "Quiet",
     "Results",
     "RunDirectory",
     "Silent",
     "StorageError",
     "TrainingError",
+    "Workers",
     "build_writers",
     "chosen_writers",
     "csv_text",
+    "film_name",
     "films_below",
     "load_plugins",
     "load_results",
@@ -65,11 +87,16 @@ __all__ = [
     "make_files",
     "option",
     "progress",
+    "ratio_of",
+    "row_of",
     "say",
+    "sensible_workers",
     "show",
     "show_json",
+    "side_by_side",
     "stop_requests",
     "storage_error",
+    "structure_colours",
     "table",
     "warn",
     "write_bytes",

@@ -67,14 +67,8 @@ def predict_films(
     """
     made_with = _hash_of_settings(segmenter, writers)
     folder = ResultsFolder(out, Table(segmenter.structures, segmenter.weights))
-    networks = networks_of(segmenter.predictor)
-    fork = all(isinstance(one, TorchPredictor) and one.device.type == "cpu" for one in networks)
     workers = max(1, min(sensible_workers(len(chosen)) if workers is None else workers, len(chosen)))
-    if workers > 1 and not fork:
-        segmenter = copy.copy(segmenter)
-        segmenter.predictor = with_each(
-            segmenter.predictor, lambda one: one if isinstance(one, TorchPredictor) else OneAtATime(one)
-        )
+    segmenter, fork = side_by_side(segmenter, workers)
 
     def work(task: _Task) -> _Outcome:
         return _segment(task, segmenter, writers, out, made_with)
@@ -115,6 +109,18 @@ def predict_films(
             if outcomes:
                 folder.finish(predictions, outcomes)
     return predictions
+
+
+def side_by_side(segmenter: Segmenter, workers: int) -> tuple[Segmenter, bool]:
+    """A segmenter that several workers may use at a time, and whether they may be forked processes."""
+    networks = networks_of(segmenter.predictor)
+    fork = all(isinstance(one, TorchPredictor) and one.device.type == "cpu" for one in networks)
+    if workers > 1 and not fork:
+        segmenter = copy.copy(segmenter)
+        segmenter.predictor = with_each(
+            segmenter.predictor, lambda one: one if isinstance(one, TorchPredictor) else OneAtATime(one)
+        )
+    return segmenter, fork
 
 
 def _segment(task: _Task, segmenter: Segmenter, writers: Sequence[Writer], out: Path, made_with: str) -> _Outcome:

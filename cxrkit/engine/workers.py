@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import re
 import signal
+import stat
 import sys
 import threading
 import warnings
@@ -57,13 +58,22 @@ class Workers(Generic[Task, Result]):
         count: how many workers.
         crashed: the result of a task whose process ended in the middle of it; the text says how it ended.
         fork: whether they may be forked processes.
+        apart: whether one worker, too, is a forked process, so that its crash isn't this process's.
+        patience: seconds after which a forked process is ended that hasn't finished its task; None: never.
     """
 
     def __init__(
-        self, work: Callable[[Task], Result], count: int, crashed: Callable[[Task, str], Result], *, fork: bool
+        self,
+        work: Callable[[Task], Result],
+        count: int,
+        crashed: Callable[[Task, str], Result],
+        *,
+        fork: bool,
+        apart: bool = False,
+        patience: float | None = None,
     ) -> None:
-        self._work, self._count, self._crashed = work, count, crashed
-        self._forked = fork and count > 1 and sys.platform == "linux"
+        self._work, self._count, self._crashed, self._patience = work, count, crashed, patience
+        self._forked = fork and (count > 1 or apart) and sys.platform == "linux"
         self._processes: list[_Process] = []
         self._idle: SimpleQueue[_Process] = SimpleQueue()
         self._results: Results[Result] | None = None
@@ -90,9 +100,13 @@ class Workers(Generic[Task, Result]):
     def map(self, tasks: Sequence[Task]) -> Iterator[Result]:
         """The results, in the order of the tasks; at most twice as many as workers are made ahead."""
         if self._count == 1:
-            return map(self._work, tasks)
-        self._results = read_ahead(self._in_process if self._forked else self._work, tasks, self._count)
+            return map(self.run, tasks)
+        self._results = read_ahead(self.run, tasks, self._count)
         return self._results
+
+    def run(self, task: Task) -> Result:
+        """The result of one task; for several threads, at most as many at a time as there are workers."""
+        return self._in_process(task) if self._forked else self._work(task)
 
     def _start(self) -> _Process:
         process = _Process(self._work)
@@ -102,9 +116,11 @@ class Workers(Generic[Task, Result]):
     def _in_process(self, task: Task) -> Result:
         process = self._idle.get()
         try:
-            result: Result = process.run(task)
-        except (EOFError, OSError):
-            result = self._crashed(task, process.kill(wait=5))
+            result: Result = process.run(task, self._patience)
+        except (EOFError, OSError) as error:
+            hangs = isinstance(error, TimeoutError)
+            how = process.kill(wait=0 if hangs else 5)
+            result = self._crashed(task, f"not finished after {self._patience:g} s" if hangs else how)
             if not self._closed:
                 self._processes.remove(process)
                 process = self._start()
@@ -138,9 +154,15 @@ class _Process:
             self._process.start()
         theirs.close()
 
-    def run(self, task: Any) -> Any:
-        """The result of a task; raises EOFError or OSError where the process ends in the middle of it."""
+    def run(self, task: Any, patience: float | None) -> Any:
+        """The result of a task.
+
+        Raises:
+            EOFError, OSError: the process ended in the middle of it. TimeoutError: it takes longer than `patience`.
+        """
         self._pipe.send(task)
+        if not self._pipe.poll(patience):
+            raise TimeoutError
         return self._pipe.recv()
 
     def kill(self, wait: float = 0) -> str:
@@ -154,6 +176,7 @@ class _Process:
 
 def _serve(work: Callable[[Any], Any], pipe: Any, parents: Any) -> None:
     parents.close()  # or the pipe would stay open when the parent is gone
+    _close_sockets(pipe.fileno())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.stdout = sys.stderr = sys.__stderr__ or sys.stderr  # the parent's may be a progress bar, and locked
@@ -161,3 +184,11 @@ def _serve(work: Callable[[Any], Any], pipe: Any, parents: Any) -> None:
     with suppress(EOFError, OSError):
         while True:
             pipe.send(work(pipe.recv()))
+
+
+def _close_sockets(kept: int) -> None:
+    """Close the connections that a forked process has inherited: they would stay open when the parent closes them."""
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - numbers, not paths
+        with suppress(OSError):
+            if int(name) > 2 and int(name) != kept and stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                os.close(int(name))

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cxrkit.commands import (
-    ANY_WEIGHTS,
     ConfigError,
     DeviceFlag,
     Json,
@@ -26,16 +24,26 @@ from cxrkit.commands import (
     table,
     warn,
 )
+from cxrkit_clinic.options import (
+    LOOPBACK,
+    MIB,
+    NETWORK,
+    RESULTS,
+    RUNNING,
+    Certificate,
+    Key,
+    MaxSize,
+    Runtime,
+    Timeout,
+    Weights,
+    extra,
+)
 
 if TYPE_CHECKING:
     import ssl
 
     from cxrkit_clinic.node.sending import Destination
     from cxrkit_clinic.node.service import Service
-
-RESULTS, NETWORK, RUNNING = "Results", "Network", "Running"
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_MIB = 1 << 20
 
 SendTo = Annotated[
     list[str] | None,
@@ -61,13 +69,6 @@ Write = Annotated[
 Assignments = Annotated[
     list[str] | None, option("--set", "A parameter of a writer.", RESULTS, metavar="writer.NAME.KEY=VALUE")
 ]
-Weights = Annotated[
-    str | None,
-    option("--weights", ANY_WEIGHTS, RESULTS, metavar="RUN|FILE|NAME", default="those that come with cxrkit"),
-]
-Runtime = Annotated[
-    str, option("--runtime", "What computes an exported network.", RESULTS, metavar="auto|NAME", default="auto")
-]
 SpoolFolder = Annotated[
     Path,
     typer.Option(
@@ -75,13 +76,7 @@ SpoolFolder = Annotated[
     ),
 ]
 Workers = Annotated[int, typer.Option(min=1, max=64, help="Processes that segment.", rich_help_panel=RUNNING)]
-Timeout = Annotated[
-    float, typer.Option(metavar="SECONDS", min=1, help="How long one film may take.", rich_help_panel=RUNNING)
-]
 Queue = Annotated[int, typer.Option(metavar="FILMS", min=1, help="How many films may wait.", rich_help_panel=RUNNING)]
-MaxSize = Annotated[
-    int, typer.Option(metavar="MIB", min=1, max=1024, help="How large a film may be.", rich_help_panel=RUNNING)
-]
 GiveUp = Annotated[
     float,
     typer.Option(
@@ -103,8 +98,6 @@ Keep = Annotated[
 Status = Annotated[
     bool, typer.Option("--status", help="Show queue, rates and failures of a spool, and exit.", rich_help_panel=RUNNING)
 ]
-Certificate = Annotated[Path | None, option("--tls-cert", "Our certificate, PEM.", NETWORK, metavar="FILE")]
-Key = Annotated[Path | None, option("--tls-key", "Its key, PEM.", NETWORK, metavar="FILE")]
 Authority = Annotated[
     Path | None,
     option(
@@ -172,18 +165,18 @@ def node(
     if status:
         _show_status(spool, as_json=as_json)
         return
-    with _clinic():
+    with extra():
         from cxrkit_clinic.node.receiver import Door, Receiver
         from cxrkit_clinic.node.tls import client_tls, server_tls
     own, callers = _title(aet, "--aet"), tuple(_title(title, "--aet-allow") for title in allowed or ())
-    door = Door(host, port, own, callers, max_size * _MIB, server_tls(certificate, key, authority))
+    door = Door(host, port, own, callers, max_size * MIB, server_tls(certificate, key, authority))
     service = _service(
         *(spool, send_to, out, write, assignments, weights, runtime, device, workers, timeout, queue, give_up, keep),
         own=own,
         tls=client_tls(certificate, key, authority),
         quiet=quiet,
     )
-    if host not in _LOOPBACK and not callers and door.tls is None:
+    if host not in LOOPBACK and not callers and door.tls is None:
         warn(f"Any machine that reaches {host} can send films: --aet-allow and --tls-cert restrict that.")
 
     def listen(spool: Any, made_with: str, arrived: Callable[[], None]) -> Receiver:
@@ -239,7 +232,7 @@ def watch(
     if status:
         _show_status(spool, as_json=as_json)
         return
-    with _clinic():
+    with extra():
         from cxrkit_clinic.node.tls import client_tls
         from cxrkit_clinic.node.watcher import Watcher
     if not folder.is_dir():
@@ -258,7 +251,7 @@ def watch(
 
     def look(spool: Any, made_with: str, arrived: Callable[[], None]) -> Watcher:
         service.say(f"{folder} is watched. Ctrl-C ends it.")
-        more: dict[str, Any] = {"settle": settle, "max_bytes": max_size * _MIB, "apart": apart, "say": service.say}
+        more: dict[str, Any] = {"settle": settle, "max_bytes": max_size * MIB, "apart": apart, "say": service.say}
         return Watcher(folder, spool, made_with, arrived, **more)
 
     _run(service, look, watches=str(folder))
@@ -359,14 +352,6 @@ def _title(text: str, flag: str) -> str:
     if not text.strip() or len(text.strip()) > 16 or not text.isascii() or not text.isprintable() or "\\" in text:
         raise ConfigError(f"{flag} {text}: is no application entity title.", "It has 1 to 16 ASCII letters and digits.")
     return text.strip()
-
-
-@contextmanager
-def _clinic() -> Iterator[None]:
-    try:
-        yield
-    except ImportError as error:
-        raise ConfigError(f"{error.name} isn't installed.", "Run: pip install 'cxrkit[clinic]'") from error
 
 
 def _cores() -> int:

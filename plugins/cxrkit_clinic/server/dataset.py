@@ -1,0 +1,291 @@
+"""The dataset that corrected masks are saved to: `images/`, `masks/<structure>/`, and a journal.
+
+The dataset `folder` reads it. Which films train is a matter of two manifests, which are kept up to date with each
+stroke: `manifest.csv` lists the films whose masks are all confirmed, and is what `train --data` takes by itself;
+`drawn.csv` lists all films, for `--set data.manifest=drawn.csv`.
+
+A mask is written completely or not at all, and then the journal gets its line. One whose line is missing, because the
+process ended between the two, counts as corrected.
+"""
+
+from __future__ import annotations
+
+import csv
+import filecmp
+import hashlib
+import io
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from cxrkit.commands import ConfigError, DataError, StorageError, film_name, locked, storage_error, write_bytes
+from cxrkit_clinic.node.durable import append, utc
+from cxrkit_clinic.server.folder import FilmFile
+from cxrkit_clinic.server.masks import png_of
+from cxrkit_plugins.datasets.listing import structure_name
+
+State = Literal["proposed", "corrected", "confirmed"]
+JOURNAL, CONFIRMED, DRAWN = "journal.jsonl", "manifest.csv", "drawn.csv"
+#: What a manifest's columns mean that are no structures.
+_TAKEN = ("background", "labels", "id", "image", "patient", "fold", "split", "spacing", "row_spacing", "col_spacing")
+
+
+@dataclass(frozen=True)
+class MaskState:
+    """What is known of a mask.
+
+    Attributes:
+        state: as the network proposed it, as somebody drew it, or confirmed.
+        revision: how often it was saved; whoever saves it names the revision that was corrected.
+        who, when: of the last time.
+        pixels: how many it has.
+    """
+
+    state: State
+    revision: int
+    who: str
+    when: str
+    pixels: int
+
+
+class ConflictError(Exception):
+    """Somebody else saved the mask in between."""
+
+    def __init__(self, current: MaskState) -> None:
+        super().__init__(current)
+        self.current = current
+
+
+class Drawings:
+    """Films with masks that are corrected; a context manager that locks the dataset.
+
+    Args:
+        root: the dataset's folder, new or an earlier one. Masks that are older than its journal count as confirmed.
+        structures: the masks to draw, snake_case.
+
+    Raises:
+        ConfigError: a structure can't be called so, another server has the dataset open, or it has a manifest that
+            isn't ours. DataError: its journal is damaged. StorageError: it can't be written to.
+    """
+
+    def __init__(self, root: Path, structures: Sequence[str]) -> None:
+        wrong = [name for name in structures if not name or structure_name(name) != name or name in _TAKEN]
+        if wrong or len(set(structures)) < len(structures) or not structures:
+            what = f"'{wrong[0]}' can't name a structure" if wrong else "names none, or one twice"
+            raise ConfigError(f"--structures: {what}.", "Write them as left_lung,heart.")
+        self.root, self.structures = root, tuple(structures)
+        self._states: dict[str, dict[str, MaskState]] = {}
+        self._images: dict[str, str] = {}
+        self._sources: dict[str, str] = {}
+        self._names: dict[str, str] = {}
+        self._folders: dict[str, Path] = {}
+        self._written: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._open = ExitStack()
+
+    def __enter__(self) -> Drawings:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error(self.root, error) from error
+        busy = ConfigError(f"{self.root}: another cxrkit annotate has it open.", "End that one, or use its page.")
+        self._open.enter_context(locked(self.root / ".lock", busy))
+        journal = self.root / JOURNAL
+        if not journal.exists() and (self.root / CONFIRMED).exists():
+            raise ConfigError(
+                f"{self.root}: has a {CONFIRMED} of its own, which would be replaced.", "Choose another --out."
+            )
+        with self._lock:
+            for folder in sorted(self.root.glob("masks/*/")):
+                self._folders.setdefault(structure_name(folder.name), folder)
+            self._read(journal)
+            self._adopt()
+            self._write_manifests()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def states(self, film: FilmFile) -> dict[str, MaskState]:
+        """Structure to the state of its mask, of those that there are."""
+        with self._lock:
+            found = self._states.get(self._name(film), {})
+            return {name: found[name] for name in self.structures if name in found}
+
+    def files(self, film: FilmFile) -> dict[str, Path]:
+        """Structure to the file of its mask, of those that there are."""
+        with self._lock:
+            name = self._name(film)
+            return {
+                structure: file
+                for structure in self.structures
+                if structure in self._states.get(name, {}) and (file := self._mask(name, structure)) is not None
+            }
+
+    def save(self, film: FilmFile, structure: str, mask: np.ndarray, state: State, *, base: int, who: str) -> MaskState:
+        """Save a mask, bool `(H, W)` of the film's size, and the film itself if it is new.
+
+        Raises:
+            ConflictError: its revision isn't `base` any more. DataError: it is empty, and to be confirmed.
+            StorageError: the disk is full, say; it can be saved again.
+        """
+        pixels = int(mask.sum())
+        if state == "confirmed" and not pixels:
+            raise DataError(
+                f"{film.name}: the mask of the {structure.replace('_', ' ')} is empty.",
+                "Draw it, or leave the film unconfirmed: films train with all masks or not at all.",
+            )
+        content = png_of(mask)
+        with self._lock:
+            name = self._name(film)
+            before = self._states.get(name, {}).get(structure)
+            file = self._folder(structure) / f"{name}.png"
+            if before is not None and before.revision != base:
+                if before.state == state and _content(file) == content:
+                    self._write_manifests()
+                    return before  # the answer was lost, and it is sent again
+                raise ConflictError(before)
+            self._save_film(film, name)
+            write_bytes(file, content)
+            now = MaskState(state, base + 1, who, utc(time.time()), pixels)
+            self._note({"film": name, "structure": structure, **asdict(now)})
+            self._states.setdefault(name, {})[structure] = now
+            self._write_manifests()
+        return now
+
+    def _name(self, film: FilmFile) -> str:
+        """What the film is called in the dataset: its own name, unless another film has it."""
+        if film.id not in self._names:
+            plain = re.sub(r'[/\\:*?"<>|\s,]|[^\x20-\x7e\xa0-\ud7ff]', "_", film_name(Path(film.name)))[:100]
+            other = f"{plain.lstrip('.')}-{film.id[:6]}"
+            if plain.startswith("."):
+                plain = other
+            taken = plain in self._names.values() or not self._is(film, plain)
+            self._names[film.id] = other if taken else plain
+        return self._names[film.id]
+
+    def _is(self, film: FilmFile, name: str) -> bool:
+        """Whether the dataset's film of a name, if it has one, is this one; one of the same content is the same."""
+        if name not in self._images or self._sources.get(name) == film.id:
+            return True
+        there = self.root / "images" / self._images[name]
+        with suppress(OSError):
+            return there.samefile(film.path) or filecmp.cmp(there, film.path, shallow=False)
+        return False
+
+    def _save_film(self, film: FilmFile, name: str) -> None:
+        if name in self._sources:
+            return
+        if name not in self._images:
+            suffix = "" if film.path.name == film_name(film.path) else film.path.suffix.lower()
+            file = self.root / "images" / f"{name}{suffix}"
+            try:
+                content = film.path.read_bytes()
+            except OSError as error:
+                raise storage_error(film.path, error) from error
+            write_bytes(file, content)
+            self._images[name] = file.name
+        self._note({"film": name, "image": self._images[name], "source": film.id})
+        self._sources[name] = film.id
+
+    def _folder(self, structure: str) -> Path:
+        """The folder of a structure's masks, which may be called otherwise: `Left Lung`."""
+        return self._folders.get(structure, self.root / "masks" / structure)
+
+    def _mask(self, name: str, structure: str) -> Path | None:
+        """The file of a mask; None where there is none."""
+        file = self._folder(structure) / f"{name}.png"
+        if file.is_file():
+            return file
+        found = [path for path in file.parent.glob("*") if path.stem == name and not path.name.startswith(".")]
+        return found[0] if found else None
+
+    def _note(self, entry: Mapping[str, object]) -> None:
+        try:
+            append(self.root / JOURNAL, json.dumps(entry, ensure_ascii=False))
+        except OSError as error:
+            raise storage_error(self.root / JOURNAL, error) from error
+
+    def _read(self, journal: Path) -> None:
+        for line, entry in _entries(journal):
+            try:
+                if "structure" in entry:
+                    kept = {name: entry[name] for name in ("state", "revision", "who", "when", "pixels")}
+                    self._states.setdefault(str(entry["film"]), {})[str(entry["structure"])] = MaskState(**kept)
+                else:
+                    self._images[str(entry["film"])] = str(entry["image"])
+                    self._sources[str(entry["film"])] = str(entry["source"])
+            except (KeyError, TypeError) as error:
+                raise DataError(f"{journal}, line {line}: isn't an entry of a journal.", "Remove the line.") from error
+
+    def _adopt(self) -> None:
+        """Enter what lies in the dataset and isn't in the journal."""
+        is_new = not (self.root / JOURNAL).exists()
+        for file in sorted((self.root / "images").glob("*")):
+            if not file.name.startswith("."):
+                self._images.setdefault(film_name(file), file.name)
+        for structure in self.structures:
+            for file in sorted(self._folder(structure).glob("*")):
+                known = self._states.setdefault(file.stem, {})
+                if file.name.startswith(".") or structure in known or file.stem not in self._images:
+                    continue
+                when, state = utc(file.stat().st_mtime), "confirmed" if is_new else "corrected"
+                known[structure] = MaskState(state, 1, "", when, -1)  # type: ignore[arg-type]
+                self._note({"film": file.stem, "structure": structure, **asdict(known[structure])})
+
+    def _write_manifests(self) -> None:
+        """Write those that have changed."""
+        rows: dict[str, list[list[str]]] = {CONFIRMED: [], DRAWN: []}
+        for name in sorted(self._states):
+            states = self._states[name]
+            masks = [self._cell(name, structure, states) for structure in self.structures]
+            row = [name, f"images/{self._images.get(name, '')}", *masks]
+            if name in self._images and any(masks):
+                rows[DRAWN].append(row)
+                if all(states[one].state == "confirmed" for one in self.structures if one in states) and all(masks):
+                    rows[CONFIRMED].append(row)
+        for file, lines in rows.items():
+            stream = io.StringIO(newline="")
+            csv.writer(stream, lineterminator="\n").writerows([["id", "image", *self.structures], *lines])
+            if self._written.get(file) != stream.getvalue():
+                write_bytes(self.root / file, stream.getvalue().encode(errors="surrogateescape"))
+                self._written[file] = stream.getvalue()
+
+    def _cell(self, name: str, structure: str, states: Mapping[str, MaskState]) -> str:
+        """The path of a mask that isn't empty."""
+        file = self._mask(name, structure) if structure in states and states[structure].pixels else None
+        return "" if file is None else file.relative_to(self.root).as_posix()
+
+
+def identity(root: Path) -> str:
+    """What tells a dataset from others in a browser."""
+    return hashlib.sha256(str(root.resolve()).encode(errors="surrogateescape")).hexdigest()[:12]
+
+
+def _content(file: Path) -> bytes:
+    with suppress(OSError):
+        return file.read_bytes()
+    return b""
+
+
+def _entries(journal: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The lines of a journal; the last one may be half-written."""
+    try:
+        lines = journal.read_text(encoding="utf-8", errors="replace").splitlines() if journal.exists() else []
+    except OSError as error:
+        raise StorageError(f"{journal}: can't be read: {error.strerror}.", "Check its permissions.") from error
+    for number, line in enumerate(lines, 1):
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue  # a killed process left it unfinished, and the stroke wasn't acknowledged
+        if isinstance(entry, dict):
+            yield number, entry

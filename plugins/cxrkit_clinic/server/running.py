@@ -1,0 +1,141 @@
+"""The server from its settings to its end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import tempfile
+import warnings
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+import cxrkit
+from cxrkit.commands import (
+    ConfigError,
+    Workers,
+    load_plugins,
+    sensible_workers,
+    side_by_side,
+    structure_colours,
+)
+from cxrkit_clinic.server.dataset import Drawings, identity
+from cxrkit_clinic.server.folder import Folder
+from cxrkit_clinic.server.guard import ImpatientProtocol, Limits, names
+from cxrkit_clinic.server.pool import Pool
+from cxrkit_clinic.server.routes import make_app
+from cxrkit_clinic.server.service import Service
+from cxrkit_clinic.server.settings import Door, Drawing, Network
+from cxrkit_clinic.server.work import crashed, worker
+from cxrkit_plugins.datasets.listing import name_structures
+
+
+def run(
+    door: Door, network: Network, folder: Path | None, drawing: Drawing | None, tell: Callable[[str], None]
+) -> None:
+    """Serve until Ctrl-C.
+
+    Raises:
+        CxrkitError: a folder, an address or weights that can't be used.
+    """
+    with ExitStack() as stack:
+        listening = stack.enter_context(_listening(door.host, door.port))
+        films = None if folder is None else _listed(folder, None if drawing is None else drawing.out, tell)
+        tell("The network is being loaded ...")
+        service = opened(stack, door, network, films, drawing)
+        secured: dict[str, Any] = {}
+        if door.certificate is not None:
+            secured = {"ssl_certfile": str(door.certificate), "ssl_keyfile": str(door.key)}
+        config = uvicorn.Config(
+            make_app(service),
+            http=ImpatientProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            server_header=False,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=3,
+            **secured,
+        )
+        logging.getLogger("uvicorn").setLevel(logging.ERROR)
+        host = f"[{door.host}]" if ":" in door.host else door.host
+        tell(f"http{'s' if secured else ''}://{host}:{listening.getsockname()[1]} is the page. Ctrl-C ends it.")
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def opened(stack: ExitStack, door: Door, network: Network, films: Folder | None, drawing: Drawing | None) -> Service:
+    """What answers requests; the stack closes it."""
+    segmenter = cxrkit.load(network.weights, device=network.device, runtime=network.runtime)
+    structures, drawings = tuple(segmenter.structures), None
+    if drawing is not None:
+        structures = drawing.structures or _of_dataset(drawing.out) or structures
+        drawings = stack.enter_context(Drawings(drawing.out, structures))
+    registry = load_plugins().registry
+    count = network.workers or sensible_workers(8)
+    shared, fork = side_by_side(segmenter, count)
+    work = worker(shared, registry, network.most_pixels)
+    workers = Workers(work, count, crashed, fork=fork, apart=True, patience=network.timeout)
+    pool = Pool(stack.enter_context(workers), count, network.queue)
+    stack.callback(pool.close)
+    source, colours = segmenter.weights, structure_colours(structures)
+    about = {
+        "version": cxrkit.__version__,
+        "weights": None if source is None else source.name or Path(source.file).name,
+        "structures": [{"name": name, "colour": colours[name]} for name in structures],
+        "folder": films is not None,
+        "dataset": None if drawings is None else identity(drawings.root),
+        "parallel": count,
+        "max_bytes": network.most_bytes,
+    }
+    return Service(
+        pool,
+        registry,
+        structures,
+        about,
+        Limits(door.token or "", names(door.allowed), network.most_bytes, network.timeout),
+        Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cxrkit-"))),
+        films,
+        drawings,
+        propose=drawing is None or drawing.propose,
+    )
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket that listens at an address.
+
+    Raises:
+        ConfigError: the port is in use, or this machine doesn't have the address.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, protocol)
+        if os.name == "posix":
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(128)
+    except OSError as error:
+        raise ConfigError(
+            f"{host}:{port} can't be listened on: {error.strerror or error}.", "Choose another --port or --host."
+        ) from error
+    return listening
+
+
+def _listed(folder: Path, out: Path | None, tell: Callable[[str], None]) -> Folder:
+    """The films of a folder, without the dataset that lies below it; a message says what else is in it."""
+    below = out is not None and folder.resolve() != (out / "images").resolve()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        films = Folder(folder, out if below else None)
+    for warning in caught:
+        tell(str(warning.message))
+    tell(f"{folder}: {len(films.films())} films.")
+    return films
+
+
+def _of_dataset(root: Path) -> tuple[str, ...]:
+    """The structures of a dataset that masks are added to."""
+    return tuple(name_structures([path.name for path in sorted(root.glob("masks/*/"))], str(root / "masks")))
