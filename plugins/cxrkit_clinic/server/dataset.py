@@ -92,23 +92,24 @@ class Drawings:
         self._open = ExitStack()
 
     def __enter__(self) -> Drawings:
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise storage_error(self.root, error) from error
-        busy = ConfigError(f"{self.root}: another cxrkit annotate has it open.", "End that one, or use its page.")
-        self._open.enter_context(locked(self.root / ".lock", busy))
-        journal = self.root / JOURNAL
-        if not journal.exists() and (self.root / CONFIRMED).exists():
-            raise ConfigError(
-                f"{self.root}: has a {CONFIRMED} of its own, which would be replaced.", "Choose another --out."
-            )
-        with self._lock:
-            for folder in sorted(self.root.glob("masks/*/")):
-                self._folders.setdefault(structure_name(folder.name), folder)
-            self._read(journal)
-            self._adopt()
-            self._write_manifests()
+        with ExitStack() as opening:
+            try:
+                self.root.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise storage_error(self.root, error) from error
+            busy = ConfigError(f"{self.root}: another cxrkit annotate has it open.", "End that one, or use its page.")
+            opening.enter_context(locked(self.root / ".lock", busy))
+            if not (self.root / JOURNAL).exists() and (self.root / CONFIRMED).exists():
+                raise ConfigError(
+                    f"{self.root}: has a {CONFIRMED} of its own, which would be replaced.", "Choose another --out."
+                )
+            with self._lock:
+                for folder in sorted(self.root.glob("masks/*/")):
+                    self._folders.setdefault(structure_name(folder.name), folder)
+                self._read(self.root / JOURNAL)
+                self._adopt()
+                self._write_manifests()
+            self._open = opening.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -220,7 +221,7 @@ class Drawings:
                 if "structure" in entry:
                     kept = {name: entry[name] for name in ("state", "revision", "who", "when", "pixels")}
                     self._states.setdefault(str(entry["film"]), {})[str(entry["structure"])] = MaskState(**kept)
-                else:
+                elif "image" in entry:
                     self._images[str(entry["film"])] = str(entry["image"])
                     self._sources[str(entry["film"])] = str(entry["source"])
             except (KeyError, TypeError) as error:
@@ -229,6 +230,8 @@ class Drawings:
     def _adopt(self) -> None:
         """Enter what lies in the dataset and isn't in the journal."""
         is_new = not (self.root / JOURNAL).exists()
+        if is_new:
+            self._note({"structures": self.structures})
         for file in sorted((self.root / "images").glob("*")):
             if not file.name.startswith("."):
                 self._images.setdefault(film_name(file), file.name)

@@ -221,10 +221,10 @@ async def _answer(request: Request, **wanted: Any) -> Answer:
     return answer
 
 
-def _picture(answer: Answer) -> Response:
+def _picture(answer: Answer, status: int) -> Response:
     """A picture: the length of a header, 4 bytes; the header, JSON; the pixels row by row, little-endian."""
     if answer.failed:
-        return JSONResponse(answer.body, 422)
+        return JSONResponse(answer.body, status)
     header = json.dumps(answer.body).encode()
     header += b" " * (-len(header) % 4)
     return Response(len(header).to_bytes(4, "little") + header + answer.content, media_type="application/octet-stream")
@@ -237,7 +237,7 @@ async def picture(request: Request) -> Response:
     Four bytes with the length of a header, little-endian; the header as JSON: `width`, `height`, `bits` (8 or 16),
     `window`, `spacing`; then the pixels, row by row, little-endian.
     """
-    return _picture(await _answer(request, picture=True))
+    return _picture(await _answer(request, picture=True), 422)
 
 
 @router.post("/v1/segment", tags=["a film"], openapi_extra=_FILM, responses=_REFUSALS)
@@ -298,10 +298,10 @@ def _states(service: Service, id: str) -> dict[str, Any]:
 
 @films.get("/{id}/picture", response_class=Response)
 async def film_picture(request: Request, id: str) -> Response:
-    """The pixels of a film, as those of `POST /v1/picture`."""
+    """The pixels of a film, as those of `POST /v1/picture`; JSON whose `failures` say why it can't be used."""
     service = _service(request)
     film = service.film(id)
-    return _picture(await service.do(Task(film.path, film.name, picture=True)))
+    return _picture(await service.do(Task(film.path, film.name, picture=True)), 200)
 
 
 @films.get("/{id}/masks")
@@ -319,7 +319,7 @@ async def film_measures(request: Request, id: str) -> Response:
 async def _measured(request: Request, id: str, *, propose: bool, runs: bool) -> Response:
     service = _service(request)
     answer = await service.measured(service.film(id), propose=propose, runs=runs)
-    return JSONResponse({**answer.body, "states": _states(service, id)}, 422 if answer.failed else 200)
+    return JSONResponse({**answer.body, "states": _states(service, id)})
 
 
 @films.post("/{id}/presence")
