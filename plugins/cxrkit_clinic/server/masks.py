@@ -28,12 +28,11 @@ def mask_of(runs: Sequence[int], shape: tuple[int, int]) -> np.ndarray:
     Raises:
         DataError: they don't fill it.
     """
-    lengths = np.asarray(runs, np.int64)
-    if lengths.ndim != 1 or (lengths < 0).any() or sum(runs) != shape[0] * shape[1]:
+    if min(runs, default=0) < 0 or sum(runs) != shape[0] * shape[1]:
         raise DataError(
             f"The runs of the mask don't fill the film's {shape[1]} × {shape[0]} pixels.", "Send all runs, from 0."
         )
-    return np.repeat(np.arange(lengths.size) % 2 == 1, lengths).reshape(shape)
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(shape)
 
 
 def png_of(mask: np.ndarray) -> bytes:

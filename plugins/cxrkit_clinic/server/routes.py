@@ -188,7 +188,7 @@ async def _uploaded(request: Request) -> AsyncIterator[tuple[Path, str]]:
     """
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise refused(415, "The request has no film.", "Send it as a multipart field: curl -F film=@film.png URL.")
-    async with request.form(max_files=1, max_fields=0) as form:
+    async with request.form(max_files=1, max_fields=10) as form:
         film = form.get("film")
         if not isinstance(film, UploadFile):
             raise refused(415, "The request has no file in a field 'film'.", "curl -F film=@film.png URL")

@@ -10,7 +10,8 @@ import { DRAWING, Tools } from "./tools.js";
 import { Viewer } from "./viewer.js";
 
 const KEPT = 3; // pictures in memory
-const SESSION = crypto.getRandomValues(new Uint32Array(4)).join("-"); // crypto.randomUUID needs HTTPS
+// Of this tab, through reloads. (crypto.randomUUID would need HTTPS.)
+const SESSION = (sessionStorage["cxrkit-session"] ??= crypto.getRandomValues(new Uint32Array(4)).join("-"));
 const TOOLS = [
   ["window", "Window", "W"], ["pan", "Move", "V"], ["ruler", "Measure", "M"], ["brush", "Brush", "B"],
   ["eraser", "Eraser", "E"], ["polygon", "Polygon", "G"], ["fill", "Fill", "H"],
@@ -39,6 +40,7 @@ function say(text) {
 function busy(text) {
   byId("busy").textContent = text;
   byId("busy").hidden = !text;
+  byId("screen").setAttribute("aria-busy", String(Boolean(text)));
 }
 
 // --- films
