@@ -13,6 +13,8 @@ NEEDED = (
     "cxrkit/py.typed",
     "cxrkit_plugins/py.typed",
     "cxrkit_clinic/py.typed",
+    "cxrkit_clinic/server/page/index.html",
+    "cxrkit_clinic/server/page/app.js",
     "cxrkit/cli/app.py",
     "cxrkit_plugins/models/attn_bcdu.py",
     "cxrkit_plugins/weights/lungs_heart.safetensors",

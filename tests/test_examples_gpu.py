@@ -94,5 +94,7 @@ def test_a_checkout_that_is_not_installed_finds_its_plugins(tmp_path: Path) -> N
         ("cxrkit", "clinic"): "cxrkit_clinic",
         ("cxrkit.commands", "node"): "cxrkit_clinic.node.command:node",
         ("cxrkit.commands", "watch"): "cxrkit_clinic.node.command:watch",
+        ("cxrkit.commands", "serve"): "cxrkit_clinic.server.command:serve",
+        ("cxrkit.commands", "annotate"): "cxrkit_clinic.server.command:annotate",
         ("console_scripts", "cxrkit"): "cxrkit.cli.app:main",
     }
