@@ -37,7 +37,7 @@ Token = Annotated[
         "--token",
         envvar="CXRKIT_TOKEN",
         metavar="TEXT",
-        help="What requests must bring, and the page asks for; the variable CXRKIT_TOKEN keeps it out of process lists.",
+        help="What requests must bring, and the page asks for; CXRKIT_TOKEN instead keeps it out of process lists.",
         rich_help_panel=NETWORK,
         show_default=False,
     ),

@@ -86,6 +86,7 @@ class Drawings:
         self._images: dict[str, str] = {}
         self._sources: dict[str, str] = {}
         self._names: dict[str, str] = {}
+        self._used: set[str] = set()
         self._folders: dict[str, Path] = {}
         self._written: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -169,8 +170,9 @@ class Drawings:
             other = f"{plain.lstrip('.')}-{film.id[:6]}"
             if plain.startswith("."):
                 plain = other
-            taken = plain in self._names.values() or not self._is(film, plain)
-            self._names[film.id] = other if taken else plain
+            chosen = other if plain in self._used or not self._is(film, plain) else plain
+            self._names[film.id] = chosen
+            self._used.add(chosen)
         return self._names[film.id]
 
     def _is(self, film: FilmFile, name: str) -> bool:

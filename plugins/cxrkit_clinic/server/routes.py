@@ -318,8 +318,9 @@ async def film_measures(request: Request, id: str) -> Response:
 
 async def _measured(request: Request, id: str, *, propose: bool, runs: bool) -> Response:
     service = _service(request)
-    answer = await service.measured(service.film(id), propose=propose, runs=runs)
-    return JSONResponse({**answer.body, "states": _states(service, id)})
+    found = await service.measured(service.film(id), propose=propose, runs=runs)
+    states = json.dumps(_states(service, id))
+    return Response(f'{found[:-1]}, "states": {states}}}', media_type="application/json")
 
 
 @films.post("/{id}/presence")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -44,7 +45,7 @@ class Service:
     folder: Folder | None = None
     drawings: Drawings | None = None
     propose: bool = True
-    _answers: OrderedDict[Any, Answer] = field(default_factory=OrderedDict)
+    _answers: OrderedDict[Any, str] = field(default_factory=OrderedDict)
     _shapes: dict[Any, tuple[int, int]] = field(default_factory=dict)
     _present: dict[str, dict[str, tuple[str, float]]] = field(default_factory=dict)
 
@@ -91,8 +92,8 @@ class Service:
             self._shapes[key] = (answer.body["height"], answer.body["width"])
         return self._shapes[key]
 
-    async def measured(self, film: FilmFile, *, propose: bool, runs: bool) -> Answer:
-        """A film's masks and measurements; remembered for as long as its files stay as they are."""
+    async def measured(self, film: FilmFile, *, propose: bool, runs: bool) -> str:
+        """A film's masks and measurements, JSON; remembered for as long as its files stay as they are."""
         drawn = {} if self.drawings is None else self.drawings.files(film)
         structures = None if self.drawings is None else self.structures
         task = Task(film.path, film.name, runs=runs, structures=structures, drawn=drawn, propose=propose)
@@ -101,13 +102,14 @@ class Service:
             self._answers.move_to_end(key)
             return self._answers[key]
         answer = await self.do(task)
+        text = json.dumps(answer.body)
         if not answer.failed:
-            self._answers[key] = answer
+            self._answers[key] = text
             if runs:
                 self._shapes[_version(film.path)] = (answer.body["height"], answer.body["width"])
             while len(self._answers) > _REMEMBERED:
                 self._answers.popitem(last=False)
-        return answer
+        return text
 
     def meet(self, film: FilmFile, session: str, who: str) -> list[str]:
         """Note that a page has a film open; who else has."""

@@ -2,7 +2,7 @@
 
 import { byId, element, label } from "./dom.js";
 import { drawMeasure } from "./viewer.js";
-import { STATES } from "./table.js";
+import { qualities, STATES } from "./table.js";
 
 export class Panel {
   constructor(viewer, { onactive }) {
@@ -83,7 +83,7 @@ export class Panel {
       for (const [part, width] of [["heart", row.heart_width_mm], ["thorax", row.thorax_width_mm]]) {
         if (row.extents) entries.push([`Width of the ${part}`, this.width(row.extents[part], width)]);
       }
-      if (typeof row.quality === "number") entries.push(["Quality", row.quality.toFixed(2)]);
+      for (const [name, quality] of qualities(film)) entries.push([`Quality, ${label(name)}`, quality.toFixed(2)]);
       if (row.spacing) entries.push(["Pixel", `${row.spacing.map((one) => one.toFixed(3)).join(" × ")} mm`]);
       for (const [name, area] of Object.entries(row.areas_mm2 ?? {})) entries.push([`Area, ${label(name)}`, `${(area / 100).toFixed(0)} cm²`]);
     }

@@ -18,12 +18,23 @@ export function stateOf(film) {
   return film.row ? "segmented" : "unseen";
 }
 
+// What the network makes of its own masks, from 0 to 1, of those that nobody has drawn since.
+export function qualities(film) {
+  return Object.entries(film.row?.quality ?? {}).filter(([name]) => (film.states?.[name]?.state ?? "proposed") === "proposed");
+}
+
+function worst(film) {
+  const known = qualities(film).map(([, quality]) => quality);
+  return known.length ? Math.min(...known) : null;
+}
+
 const COLUMNS = {
   name: { value: (film) => film.name, show: (film) => film.name },
   ratio: {
     value: (film) => film.row?.cardiothoracic_ratio ?? null,
     show: (film) => text(film.row?.cardiothoracic_ratio, 3),
   },
+  quality: { value: worst, show: (film) => text(worst(film), 2) },
   state: { value: (film) => ORDER[stateOf(film)], show: (film) => STATES[stateOf(film)] },
   warnings: {
     value: (film) => (film.failure ? Infinity : film.row?.warnings.length ?? null),
@@ -85,6 +96,7 @@ export class Table {
   refresh(current = this.current) {
     this.current = current;
     const shown = this.shown;
+    this.body.parentElement.classList.toggle("judged", this.films.some((film) => film.row?.quality));
     this.body.replaceChildren(...shown.map((film) => this.row(film)));
     const all = this.films.length;
     this.count.textContent = shown.length === all ? `${all} film${all === 1 ? "" : "s"}` : `${shown.length} of ${all} films`;
@@ -105,6 +117,7 @@ export class Table {
     const row = element("tr", { className: chosen ? "chosen" : "" },
       element("th", { scope: "row" }, open),
       element("td", { className: "number", textContent: COLUMNS.ratio.show(film) }),
+      element("td", { className: "number quality", textContent: COLUMNS.quality.show(film) }),
       element("td", {}, element("span", { className: `state ${state}`, textContent: COLUMNS.state.show(film) })),
       element("td", { className: signs ? "alarming" : "", textContent: COLUMNS.warnings.show(film), title: signs }),
     );
@@ -121,13 +134,13 @@ export class Table {
   csv(structures) {
     const headings = [
       "film", "state", "cardiothoracic_ratio", "heart_width_mm", "thorax_width_mm",
-      ...structures.map((one) => `${one.name}_pixels`), "warnings", "error",
+      ...structures.map((one) => `${one.name}_pixels`), ...structures.map((one) => `${one.name}_quality`), "warnings", "error",
     ];
     const lines = this.shown.map((film) => {
       const row = film.row ?? {};
       return [
         film.name, stateOf(film), row.cardiothoracic_ratio, row.heart_width_mm, row.thorax_width_mm,
-        ...structures.map((one) => row.areas?.[one.name]), row.warnings?.join("; "), film.failure,
+        ...structures.map((one) => row.areas?.[one.name]), ...structures.map((one) => row.quality?.[one.name]), row.warnings?.join("; "), film.failure,
       ];
     });
     return [headings, ...lines].map((line) => line.map(cell).join(",")).join("\r\n") + "\r\n";
