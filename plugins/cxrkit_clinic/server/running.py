@@ -119,7 +119,7 @@ def _listening(host: str, port: int) -> socket.socket:
         listening.listen(128)
     except OSError as error:
         raise ConfigError(
-            f"{host}:{port} can't be listened on: {error.strerror or error}.", "Choose another --port or --host."
+            f"The server can't listen on {host}:{port}: {error.strerror or error}.", "Choose another --port or --host."
         ) from error
     return listening
 

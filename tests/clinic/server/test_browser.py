@@ -16,6 +16,7 @@ import pytest
 
 import cxrkit
 from cxrkit_clinic.server.guard import Limits
+from cxrkit_clinic.server.masks import runs_of
 from cxrkit_clinic.server.settings import Drawing
 from tests.clinic.films import write
 from tests.clinic.server.serving import box, change, client, film, listening
@@ -201,3 +202,41 @@ def test_a_token_is_asked_for(page: Any, films: Path) -> None:
         page.expects()
         page.goto(f"http://127.0.0.1:{port}/docs")
         page.get_by_text("POST /v1/segment").wait_for()
+
+
+def test_polygons_holes_and_smooth_outlines(page: Any, films: Path) -> None:
+    """The tools' functions on a mask of 20 × 30 pixels, beside another structure that must stay."""
+    other = np.random.default_rng(0).random((20, 30)) < 0.5
+    script = """async (runs) => {
+      const masks = await import("/static/masks.js");
+      const bits = masks.emptyBits(600, 2);
+      masks.decodeRuns(runs, bits, 1);
+      const count = () => bits.reduce((sum, value) => sum + (value & 1), 0);
+      const found = {};
+      masks.paintPolygon(bits, 30, 20, 0, [[4, 3], [14, 3], [14, 15], [4, 15]], true);
+      found.square = count();
+      masks.paintPolygon(bits, 30, 20, 0, [[7, 6], [10, 6], [10, 9], [7, 9]], false);
+      found.ring = count();
+      found.open = masks.fillHole(bits, 30, 20, 0, 20, 10);
+      found.still = count();
+      found.hole = masks.fillHole(bits, 30, 20, 0, 8, 7);
+      found.filled = count();
+      masks.paintPolygon(bits, 30, 20, 0, [[14, 8], [24, 8], [24, 9], [14, 9]], true);
+      const before = bits.slice();
+      const box = masks.smooth(bits, 30, 20, 0, 2);
+      found.spur = bits.slice(8 * 30 + 17, 8 * 30 + 24).some((value) => value & 1);
+      found.smoothed = count();
+      masks.paste(bits, 30, box, masks.cut(before, 30, box), 0);
+      found.undone = bits.every((value, index) => value === before[index]);
+      found.runs = masks.encodeRuns(bits, 1);
+      return found;
+    }"""
+    with served(page, films) as (_, port):
+        page.goto(f"http://127.0.0.1:{port}/docs")
+        found = page.evaluate(script, runs_of(other))
+    assert (found["square"], found["ring"], found["open"], found["still"]) == (120, 111, None, 111)
+    assert (found["hole"], found["filled"]) == ([7, 6, 10, 9], 120)
+    assert not found["spur"]
+    assert 105 < found["smoothed"] <= 120
+    assert found["undone"]
+    assert found["runs"] == runs_of(other)
