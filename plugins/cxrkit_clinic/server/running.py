@@ -44,7 +44,7 @@ def run(
     """
     with ExitStack() as stack:
         listening = stack.enter_context(_listening(door.host, door.port))
-        films = None if folder is None else _listed(folder, None if drawing is None else drawing.out, tell)
+        films = None if folder is None else listed(folder, None if drawing is None else drawing.out, tell)
         tell("The network is being loaded ...")
         service = opened(stack, door, network, films, drawing)
         secured: dict[str, Any] = {}
@@ -124,8 +124,13 @@ def _listening(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _listed(folder: Path, out: Path | None, tell: Callable[[str], None]) -> Folder:
-    """The films of a folder, without the dataset that lies below it; a message says what else is in it."""
+def listed(folder: Path, out: Path | None, tell: Callable[[str], None]) -> Folder:
+    """The films of a folder, without the dataset that lies below it; of that dataset, its films.
+
+    A message says what else is in it.
+    """
+    if out is not None and folder.resolve() == out.resolve():
+        folder = folder / "images"
     below = out is not None and folder.resolve() != (out / "images").resolve()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

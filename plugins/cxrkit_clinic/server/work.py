@@ -21,6 +21,7 @@ from cxrkit.commands import (
     ratio_of,
     row_of,
 )
+from cxrkit.segmentation import WeightsSource
 from cxrkit_clinic.server.masks import runs_of
 
 #: Share of the pixels that are darker, and brighter, than what the page shows at first.
@@ -139,12 +140,18 @@ def _segmented(film: cxrkit.Film, task: Task, segmenter: cxrkit.Segmenter, regis
     digest = hashlib.sha256(task.path.read_bytes()).hexdigest()
     row = row_of(result, Path(task.name), Path(), "", tuple(files), digest, "")
     row = replace(row, folder="", path="", declined=declined)
-    weights = None if result.weights is None else replace(result.weights, file=Path(result.weights.file).name)
+    weights = None if result.weights is None else _without_folder(result.weights)
     body = Predictions((row,), (), weights).as_json()
     if task.runs:
         body["masks"] = {name: runs_of(mask) for name, mask in result.masks.items()}
         body["height"], body["width"], body["faults"] = *shape, faults
     return Answer(body, files=files)
+
+
+def _without_folder(weights: WeightsSource) -> WeightsSource:
+    """Weights without where they lie on this machine."""
+    members = tuple(_without_folder(one) for one in weights.members)
+    return replace(weights, file=Path(weights.file).name, members=members)
 
 
 def _drawn(task: Task, shape: tuple[int, ...]) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import cv2
@@ -38,8 +39,11 @@ class Segmenter:
     """Finds the same masks on every film; one whose file holds `crash` or `hang` ends or stops its process."""
 
     structures, window = STRUCTURES, 1
-    weights = WeightsSource(None, None, "/somewhere/known.safetensors", "ab" * 32, 1, "0.1.0")
-    predictor: Any = None
+    weights = WeightsSource(
+        *(None, None, "/somewhere/known.safetensors", "ab" * 32, 1, "0.1.0"),
+        members=(WeightsSource(None, None, "/elsewhere/one.safetensors", "cd" * 32, 1, "0.1.0"),),
+    )
+    predictor: Any = SimpleNamespace(weights=None)
     settings: ClassVar = {}
 
     def __call__(self, film: Any) -> cxrkit.Segmentation:

@@ -70,3 +70,14 @@ def test_what_annotate_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ((network, folder, drawing),) = asked
     assert (network.most_bytes, network.workers, folder) == (3 << 20, 2, tmp_path)
     assert drawing == Drawing(tmp_path / "data", ("left_lung", "heart"), propose=False)
+
+
+def test_the_films_are_those_of_a_dataset_or_all_but_those(tmp_path: Path) -> None:
+    said: list[str] = []
+    for name in ("a.png", "below/b.png", "data/images/a.png", "data/masks/heart/a.png"):
+        film(tmp_path / name)
+    for folder, expected in ((tmp_path, ["a.png", "below/b.png"]), (tmp_path / "data", ["a.png"])):
+        films = running.listed(folder, tmp_path / "data", said.append).films()
+        assert [one.name for one in films] == expected
+    assert films[0].path == tmp_path / "data/images/a.png"
+    assert "2 films" in said[0]
