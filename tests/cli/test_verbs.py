@@ -18,7 +18,7 @@ import typer
 from cxrkit.commands import ConfigError, Json, say, show, show_json
 
 
-def serve(port: Annotated[int, typer.Option(help="Where to listen.")] = 80, as_json: Json = False) -> None:
+def offer(port: Annotated[int, typer.Option(help="Where to listen.")] = 80, as_json: Json = False) -> None:
     """Serve films [to browsers].
 
     As long
@@ -57,7 +57,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     """Install a distribution with one verb, as pip leaves it."""
     monkeypatch.syspath_prepend(str(tmp_path))
 
-    def make(name: str = "serve", source: str = VERB, target: str = "serve", package: str = "clinic") -> None:
+    def make(name: str = "offer", source: str = VERB, target: str = "offer", package: str = "clinic") -> None:
         (tmp_path / f"fake_{package}.py").write_text(source)
         info = tmp_path / f"cxrkit_{package}-1.2.dist-info"
         info.mkdir()
@@ -72,57 +72,57 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 def test_a_verb_stands_in_the_help_without_being_imported(cxrkit, install: Install) -> None:
     install()
     outcome = cxrkit("--help")
-    assert "serve" in outcome.out
+    assert "offer" in outcome.out
     assert "Serve films" in outcome.out
     assert "fake_clinic" not in sys.modules
-    assert "serve (cxrkit-clinic 1.2)" in cxrkit("plugins", "list").out
+    assert "offer (cxrkit-clinic 1.2)" in cxrkit("plugins", "list").out
     assert "fake_clinic" not in sys.modules
 
 
 def test_it_is_called_like_a_built_in_one(cxrkit, install: Install) -> None:
     install()
-    outcome = cxrkit("serve", "--port", 7)
+    outcome = cxrkit("offer", "--port", 7)
     assert (outcome.code, outcome.out, outcome.err) == (0, "port 7\n", "serving\n")
-    assert '"port": 80' in cxrkit("serve", "--json").out
-    help_text = cxrkit("serve", "-h").out
-    assert "Usage: cxrkit serve" in help_text
+    assert '"port": 80' in cxrkit("offer", "--json").out
+    help_text = cxrkit("offer", "-h").out
+    assert "Usage: cxrkit offer" in help_text
     assert "As long as it runs." in help_text
 
 
 def test_its_errors_go_through_the_same_door(cxrkit, install: Install) -> None:
     install()
-    outcome = cxrkit("serve", "--port", 1)
+    outcome = cxrkit("offer", "--port", 1)
     assert (outcome.code, outcome.err) == (2, "Error: --port 1 is taken.\nChoose another one.\n")
-    outcome = cxrkit("serve", "--port", 2)
+    outcome = cxrkit("offer", "--port", 2)
     assert outcome.code == 1
     assert "Traceback" not in outcome.err
-    assert "Traceback" in cxrkit("serve", "--port", 2, "--debug").err
-    assert cxrkit("serve", "--prot", 2).code == 2
+    assert "Traceback" in cxrkit("offer", "--port", 2, "--debug").err
+    assert cxrkit("offer", "--prot", 2).code == 2
 
 
 def test_a_group_of_verbs_is_one_too(cxrkit, install: Install) -> None:
-    install("serve", GROUP, "app")
-    assert cxrkit("serve", "start").out == "started\n"
-    assert "Stop it." in cxrkit("serve", "--help").out
+    install("offer", GROUP, "app")
+    assert cxrkit("offer", "start").out == "started\n"
+    assert "Stop it." in cxrkit("offer", "--help").out
 
 
 @pytest.mark.parametrize(
     ("source", "target"),
     [
-        ("import no_such_package", "serve"),
-        ("raise SystemExit(9)", "serve"),
-        ("this is no Python", "serve"),
-        ("serve = 5", "serve"),
-        ("", "serve"),
+        ("import no_such_package", "offer"),
+        ("raise SystemExit(9)", "offer"),
+        ("this is no Python", "offer"),
+        ("offer = 5", "offer"),
+        ("", "offer"),
     ],
 )
 def test_a_broken_package_harms_only_its_own_verb(cxrkit, install: Install, source: str, target: str) -> None:
     install(source=source, target=target)
     assert "A command of cxrkit-clinic." in cxrkit("--help").out
     assert cxrkit("list", "loss").code == 0
-    outcome = cxrkit("serve")
+    outcome = cxrkit("offer")
     assert outcome.code == 4
-    assert outcome.err.startswith("Error: The command 'serve' of cxrkit-clinic 1.2 can't be loaded: ")
+    assert outcome.err.startswith("Error: The command 'offer' of cxrkit-clinic 1.2 can't be loaded: ")
     assert "Traceback" not in outcome.err
 
 
@@ -136,8 +136,8 @@ def test_built_in_verbs_win(cxrkit, install: Install) -> None:
 def test_two_packages_with_one_verb_clash(cxrkit, install: Install, monkeypatch) -> None:
     install()
     install(package="other")
-    outcome = cxrkit("serve")
+    outcome = cxrkit("offer")
     assert (outcome.code, "claimed by cxrkit-clinic and cxrkit-other" in outcome.err) == (4, True)
-    assert "'serve' can't be used: cxrkit-clinic and cxrkit-other both claim it." in cxrkit("plugins", "list").out
+    assert "'offer' can't be used: cxrkit-clinic and cxrkit-other both claim it." in cxrkit("plugins", "list").out
     monkeypatch.setenv("CXRKIT_DISABLE_PLUGINS", "cxrkit-other")
-    assert cxrkit("serve").out == "port 80\n"
+    assert cxrkit("offer").out == "port 80\n"
