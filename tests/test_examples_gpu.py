@@ -96,5 +96,6 @@ def test_a_checkout_that_is_not_installed_finds_its_plugins(tmp_path: Path) -> N
         ("cxrkit.commands", "watch"): "cxrkit_clinic.node.command:watch",
         ("cxrkit.commands", "serve"): "cxrkit_clinic.server.command:serve",
         ("cxrkit.commands", "annotate"): "cxrkit_clinic.server.command:annotate",
+        ("cxrkit.commands", "suggest"): "cxrkit_clinic.suggest:suggest",
         ("console_scripts", "cxrkit"): "cxrkit.cli.app:main",
     }
