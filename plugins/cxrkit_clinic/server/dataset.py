@@ -270,9 +270,10 @@ class Drawings:
         return "" if file is None else file.relative_to(self.root).as_posix()
 
 
-def identity(root: Path) -> str:
-    """What tells a dataset from others in a browser."""
-    return hashlib.sha256(str(root.resolve()).encode(errors="surrogateescape")).hexdigest()[:12]
+def identity(root: Path, films: Path) -> str:
+    """What tells a dataset from others in a browser; films have the same ids in different folders."""
+    both = f"{root.resolve()}\0{films.resolve()}"
+    return hashlib.sha256(both.encode(errors="surrogateescape")).hexdigest()[:12]
 
 
 def _content(file: Path) -> bytes:

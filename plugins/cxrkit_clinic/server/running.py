@@ -61,7 +61,8 @@ def run(
             timeout_graceful_shutdown=3,
             **secured,
         )
-        logging.getLogger("uvicorn").setLevel(logging.ERROR)
+        for name in ("uvicorn", "python_multipart"):  # what clients send badly is their answer's matter
+            logging.getLogger(name).setLevel(logging.ERROR)
         host = f"[{door.host}]" if ":" in door.host else door.host
         tell(f"http{'s' if secured else ''}://{host}:{listening.getsockname()[1]} is the page. Ctrl-C ends it.")
         uvicorn.Server(config).run(sockets=[listening])
@@ -87,7 +88,7 @@ def opened(stack: ExitStack, door: Door, network: Network, films: Folder | None,
         "weights": None if source is None else source.name or Path(source.file).name,
         "structures": [{"name": name, "colour": colours[name]} for name in structures],
         "folder": films is not None,
-        "dataset": None if drawings is None else identity(drawings.root),
+        "dataset": None if drawings is None or films is None else identity(drawings.root, films.root),
         "parallel": count,
         "max_bytes": network.most_bytes,
     }

@@ -193,6 +193,79 @@ def test_drawing_undoing_and_coming_back(page: Any, films: Path, tmp_path: Path)
         assert page.evaluate("() => Object.keys(localStorage).filter((key) => key.startsWith('cxrkit:')).length") == 0
 
 
+def test_no_key_or_escape_costs_a_mask(page: Any, films: Path, tmp_path: Path) -> None:
+    """What is pressed while the next film loads, or where a dialog asks, is nobody's mask and no decision."""
+    data = tmp_path / "data"
+    with served(page, films, Drawing(data, None, propose=True)) as (server, port):
+        ids = {one["name"]: one["id"] for one in server.get("/v1/films").json()["films"]}
+        page.route(f"**/{ids['b.png']}/picture", lambda route: (time.sleep(0.7), route.fallback()))
+        opened(page, port, "a.dcm")
+        page.keyboard.press("c")
+        page.locator("h1", has_text="b.png").wait_for()
+        page.keyboard.press("c")
+        page.locator("#screen[aria-busy=false]").wait_for()
+        page.locator("#saved.saved").wait_for()
+        assert list(csv.DictReader((data / "manifest.csv").open()))[0]["id"] == "a"
+        assert not (data / "masks/heart/b.png").exists()
+        # A stroke that isn't lifted before the next film is asked for.
+        page.locator("#structures button", has_text="heart").click()
+        area = page.locator("#overlay").bounding_box()
+        page.mouse.move(area["x"] + 0.45 * area["width"], area["y"] + 0.1 * area["height"])
+        page.mouse.down()
+        page.mouse.move(area["x"] + 0.55 * area["width"], area["y"] + 0.1 * area["height"], steps=4)
+        page.keyboard.press("p")
+        page.mouse.up()
+        eventually(lambda: (data / "masks/heart/b.png").is_file())
+        page.locator("h1", has_text="a.dcm").wait_for()
+        page.locator("#screen[aria-busy=false]").wait_for()
+        # What somebody else saves of another mask isn't overwritten by those who don't see it.
+        page.locator("#saved.saved").wait_for()
+        base = server.get(f"/v1/films/{ids['a.dcm']}/masks").json()["states"]["left_lung"]["revision"]
+        server.put(f"/v1/films/{ids['a.dcm']}/masks/left_lung", json=change(box(shape=SHAPE), base, who="John"))
+        with page.expect_response("**/measures"):
+            stroke(page, (0.45, 0.1), (0.55, 0.1))
+        page.locator("#structures button", has_text="left lung").click()
+        stroke(page, (0.45, 0.1), (0.55, 0.1))
+        page.locator("#conflict[open]", has_text="John").wait_for()
+        page.keyboard.press("Escape")
+        page.keyboard.press("Escape")
+        page.locator("#conflict[open]", has_text="John").wait_for()
+        page.locator("#conflict button[value=mine]").click()
+        page.locator("#saved.saved").wait_for()
+        assert cxrkit.read_mask(data / "masks/left_lung/a.png")[:60].sum() > 100
+        page.expects()
+
+
+def test_what_cannot_be_saved_keeps_nothing_else_waiting(page: Any, films: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with served(page, films, Drawing(data, None, propose=True)) as (server, port):
+        (id,) = (one["id"] for one in server.get("/v1/films").json()["films"] if one["name"] == "a.dcm")
+        opened(page, port, "b.png")
+        (films / "b.png").rename(tmp_path / "b.png")
+        page.locator("#structures button", has_text="heart").click()
+        stroke(page, (0.45, 0.1), (0.55, 0.1))
+        page.locator("#saved.problem").wait_for()
+        page.locator(".film", has_text="a.dcm").click()
+        page.locator("h1", has_text="a.dcm").wait_for()
+        page.locator("#screen[aria-busy=false]").wait_for()
+        # Nor is the answer's way back needed: who draws on is not told that somebody else has drawn.
+        page.route(f"**/{id}/masks/heart", lambda route: (route.fetch(), route.abort()))
+        file = data / "masks/heart/a.png"
+        with page.expect_event("requestfailed"):
+            stroke(page, (0.45, 0.1), (0.55, 0.1))
+        assert file.is_file()
+        stroke(page, (0.45, 0.9), (0.55, 0.9))
+        page.unroute_all()
+        page.evaluate("dispatchEvent(new Event('online'))")
+        eventually(lambda: cxrkit.read_mask(file)[250:].sum() > 100)
+        assert not page.locator("#conflict").is_visible()
+        (tmp_path / "b.png").rename(films / "b.png")
+        page.evaluate("dispatchEvent(new Event('online'))")
+        eventually(lambda: (data / "masks/heart/b.png").is_file())
+        page.locator("#saved.saved").wait_for()
+        page.expects()
+
+
 def test_a_token_is_asked_for(page: Any, films: Path) -> None:
     with served(page, films, limits=Limits("a-token-of-20-letters")) as (_, port):
         page.goto(f"http://127.0.0.1:{port}/")

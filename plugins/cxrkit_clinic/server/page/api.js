@@ -8,6 +8,9 @@ export class Refused extends Error {
   }
 }
 
+// Whether the film is at fault, rather than the server or the way to it.
+export const isOfFilm = (error) => [200, 404, 413, 415, 422].includes(error.status);
+
 // The token lasts as long as the tab: it may stand in the address, as #token=…, which no server ever sees.
 const TOKEN = "cxrkit-token";
 const given = new URLSearchParams(location.hash.slice(1)).get("token");

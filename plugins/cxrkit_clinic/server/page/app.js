@@ -1,7 +1,7 @@
 // The page: which film is shown, and what buttons and keys do.
 
 import * as api from "./api.js";
-import { ask, byId, download, element, label } from "./dom.js";
+import { ask, busy, byId, download, element, label, say } from "./dom.js";
 import { decodeRuns, emptyBits, encodeRuns } from "./masks.js";
 import { Panel } from "./panel.js";
 import { Saver } from "./saving.js";
@@ -28,21 +28,6 @@ const panel = new Panel(viewer, { onactive: activate });
 const tools = new Tools(viewer, { onstroke: changed, onwindow: () => panel.showWindow(), ontell: say, onhistory: history });
 const table = new Table(byId("list"), { onchoose: show });
 
-// --- messages
-
-function say(text) {
-  byId("message").textContent = text;
-  byId("message").hidden = !text;
-  clearTimeout(say.timer);
-  say.timer = setTimeout(() => (byId("message").hidden = true), 6000);
-}
-
-function busy(text) {
-  byId("busy").textContent = text;
-  byId("busy").hidden = !text;
-  byId("screen").setAttribute("aria-busy", String(Boolean(text)));
-}
-
 // --- films
 
 function add(files) {
@@ -55,8 +40,10 @@ add.count = 0;
 
 async function show(film) {
   if (!film) return;
+  tools.up(); // what is being drawn belongs to the film before
   tools.cancel();
   tools.reset();
+  viewer.bits = null; // nor may its masks be taken for this film's
   current = film;
   const mine = ++loading;
   table.refresh(film);
@@ -84,7 +71,7 @@ async function show(film) {
     take(film, found);
   } catch (error) {
     if (mine !== loading) return;
-    film.failure = error.message;
+    fail(film, error);
     if (!pictures.has(film.id)) viewer.clear();
     panel.structures(film, false);
     panel.measures(film);
@@ -126,6 +113,12 @@ function take(film, found) {
   table.update(film);
 }
 
+// What is the film's own fault stays; a server that was away is asked again.
+function fail(film, error) {
+  film.failure = error.message;
+  film.passing = !api.isOfFilm(error);
+}
+
 function learn(film, found) {
   [film.row] = found.films;
   film.failure = null;
@@ -138,7 +131,8 @@ async function meet() {
   const film = current;
   const { others } = await api.meet(film, SESSION, byId("who").value).catch(() => ({ others: [] }));
   if (film !== current) return;
-  byId("others").textContent = `${others.map((who) => who || "Somebody else").join(", ")} also has this film open.`;
+  const names = new Set(others.map((who) => who || "somebody else"));
+  byId("others").textContent = `Others have this film open too: ${[...names].join(", ")}.`;
   byId("others").hidden = !others.length;
 }
 
@@ -149,14 +143,18 @@ function turn(step) {
 }
 
 async function segmentAll() {
-  const todo = table.shown.filter((film) => !film.row && !film.failure);
+  const todo = table.shown.filter((film) => !film.row && (!film.failure || film.passing));
   byId("all").disabled = true;
   const work = async () => {
     for (let film = todo.shift(); film; film = todo.shift()) {
       try {
         learn(film, await api.masksOf(film));
       } catch (error) {
-        film.failure = error.message;
+        if (api.isOfFilm(error)) fail(film, error);
+        else {
+          todo.length = 0;
+          say(error.message);
+        }
       }
       table.update(film);
       if (film === current) panel.measures(film);
@@ -227,8 +225,10 @@ async function measure(film) {
   if (saver.waiting.size) return;
   const found = await api.measuresOf(film).catch(() => null);
   if (!found || saver.waiting.size) return;
-  const { warnings } = film.row ?? { warnings: [] };
+  const { states, row } = film;
+  const warnings = row?.warnings ?? [];
   learn(film, found);
+  film.states = states; // of the masks that are shown: another's revision mustn't be taken for ours
   film.row = { ...film.row, warnings }; // of the network's masks, which a correction doesn't measure again
   table.update(film);
   if (film === current) panel.measures(film);
@@ -237,7 +237,9 @@ async function measure(film) {
 async function settle(id, structure, error) {
   const film = table.films.find((one) => one.id === id);
   byId("conflict-text").textContent = `${film?.name ?? id}, ${label(structure)}: ${error.body.what}`;
-  const keeps = (await ask(byId("conflict"))) === "mine";
+  let answer = "";
+  while (!answer) answer = await ask(byId("conflict")); // Escape decides nothing, or it would lose a stroke
+  const keeps = answer === "mine";
   if (!keeps && film === current) setTimeout(() => show(film));
   return keeps;
 }

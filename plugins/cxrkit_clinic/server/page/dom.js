@@ -24,3 +24,18 @@ export function download(name, content, kind) {
 }
 
 export const label = (structure) => structure.replaceAll("_", " ");
+
+// Say something for a moment, over the film.
+export function say(text) {
+  byId("message").textContent = text;
+  byId("message").hidden = !text;
+  clearTimeout(say.timer);
+  say.timer = setTimeout(() => (byId("message").hidden = true), 6000);
+}
+
+// Say what is waited for.
+export function busy(text) {
+  byId("busy").textContent = text;
+  byId("busy").hidden = !text;
+  byId("screen").setAttribute("aria-busy", String(Boolean(text)));
+}

@@ -11,6 +11,7 @@ export class Saver {
   constructor(dataset, { onchange, onsaved, onconflict }) {
     this.prefix = `cxrkit:${dataset}:`;
     this.waiting = new Map();
+    this.unanswered = new Map(); // sent, and perhaps written, although the answer didn't arrive
     this.onchange = onchange;
     this.onsaved = onsaved;
     this.onconflict = onconflict;
@@ -59,11 +60,17 @@ export class Saver {
     clearTimeout(this.timer);
     if (this.sending) return;
     this.sending = true;
+    const refused = new Map(); // films that can't be saved don't keep others waiting
     try {
-      while (this.waiting.size) {
-        const [key, entry] = this.waiting.entries().next().value;
-        await this.send(key, entry);
+      for (let next; (next = [...this.waiting].find(([, entry]) => !refused.has(entry))); ) {
+        const [key, entry] = next;
+        await this.send(key, this.unanswered.get(key) ?? entry).catch((error) => {
+          if (!api.isOfFilm(error)) throw error;
+          this.unanswered.delete(key);
+          refused.set(entry, error);
+        });
       }
+      for (const error of refused.values()) throw error;
       this.problem = "";
       this.pause = 1000;
     } catch (error) {
@@ -77,13 +84,16 @@ export class Saver {
 
   async send(key, entry) {
     const { film, structure, ...change } = entry;
+    this.unanswered.set(key, entry);
     try {
       const state = await api.save(film, structure, change);
+      this.unanswered.delete(key);
       this.onsaved(film, structure, state);
       if (this.waiting.get(key) === entry) this.drop(key);
       else this.waiting.get(key).base = state.revision; // drawn on in the meantime
     } catch (error) {
       if (error.status !== 409) throw error;
+      this.unanswered.delete(key);
       const latest = this.waiting.get(key);
       if (await this.onconflict(film, structure, error)) latest.base = error.body.current.revision;
       else this.drop(key);

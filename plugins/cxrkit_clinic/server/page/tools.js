@@ -215,6 +215,7 @@ export class Tools {
   up() {
     const { stroke } = this;
     this.stroke = null;
+    this.pressed = false;
     if (stroke?.box) this.remember(stroke.bit, stroke.box, stroke.before);
   }
 
@@ -280,8 +281,8 @@ export class Tools {
   }
 
   step(from, to, part) {
-    const one = from.pop();
-    if (!one || this.stroke) return;
+    const one = this.stroke ? null : from.pop();
+    if (!one) return;
     to.push(one);
     paste(this.viewer.bits, this.viewer.film.width, one.box, one[part], one.bit);
     this.changed(one.bit, one.box);
