@@ -99,6 +99,7 @@ def make_app(service: Service) -> FastAPI:
     app.add_exception_handler(HTTPException, _explain)
     app.add_exception_handler(RequestValidationError, _explain_request)
     app.add_exception_handler(CxrkitError, _explain_own)
+    app.add_exception_handler(OSError, _explain_disk)
     return app
 
 
@@ -123,6 +124,12 @@ async def _explain_own(request: Request, error: Exception) -> Response:
     return JSONResponse(
         {"what": printable(error.what), "remedy": error.remedy}, 507 if isinstance(error, StorageError) else 422
     )
+
+
+async def _explain_disk(request: Request, error: Exception) -> Response:
+    assert isinstance(error, OSError)
+    what = f"The server couldn't keep the film while it works on it: {error.strerror or error}."
+    return JSONResponse({"what": what, "remedy": "Free some space where it has its temporary files."}, 507)
 
 
 @cache
@@ -263,8 +270,8 @@ async def segment(
     if file is None:
         return Response(await asyncio.to_thread(_zipped, answer), media_type="application/zip")
     if file not in answer.files:
-        there = ", ".join(answer.files) or "none; " + " ".join(answer.body["films"][0]["declined"])
-        raise refused(404, f"There is no file {file!r} among the results.", f"There are: {there}.")
+        there = f"There are: {', '.join(answer.files)}." if answer.files else " ".join(answer.body["films"][0]["declined"])
+        raise refused(404, f"There is no file {file!r} among the results.", there)
     kind = _CONTENT.get(PurePosixPath(file).suffix, "application/octet-stream")
     return Response(answer.files[file], media_type=kind)
 
@@ -318,8 +325,9 @@ async def film_measures(request: Request, id: str) -> Response:
 
 async def _measured(request: Request, id: str, *, propose: bool, runs: bool) -> Response:
     service = _service(request)
-    found = await service.measured(service.film(id), propose=propose, runs=runs)
+    # Before the masks: one that is saved in between must not come with the revision of its successor.
     states = json.dumps(_states(service, id))
+    found = await service.measured(service.film(id), propose=propose, runs=runs)
     return Response(f'{found[:-1]}, "states": {states}}}', media_type="application/json")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import struct
@@ -20,6 +21,7 @@ from hypothesis.extra.numpy import arrays
 from prometheus_client.parser import text_string_to_metric_families
 
 import cxrkit
+from cxrkit_clinic.server import routes
 from cxrkit_clinic.server.masks import mask_of, runs_of
 from tests.clinic.films import write
 from tests.clinic.server.serving import SHAPE, Segmenter, client, film, post
@@ -125,6 +127,19 @@ def test_films_that_cannot_be_used_say_why_and_the_server_goes_on(server: Any, t
         assert word in failure["what"] + failure["remedy"]
         assert str(server.service.workplace) not in answer.text
     assert post(server, film(tmp_path / "one.png")).status_code == 200
+
+
+def test_a_full_disk_under_an_upload_is_said(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(routes, "_copy", full)
+        answer = post(server, film(tmp_path / "film.png"))
+    assert answer.status_code == 507
+    assert "No space left" in answer.json()["what"]
+    assert post(server, film(tmp_path / "film.png")).status_code == 200
+
 
 
 @pytest.mark.parametrize(
