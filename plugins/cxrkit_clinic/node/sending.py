@@ -313,9 +313,11 @@ class Sender(threading.Thread):
         """Send the results of a film; how many seconds to wait before the next."""
         name = self.destination.name
         try:
+            if not delivery.files:
+                raise RefusedError("they are gone from the spool; send the film again")
             self.destination.send(delivery)
         except RefusedError as error:
-            self._say(f"{name} refuses the results of film {delivery.uid[:8]}: {error}. Held until the next start.")
+            self._say(f"{name} doesn't get the results of film {delivery.uid[:8]}: {error}. Held until the next start.")
             self._spool.delivered(delivery, name, str(error), held=True)
             return 0.0
         except Exception as error:

@@ -131,7 +131,10 @@ class Spool:
     def _known(self, key: str) -> bool:
         with self._transaction() as db:
             row = db.execute("SELECT state FROM films WHERE key = ?", (key,)).fetchone()
-            if row is not None:
+            if row is not None and row[0] in ("sending", "held") and not (self._results / key).is_dir():
+                db.execute("DELETE FROM films WHERE key = ?", (key,))  # its results were removed: it is new
+                row = None
+            elif row is not None:
                 self._again(db, "key = ?", (key,))
         return row is not None
 
@@ -230,7 +233,8 @@ class Spool:
         if row is None:
             return None
         key, uid, name, attempts, since = row
-        return Delivery(key, uid, name, tuple(sorted((self._results / key).iterdir())), attempts, since)
+        files = sorted((self._results / key).glob("*"))  # none: somebody has removed them
+        return Delivery(key, uid, name, tuple(files), attempts, since)
 
     def postpone(self, delivery: Delivery, destination: str, reason: str, seconds: float) -> None:
         """Try a delivery again after so many seconds."""

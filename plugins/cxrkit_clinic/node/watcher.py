@@ -46,6 +46,7 @@ class Watcher(threading.Thread):
         self._settle, self._max_bytes, self._say = settle, max_bytes, say
         self._apart = [path.resolve() for path in apart]
         self._changed: dict[Path, tuple[str, float]] = {}
+        self._unreadable: set[Path] = set()
         self._closed = threading.Event()
         self._away = False
         self.start()
@@ -103,8 +104,11 @@ class Watcher(threading.Thread):
             try:
                 content = path.read_bytes()
             except OSError as error:
-                self._say(f"{path}: can't be read: {os.strerror(error.errno or 0)}.")
-                content = b""
+                if path not in self._unreadable:
+                    self._say(f"{path}: can't be read: {os.strerror(error.errno or 0)}; it is tried again.")
+                self._unreadable.add(path)
+                return
+            self._unreadable.discard(path)
             if content:
                 suffix = path.suffix.lower() if path.suffix.isascii() and len(path.suffix) < 10 else ""
                 self._spool.receive(

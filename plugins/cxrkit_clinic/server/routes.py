@@ -270,7 +270,8 @@ async def segment(
     if file is None:
         return Response(await asyncio.to_thread(_zipped, answer), media_type="application/zip")
     if file not in answer.files:
-        there = f"There are: {', '.join(answer.files)}." if answer.files else " ".join(answer.body["films"][0]["declined"])
+        declined = " ".join(answer.body["films"][0]["declined"])
+        there = f"There are: {', '.join(answer.files)}." if answer.files else declined
         raise refused(404, f"There is no file {file!r} among the results.", there)
     kind = _CONTENT.get(PurePosixPath(file).suffix, "application/octet-stream")
     return Response(answer.files[file], media_type=kind)

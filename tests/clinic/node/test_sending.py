@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import socket
 import threading
 import time
@@ -129,6 +130,20 @@ def test_refused_results_are_held_and_hold_up_no_others(spool: Spool) -> None:
         spool.retry()
         with Sending(there.address, spool):
             eventually(lambda: spool.count("sent") == 2)
+
+
+def test_results_that_somebody_removed_hold_up_no_others(spool: Spool) -> None:
+    with archive() as there:
+        add(spool, there.address, 2)
+        gone = spool.due(there.address)
+        assert gone is not None
+        shutil.rmtree(gone.files[0].parent)
+        with Sending(there.address, spool) as said:
+            eventually(lambda: spool.count("sent") == 1 and spool.count("held") == 1)
+    assert "gone from the spool" in said[0]
+    assert spool.receive(gone.name, [gone.name[-1:].encode()], source="S", made_with="x", name=gone.name)
+    assert not spool.receive(gone.name, [gone.name[-1:].encode()], source="S", made_with="x", name=gone.name)
+    assert spool.count("waiting") == 1
 
 
 def test_an_archive_that_ends_in_mid_transfer_gets_all_in_the_end(spool: Spool) -> None:

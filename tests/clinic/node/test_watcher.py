@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -61,6 +62,20 @@ def test_a_file_that_is_still_written_is_left_until_it_is_whole(watched: Any) ->
     taken = spool.take()
     assert taken is not None
     assert taken.path.read_bytes() == (folder / "a.png").read_bytes()
+
+
+def test_a_film_that_cannot_be_read_for_a_while_is_taken_later(watched: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    folder, spool, said = watched()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refuse)
+        (folder / "a.png").write_bytes(b"a picture")
+        eventually(lambda: said)
+        time.sleep(0.5)
+    eventually(lambda: spool.count("waiting") == 1)
+    assert [one for one in said if "can't be read" in one] == said[:1]
 
 
 def test_a_film_is_taken_once_and_again_when_it_changes(watched: Any) -> None:

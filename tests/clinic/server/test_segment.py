@@ -141,7 +141,6 @@ def test_a_full_disk_under_an_upload_is_said(server: Any, tmp_path: Path, monkey
     assert post(server, film(tmp_path / "film.png")).status_code == 200
 
 
-
 @pytest.mark.parametrize(
     ("name", "shown"),
     [
