@@ -195,19 +195,16 @@ def test_drawing_undoing_and_coming_back(page: Any, films: Path, tmp_path: Path)
 
 def test_no_key_or_escape_costs_a_mask(page: Any, films: Path, tmp_path: Path) -> None:
     """What is pressed while the next film loads, or where a dialog asks, is nobody's mask and no decision."""
-
-    def late(route: Any) -> None:
-        time.sleep(0.7)
-        route.fallback()
-
     data = tmp_path / "data"
+    held: list[Any] = []
     with served(page, films, Drawing(data, None, propose=True)) as (server, port):
         ids = {one["name"]: one["id"] for one in server.get("/v1/films").json()["films"]}
-        page.route(f"**/{ids['b.png']}/picture", late)
+        page.route(f"**/{ids['b.png']}/picture", lambda route: held.append(route))
         opened(page, port, "a.dcm")
         page.keyboard.press("c")
         page.locator("h1", has_text="b.png").wait_for()
         page.keyboard.press("c")
+        held.pop().fallback()
         page.locator("#screen[aria-busy=false]").wait_for()
         page.locator("#saved.saved").wait_for()
         assert [line["id"] for line in csv.DictReader((data / "manifest.csv").open())] == ["a"]
