@@ -142,10 +142,8 @@ class Segmenter:
         }
         return maps, placement, {name: round(float(np.mean(of)), 4) for name, of in estimates.items()}
 
-    def _views(
-        self, member: Predictor, images: np.ndarray, *, compared: bool
-    ) -> tuple[np.ndarray | None, np.ndarray]:
-        """A network's probabilities for the views of a film, if they are compared, and those that count: `(C, S, S)`."""
+    def _views(self, member: Predictor, images: np.ndarray, *, compared: bool) -> tuple[np.ndarray | None, np.ndarray]:
+        """A network's probabilities for the views of a film, if compared, and those that count: `(C, S, S)`."""
         averaged = isinstance(member, TestTime)
         plain = member.plain if isinstance(member, TestTime) else member
         if not averaged and not compared:
