@@ -13,7 +13,7 @@ import numpy as np
 
 from cxrkit.data.film_files import PREDICTIONS_LIST
 from cxrkit.data.images import FILM_SUFFIXES, read_labels, read_mask
-from cxrkit.errors import ConfigError, DataError, nearest
+from cxrkit.errors import ConfigError, DataError
 from cxrkit.files import remedy_of_missing
 
 #: Names by which folders or files are recognised as those of structures, where nothing else says so.
@@ -86,6 +86,13 @@ class MaskFolder:
         files = self._files[key]
         if self.labels is not None:
             numbers = read_labels(files["labels"])
+            if (drawn := numbers[numbers != 0]).size and not np.isin(drawn, [*self.labels.values()]).any():
+                few = np.unique(drawn)[:_SHOWN].tolist()
+                raise DataError(
+                    f"{files['labels']}: has pixels of {', '.join(map(str, few))}, and none of a number in --labels.",
+                    "Name all class numbers that the tool draws. If each picture is a mask of one structure, leave out "
+                    "--labels.",
+                )
             return {name: numbers == self.labels[name] for name in structures or self.structures}
         masks: dict[str, np.ndarray] = {}
         for name in files if structures is None else structures:
@@ -139,9 +146,7 @@ class MaskFolder:
                     "Keep the masks of each dataset in a folder of their own.",
                 )
         few = ", ".join(self.films[:_SHOWN]) + (", …" if len(self._files) > _SHOWN else "")
-        raise DataError(
-            f"{self.root}: there are no masks of the film '{film}'.", f"{nearest(film, self.films)}It has: {few}."
-        )
+        raise DataError(f"{self.root}: there are no masks of the film '{film}'.", f"Add them. It has those of: {few}.")
 
     @cached_property
     def _by_last_part(self) -> dict[str, list[str]]:

@@ -24,6 +24,7 @@ from cxrkit.engine.predictor import TorchPredictor, load_predictor
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.weights import find_weights
 from cxrkit.errors import ConfigError, CxrkitError, DataError, located
+from cxrkit.interfaces import BACKGROUND
 from cxrkit.metrics.overlap import dice
 from cxrkit.metrics.quality import Calibration, fit
 from cxrkit.plugins import registry as installed
@@ -101,6 +102,12 @@ def calibrate(
         config = config.model_copy(update={"data": parse_data(data, components.components("dataset"))})
     ids = None if part is None else validation_ids(part)
     films = FilmsWithMasks(resolve(config, components), components, predictor.channels, ids)
+    if ids and not len(films):
+        raise DataError(
+            f"{part}: its validation films, such as '{ids[0]}', aren't in the data, or have no mask of "
+            f"{', '.join(name for name in predictor.channels if name != BACKGROUND)}.",
+            "Give the split of this data.",
+        )
     with located(file):
         result = fit_quality(predictor, films.each(listener), len(films), listener)
     amend_card(file, quality={structure: one.calibration for structure, one in result.items()})

@@ -119,34 +119,37 @@ class Segmenter:
     def _look_at(self, film: Film) -> tuple[dict[str, np.ndarray], Placement, dict[str, float]]:
         """Structure to probabilities, float32 `(H, W)` of the film's own size; its placement; and the masks' quality.
 
-        Networks are averaged at the film's size, since each may see the film in another way. So is their quality.
+        Networks are averaged at the film's size, since each may see the film in another way. So is their quality, where
+        all of them are calibrated: the estimates of some say nothing of masks that others have a part in.
         """
+        members = members_of(self.predictor)
+        calibrated = set(self.structures).intersection(*map(_calibrations, members)) if self.quality else set()
         found: dict[str, list[np.ndarray]] = {name: [] for name in self.structures}
         estimates: dict[str, list[float]] = {}
-        for member in members_of(self.predictor):
+        for member in members:
             config = member.preprocess.model_copy(update={"remove_borders": not self.keep_borders})
             stored, placement = preprocess_film(film.pixels, config, spacing=film.spacing, aspect=film.aspect)
             images = to_input(stored, placement, standardise=config.standardise)[None]
-            views, predicted = self._views(member, images)
+            views, predicted = self._views(member, images, compared=bool(calibrated))
             restored = placement.restore(predicted)
             for name, index in zip(self.structures, places_of(member, self.structures), strict=True):
                 found[name].append(restored[index])
-                if views is not None and name in (calibrations := _calibrations(member)):
+                if views is not None and name in calibrated:
                     agreed = agreement(views[:, index][:, *placement.region])
-                    estimates.setdefault(name, []).append(calibrations[name].estimate(agreed))
+                    estimates.setdefault(name, []).append(_calibrations(member)[name].estimate(agreed))
         maps = {
             n: of[0] if len(of) == 1 else np.asarray(np.mean(of, axis=0, dtype=np.float32)) for n, of in found.items()
         }
         return maps, placement, {name: round(float(np.mean(of)), 4) for name, of in estimates.items()}
 
-    def _views(self, member: Predictor, images: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
-        """A network's probabilities for the views of a film, if they are needed, and those that count: `(C, S, S)`."""
+    def _views(self, member: Predictor, images: np.ndarray, *, compared: bool) -> tuple[np.ndarray | None, np.ndarray]:
+        """A network's probabilities for the views of a film, if compared, and those that count: `(C, S, S)`."""
         averaged = isinstance(member, TestTime)
         plain = member.plain if isinstance(member, TestTime) else member
-        if not averaged and not (self.quality and _calibrations(member)):
+        if not averaged and not compared:
             return None, finite_probabilities(plain, images)[0]
         views = view_probabilities(plain, images, VIEWS if averaged else VIEWS[:FOR_QUALITY])[:, 0]
-        return views[:FOR_QUALITY] if self.quality else None, views.mean(axis=0) if averaged else views[0]
+        return views[:FOR_QUALITY] if compared else None, views.mean(axis=0) if averaged else views[0]
 
 
 def _calibrations(predictor: Predictor) -> Mapping[str, Calibration]:

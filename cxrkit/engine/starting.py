@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 import torch
 from torch import Tensor
@@ -49,7 +50,8 @@ def read_start(given: str, registry: Registry) -> Start:
     file = RunDirectory.open(file).weights() if file.is_dir() else file
     if file.suffix not in ("", ".safetensors"):
         raise ConfigError(
-            f"--init {given}: an exported network can't be trained on.", "Give the run or file that it was made from."
+            f"--init {given}: a {file.suffix} file can't be trained on.",
+            "Give a run, a .safetensors file or a name; for an exported network, what it was made from.",
         )
     tensors, card = load_tensors(file)
     if not all(value.isfinite().all() for value in tensors.values()):
@@ -92,9 +94,11 @@ def begin_with(start: Start, network: Model, component: Component, parameters: M
             elif value.is_floating_point():
                 afresh.append(name)
     if not numbers:
+        theirs = start.card.model
+        settings = "".join(f" --set {quote(f'model.{name}={value}')}" for name, value in theirs.params.items())
         raise ConfigError(
-            f"--init {start.given}: nothing of these weights of {start.card.model.name} fits {component.name}.",
-            f"Train with --model {start.card.model.name} and its parameters, or leave out --init.",
+            f"--init {start.given}: nothing of these weights of {theirs.name} fits {component.name}.",
+            f"Train with --model {theirs.name}{settings}, or leave out --init.",
         )
     total = sum(value.numel() for value in own.values())
     new = [name for name in channels if name not in start.card.channels]

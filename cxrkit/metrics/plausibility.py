@@ -170,7 +170,7 @@ def _of_lungs(left: Mask, right: Mask) -> Iterator[str]:
     heights = left_bottom - left_top + 1, right_bottom - right_top + 1
     if abs(left_bottom - right_bottom) > SHORT_BY * max(heights) and min(heights) < SHORT * max(heights):
         name = "left" if left_bottom < right_bottom else "right"
-        yield f"{name} lung: cut short, as by an opaque base, which the ratio's width leaves out"
+        yield f"{name} lung: cut short, as by an opaque base; the ratio may be too large"
 
 
 def lung_tilt(left: Mask, right: Mask) -> float:

@@ -70,6 +70,12 @@ def test_pictures_of_class_numbers(tmp_path: Path) -> None:
     masks = folder.read("a")
     assert np.array_equal(masks["heart"], numbers == 2)
     assert not masks["left_lung"].any(), "a tool may find nothing"
+    cv2.imwrite(str(tmp_path / "empty.png"), np.zeros((4, 4), np.uint8))
+    write(tmp_path / "b.png", value=255)
+    folder = MaskFolder(tmp_path, labels={"heart": 2, "left_lung": 1})
+    assert not folder.read("empty")["heart"].any()
+    with pytest.raises(DataError, match=r"b\.png: has pixels of 255, and none of a number in --labels"):
+        folder.read("b")
 
 
 def test_a_fault_of_a_film_is_that_films(tmp_path: Path) -> None:

@@ -53,6 +53,9 @@ def test_what_cannot_be_calibrated_is_said(run: RunDirectory, tmp_path: Path) ->
     few.write_text(json.dumps(content | {"validation": []}))
     with pytest.raises(DataError, match="no validation films"):
         cxrkit.calibrate(run.path, split=few)
+    few.write_text(json.dumps({**content, "validation": ["elsewhere+a"]}))
+    with pytest.raises(DataError, match=r"validation films, such as 'elsewhere\+a', aren't in the data"):
+        cxrkit.calibrate(run.path, split=few)
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)

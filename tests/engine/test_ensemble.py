@@ -159,6 +159,16 @@ def test_an_ensemble_has_the_mean_of_its_members_estimates(saved: Path) -> None:
         np.testing.assert_allclose(both.probabilities[name], expected, atol=1e-6)
 
 
+def test_an_ensemble_with_a_member_that_is_not_calibrated_estimates_nothing_of_it(saved: Path) -> None:
+    other = saved.with_name("other.safetensors")
+    tensors, card = load_tensors(saved)
+    save_network(other, tensors, card.model_copy(update={"quality": {"heart": RISING}, "step": 2}))
+    assert api.load([saved, other], device="cpu")(disc()).quality.keys() == {"heart"}, "left_lung is a guess of one"
+    amend_card(other, quality=None)
+    for tta in (False, True):
+        assert api.load([saved, other], device="cpu", tta=tta)(disc()).quality == {}
+
+
 def test_the_same_weights_twice_are_refused(saved: Path) -> None:
     with pytest.raises(ConfigError, match="given twice"):
         api.load([saved, saved])

@@ -88,7 +88,7 @@ def test_another_depth_takes_what_fits_and_names_the_rest(begun: RunDirectory, c
 def test_weights_that_fit_nothing_are_refused(begun: RunDirectory, components: Registry) -> None:
     with pytest.raises(ConfigError, match="nothing of these weights of unet fits unet") as caught:
         start_of(begun, components, *LUNGS_HEART, "background", base_channels=6, depth=2)
-    assert "--model unet" in caught.value.remedy
+    assert "--model unet --set model.base_channels=4 --set model.depth=" in caught.value.remedy
 
 
 def test_training_begins_with_them_and_records_it(begun: RunDirectory, new_run: NewRun, components: Registry) -> None:
@@ -142,7 +142,7 @@ def test_weights_that_are_not_there_are_named(tmp_path: Path, components: Regist
     for given, message in {
         str(tmp_path / "file.safetensors"): "there is no such file",
         "lung-hearts": "there is no such run or file, and no weights of that name",
-        str(onnx): "an exported network can't be trained on",
+        str(onnx): "a .onnx file can't be trained on",
     }.items():
         with pytest.raises((ConfigError, DataError), match=message):
             read_start(given, components)
