@@ -12,7 +12,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -331,21 +331,29 @@ def _write(out: Path, chosen: Sequence[Suggestion], segmenter: Segmenter, *, cop
         ]
         for one in chosen
     ]
+    copies = _copy(chosen, out) if copy else []
     write_bytes(out / "suggestions.csv", csv_text(headings, rows).encode("utf-8", "surrogateescape"))
-    content = json.dumps({"films": [asdict(one) for one in chosen]}, indent=1)
+    content = json.dumps({"films": [asdict(one) for one in chosen], "copies": copies}, indent=1)
     write_bytes(out / "suggestions.json", f"{content}\n".encode())
     write_bytes(out / "contact-sheet.png", contact_sheet([(one, segmenter(Path(one.film))) for one in chosen]))
-    if copy:
-        taken: set[str] = set()
-        for one in chosen:
-            name = Path(one.film).name
-            name = name if name not in taken else f"{one.rank}-{name}"
-            taken.add(name)
-            try:
-                (out / "images").mkdir(exist_ok=True)
-                shutil.copyfile(one.film, out / "images" / name)
-            except OSError as error:
-                raise storage_error(out / "images" / name, error) from error
+
+
+def _copy(chosen: Sequence[Suggestion], out: Path) -> list[str]:
+    """Copy the films to `out/images`, in place of those that an earlier call copied there; the copies' names."""
+    folder, names = out / "images", list[str]()
+    for one in chosen:
+        name = Path(one.film).name
+        names.append(name if name not in names else f"{one.rank}-{name}")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(one.film, folder / names[-1])
+        except OSError as error:
+            raise storage_error(folder / names[-1], error) from error
+    with suppress(OSError, ValueError, TypeError, AttributeError):
+        earlier = json.loads((out / "suggestions.json").read_text(encoding="utf-8")).get("copies", [])
+        for name in {Path(name).name for name in earlier} - {*names}:
+            (folder / name).unlink(missing_ok=True)
+    return names
 
 
 def contact_sheet(films: Sequence[tuple[Suggestion, Segmentation]]) -> bytes:

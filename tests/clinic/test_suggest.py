@@ -98,6 +98,9 @@ def test_a_suggestion_is_the_same_each_time_and_equal_films_come_last(
     sheet = cv2.imread(str(tmp_path / "out" / "contact-sheet.png"))
     assert sheet.std() > 10
     assert {path.name for path in (tmp_path / "out" / "images").iterdir()} == {Path(film).name for film in chosen}
+    (tmp_path / "out" / "images" / "mine.png").write_bytes(b"")
+    assert Outcome(films, "--count", 1, "--weights", weights, "--out", tmp_path / "out", "--copy").code == 0
+    assert {path.name for path in (tmp_path / "out" / "images").iterdir()} == {Path(chosen[0]).name, "mine.png"}
     rest = Outcome(films, "--count", 1, "--weights", weights, "--out", tmp_path / "x", "--json", "--labelled", films)
     assert json.loads(rest.out)["films"][0]["distance"] == 0, "all are there already"
 

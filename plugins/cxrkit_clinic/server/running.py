@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import socket
 import tempfile
 import warnings
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ from cxrkit_clinic.server.service import Service
 from cxrkit_clinic.server.settings import Door, Drawing, Network
 from cxrkit_clinic.server.work import crashed, worker
 from cxrkit_plugins.datasets.listing import name_structures
+
+#: What the name of a folder for uploads begins with; the number of the process follows.
+_UPLOADS = "cxrkit-uploads-"
 
 
 def run(
@@ -98,11 +102,35 @@ def opened(stack: ExitStack, door: Door, network: Network, films: Folder | None,
         structures,
         about,
         Limits(door.token or "", names(door.allowed), network.most_bytes, network.timeout),
-        Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cxrkit-"))),
+        stack.enter_context(place_for_uploads()),
         films,
         drawings,
         propose=drawing is None or drawing.propose,
     )
+
+
+@contextmanager
+def place_for_uploads() -> Iterator[Path]:
+    """A folder for the films that are being segmented; those of servers that were killed are removed."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_UPLOADS}*-*"):
+        number = left.name.removeprefix(_UPLOADS).partition("-")[0]
+        if number.isdecimal() and not _runs(int(number)):
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"{_UPLOADS}{os.getpid()}-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def _runs(process: int) -> bool:
+    """Whether there is such a process, or there is no way to know."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _listening(host: str, port: int) -> socket.socket:

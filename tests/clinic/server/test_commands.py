@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -81,3 +85,18 @@ def test_the_films_are_those_of_a_dataset_or_all_but_those(tmp_path: Path) -> No
         assert [one.name for one in films] == expected
     assert films[0].path == tmp_path / "data/images/a.png"
     assert "2 films" in said[0]
+
+
+def test_films_that_a_killed_server_left_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left, used = (tmp_path / f"cxrkit-uploads-{process}-x" for process in (ended.pid, os.getpid()))
+    for folder in (left, used):
+        folder.mkdir()
+        (folder / "film.dcm").write_bytes(b"x")
+    with running.place_for_uploads() as place:
+        assert place.is_dir()
+        assert not left.exists()
+        assert used.exists(), "another server's"
+    assert not place.exists()
