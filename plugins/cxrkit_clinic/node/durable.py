@@ -28,9 +28,13 @@ def write(file: Path, parts: Iterable[bytes | memoryview]) -> None:
         os.fsync(stream.fileno())
 
 
-def append(file: Path, line: str) -> None:
-    """Append a line, and sync it; one that a killed process left unfinished is ended first."""
-    number = os.open(file, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o600)
+def append(file: Path, line: str, mode: int = 0o600) -> None:
+    """Append a line, and sync it; one that a killed process left unfinished is ended first.
+
+    Args:
+        mode: who may read and write a new file; by default only this user.
+    """
+    number = os.open(file, os.O_CREAT | os.O_RDWR | os.O_APPEND, mode)
     with os.fdopen(number, "ab+") as stream:
         size = stream.seek(0, os.SEEK_END)
         stream.seek(max(0, size - 1))

@@ -213,7 +213,7 @@ class Drawings:
 
     def _note(self, entry: Mapping[str, object]) -> None:
         try:
-            append(self.root / JOURNAL, json.dumps(entry, ensure_ascii=False))
+            append(self.root / JOURNAL, json.dumps(entry, ensure_ascii=False), mode=0o666)
         except OSError as error:
             raise storage_error(self.root / JOURNAL, error) from error
 
