@@ -14,7 +14,7 @@ from cxrkit.engine.evaluate import score_films
 from cxrkit.engine.predictor import load_predictor
 from cxrkit.engine.scores import Evaluation
 from cxrkit.plugins import registry
-from cxrkit.report import choose_panels
+from cxrkit.report import choose_panels, of_store
 
 
 class Drawn:
@@ -38,7 +38,7 @@ def test_films_are_scored_and_shown_by_whatever_predicts() -> None:
     assert [film.id for film in films] == [store.ids[index] for index in (2, 0, 1)]
     assert {scores.dice for film in films for scores in film.structures.values()} == {1.0}
     evaluation = Evaluation(part="test", weights="best", step=1, selected_on="nothing", films=films)
-    for panel in choose_panels(evaluation, store, Drawn(store)):
+    for panel in choose_panels(evaluation, of_store(store, Drawn(store))):
         for name, mask in panel.truth.items():
             np.testing.assert_array_equal(panel.predicted[name], mask)
 

@@ -10,7 +10,7 @@ _HERE = Path(__file__).parent
 
 
 class LungsHeart(PretrainedWeights):
-    """A U-Net with an ImageNet-pretrained EfficientNet-Lite0 encoder, trained on 162 films."""
+    """A U-Net with an ImageNet-pretrained EfficientNet-Lite0 encoder, trained on films of two hospitals."""
 
     default = True
 
