@@ -17,6 +17,7 @@ from cxrkit.cli.loading import load_plugins
 from cxrkit.cli.predict import chosen_writers
 from cxrkit.cli.progress import progress
 from cxrkit.config import make_config
+from cxrkit.data.limits import at_most_pixels
 from cxrkit.engine.interrupts import stop_requests
 from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.run import RunDirectory
@@ -75,6 +76,7 @@ __all__ = [
     "StorageError",
     "TrainingError",
     "Workers",
+    "at_most_pixels",
     "build_writers",
     "chosen_writers",
     "csv_text",

@@ -90,6 +90,7 @@ COMMANDS = [
     "StorageError",
     "TrainingError",
     "Workers",
+    "at_most_pixels",
     "build_writers",
     "chosen_writers",
     "csv_text",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from cxrkit.errors import CxrkitError, DataError
@@ -12,15 +13,28 @@ from cxrkit.errors import CxrkitError, DataError
 SIDE_LIMIT = 20_000
 #: So are those of more pixels: a film of 35 × 43 cm that was scanned at 0.05 mm has 60 million.
 PIXEL_LIMIT = 100_000_000
+#: The most pixels here and now, and what to do about a film that has more.
+_LIMIT = ContextVar("limit", default=(PIXEL_LIMIT, "Scale the film down, or check that this is the right file."))
+
+
+@contextmanager
+def at_most_pixels(count: int, remedy: str) -> Iterator[None]:
+    """Refuse films of more pixels for a while, before they are decoded; of `PIXEL_LIMIT` at most."""
+    token = _LIMIT.set((min(count, PIXEL_LIMIT), remedy))
+    try:
+        yield
+    finally:
+        _LIMIT.reset(token)
 
 
 def refuse_huge(path: Path, height: int, width: int) -> None:
     """Raise DataError for a picture that is too large to be a film, before it is decoded."""
-    if max(height, width) >= SIDE_LIMIT or height * width > PIXEL_LIMIT:
+    most, remedy = _LIMIT.get()
+    if max(height, width) >= SIDE_LIMIT or height * width > most:
         raise DataError(
-            f"{path}: is {width} × {height} pixels; sides of {SIDE_LIMIT:,} or more, and more than "
-            f"{PIXEL_LIMIT // 10**6} million pixels, are refused.",
-            "Scale the film down, or check that this is the right file.",
+            f"{path}: is {width} × {height} pixels; sides of {SIDE_LIMIT:,} or more, and more than {most / 1e6:g} "
+            "million pixels, are refused.",
+            remedy,
         )
 
 

@@ -16,6 +16,7 @@ from cxrkit.commands import (
     DataError,
     Failure,
     Predictions,
+    at_most_pixels,
     build_writers,
     make_files,
     ratio_of,
@@ -75,13 +76,8 @@ def worker(segmenter: cxrkit.Segmenter, registry: Any, most_pixels: int) -> Call
 
     def work(task: Task) -> Answer:
         try:
-            film = cxrkit.read_film(task.path, window=segmenter.window)
-            if film.pixels.size > most_pixels:
-                height, width = film.pixels.shape
-                raise DataError(
-                    f"{task.path}: is {width} × {height} pixels; more than {most_pixels / 1e6:g} million are refused.",
-                    "Scale the film down, or start the server with a higher --max-pixels.",
-                )
+            with at_most_pixels(most_pixels, "Scale the film down, or start the server with a higher --max-pixels."):
+                film = cxrkit.read_film(task.path, window=segmenter.window)
             if task.picture:
                 return _picture(film)
             return _segmented(film, task, segmenter, registry)

@@ -118,7 +118,7 @@ def test_films_that_cannot_be_used_say_why_and_the_server_goes_on(server: Any, t
     for path, word in (
         (text, "notes.png"),
         (huge, "max-pixels"),
-        (bomb(tmp_path / "bomb.png"), "bomb"),
+        (bomb(tmp_path / "bomb.png"), "max-pixels"),
         (empty, "empty"),
     ):
         answer = post(server, path)
