@@ -219,7 +219,7 @@ def _write_texts(
     size = max(12, round(min(height, width) / 34))
     font = ImageFont.load_default(size)
     if colours:
-        estimates = {name: f" (Dice ≈ {dice:.2f})" for name, dice in quality.items()}
+        estimates = {name: f" (Dice about {dice:.2f})" for name, dice in quality.items()}
         rows: list[tuple[str, RGB, bool]] = [
             (structure_label(name) + estimates.get(name, ""), colour, False) for name, colour in colours.items()
         ]
