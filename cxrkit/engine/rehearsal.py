@@ -71,7 +71,7 @@ class Rehearsal:
         padded: whether films may be padded for the network, as a training pads them.
         labelled: the structures that the films have masks of; None: all.
         start: the weights that it begins with; None: random ones.
-        observer: is told what of them is taken.
+        observer: is informed of what is taken of them.
 
     Attributes:
         device, precision: what `auto` meant here.
