@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cxrkit.api import TrainedRun as TrainedRun
     from cxrkit.api import evaluate as evaluate
-    from cxrkit.api import load as load
-    from cxrkit.api import predict as predict
     from cxrkit.api import train as train
     from cxrkit.comparisons import ablate as ablate
     from cxrkit.config import RunConfig as RunConfig
@@ -26,6 +24,8 @@ if TYPE_CHECKING:
     from cxrkit.errors import DataError as DataError
     from cxrkit.errors import DeclinedError as DeclinedError
     from cxrkit.hookspecs import hookimpl as hookimpl
+    from cxrkit.inference import load as load
+    from cxrkit.inference import predict as predict
     from cxrkit.interfaces import Augment as Augment
     from cxrkit.interfaces import Batch as Batch
     from cxrkit.interfaces import Dataset as Dataset
@@ -93,9 +93,9 @@ _HOMES = {
     "draw_overlay": "report.overlay",
     "evaluate": "api",
     "hookimpl": "hookspecs",
-    "load": "api",
+    "load": "inference",
     "measure": "scoring",
-    "predict": "api",
+    "predict": "inference",
     "read_film": "data.images",
     "read_mask": "data.images",
     "score": "scoring",

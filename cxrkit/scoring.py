@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from cxrkit import api
+from cxrkit import inference
 from cxrkit.config import DataConfig, RunConfig, make_config
 from cxrkit.data.mask_files import MaskFolder
 from cxrkit.data.sources import parse_data
@@ -93,7 +93,7 @@ def score(
     for group in weights:
         names = [str(group)] if isinstance(group, Path | str) else [str(one) for one in group]
         members = [_weights_of(name, checkpoint) for name in names]
-        segmenter = api.load(
+        segmenter = inference.load(
             [file for file, _ in members], device=device, postprocess=postprocess, tta=tta, quality=False
         )
         (file, run), *others = members

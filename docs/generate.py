@@ -200,7 +200,8 @@ def exit_codes() -> list[tuple[str, str]]:
 
 
 def _subclasses(base: type[errors.CxrkitError]) -> set[type[errors.CxrkitError]]:
-    import cxrkit.api  # noqa: F401  whoever raises must be there
+    import cxrkit.comparisons
+    import cxrkit.inference  # noqa: F401  whoever raises must be there
 
     direct = set(base.__subclasses__())
     return direct.union(*map(_subclasses, direct))

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import cxrkit
-from cxrkit import api
+from cxrkit import api, inference
 from cxrkit.config import DataConfig, make_config
 from cxrkit.data.splits import Split
 from cxrkit.engine.observer import Silent
@@ -173,7 +173,7 @@ def test_predicting_goes_on_after_a_bad_film(trained: cxrkit.api.TrainedRun, tmp
     write_film(folder / "a.png", (50, 60))
     write_film(folder / "sub" / "a.png", (70, 60), seed=1)
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    result = api.predict([folder], trained.path, tmp_path / "out", probabilities=True)
+    result = inference.predict([folder], trained.path, tmp_path / "out", probabilities=True)
     assert [failure.film for failure in result.failures] == [str(folder / "broken.png")]
     assert len(result.rows) == 2
     assert len({row.folder for row in result.rows}) == 2
@@ -197,7 +197,7 @@ def test_predicting_that_is_stopped_tells_what_was_done(trained: cxrkit.api.Trai
 
     films = [write_film(tmp_path / f"{name}.png", (32, 32)) for name in "abc"]
     with pytest.raises(KeyboardInterrupt):
-        api.predict(films, trained.path, tmp_path / "out", observer=Impatient())
+        inference.predict(films, trained.path, tmp_path / "out", observer=Impatient())
     rows = list(csv.DictReader((tmp_path / "out" / "predictions.csv").open()))
     assert [row["film"] for row in rows] == [str(path) for path in films[:2]]
     assert len(json.loads((tmp_path / "out" / "predictions.json").read_text())["films"]) == 2
@@ -207,7 +207,7 @@ def test_predicting_that_is_stopped_tells_what_was_done(trained: cxrkit.api.Trai
 def test_films_whose_name_is_not_text_are_segmented(trained: cxrkit.api.TrainedRun, tmp_path: Path) -> None:
     odd = tmp_path / os.fsdecode(b"film\xff.png")
     write_film(tmp_path / "film.png", (32, 32)).rename(odd)
-    assert not api.predict([odd], trained.path, tmp_path / "out").failures
+    assert not inference.predict([odd], trained.path, tmp_path / "out").failures
     assert (tmp_path / "out" / odd.stem / "heart.png").is_file()
     assert os.fsencode(odd) in (tmp_path / "out" / "predictions.csv").read_bytes()
 
@@ -216,18 +216,18 @@ def test_former_results_are_not_taken_for_films(trained: cxrkit.api.TrainedRun, 
     write_film(tmp_path / "film.png", (32, 32))
     (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
     with pytest.raises(ConfigError, match="folder of the films"):
-        api.predict([tmp_path], trained.path, tmp_path / "." / "")
+        inference.predict([tmp_path], trained.path, tmp_path / "." / "")
     for _ in range(2):
-        result = api.predict([tmp_path], trained.path, tmp_path / "out")
+        result = inference.predict([tmp_path], trained.path, tmp_path / "out")
         assert [row.film for row in result.rows] == [str(tmp_path / "film.png")]
         assert [failure.film for failure in result.failures] == [str(tmp_path / "gone.png")]
 
 
 def test_predicting_nothing_is_an_error(trained: cxrkit.api.TrainedRun, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no films in this folder"):
-        api.predict([tmp_path], trained.path, tmp_path / "out")
+        inference.predict([tmp_path], trained.path, tmp_path / "out")
     with pytest.raises(DataError, match="No films were given"):
-        api.predict([], trained.path, tmp_path / "out")
+        inference.predict([], trained.path, tmp_path / "out")
 
 
 def test_settings_may_be_a_mapping_or_a_file(tmp_path: Path) -> None:
@@ -325,7 +325,7 @@ def test_a_weights_file_alone_is_enough(trained: cxrkit.api.TrainedRun, tmp_path
 def test_a_raw_jsrt_film_is_segmented_at_its_own_size(trained: cxrkit.api.TrainedRun, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 4096, (32, 32), dtype=np.uint16)
     cv2.resize(noise, (2048, 2048), interpolation=cv2.INTER_NEAREST).astype(">u2").tofile(tmp_path / "JPCLN001.IMG")
-    result = api.predict([tmp_path], trained.path, tmp_path / "out")
+    result = inference.predict([tmp_path], trained.path, tmp_path / "out")
     assert [(row.film, result.failures) for row in result.rows] == [(str(tmp_path / "JPCLN001.IMG"), ())]
     mask = cv2.imread(str(tmp_path / "out" / "JPCLN001" / "heart.png"), cv2.IMREAD_UNCHANGED)
     assert mask.shape == (2048, 2048)

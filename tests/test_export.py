@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxrkit import ConfigError, api
+from cxrkit import ConfigError, inference
 from cxrkit.engine.checkpoint import load_network, save_network
 from cxrkit.plugins import registry
 
@@ -17,34 +17,34 @@ def test_half_the_size_and_the_same_masks(tmp_path: Path) -> None:
     noisy = {k: v * (1 + 1e-5) if v.is_floating_point() else v for k, v in model.state_dict().items()}
     full = tmp_path / "full.safetensors"
     save_network(full, noisy, card)
-    (half,) = api.export(full, tmp_path / "half.safetensors").files
+    (half,) = inference.export(full, tmp_path / "half.safetensors").files
     assert half.stat().st_size < 0.52 * full.stat().st_size
     film = np.random.default_rng(0).integers(0, 255, (96, 96), dtype=np.uint8)
-    one, two = (api.load(path, device="cpu")(film).probabilities["heart"] for path in (full, half))
+    one, two = (inference.load(path, device="cpu")(film).probabilities["heart"] for path in (full, half))
     np.testing.assert_allclose(one, two, atol=5e-3)
 
 
 def test_nothing_is_written_over(tmp_path: Path) -> None:
     source = registry().get("weights", "lungs-heart").build().file
     with pytest.raises(ConfigError, match="suffix"):
-        api.export(source, tmp_path / "x.bin")
+        inference.export(source, tmp_path / "x.bin")
     (tmp_path / "x.safetensors").touch()
     with pytest.raises(ConfigError, match="already exists"):
-        api.export(source, tmp_path / "x.safetensors")
+        inference.export(source, tmp_path / "x.safetensors")
 
 
 def test_weights_of_a_package_are_exported_by_their_name(tmp_path: Path) -> None:
-    (written,) = api.export("lungs-heart", tmp_path / "x.safetensors").files
+    (written,) = inference.export("lungs-heart", tmp_path / "x.safetensors").files
     assert load_network(written, registry())[1].channels[:3] == ("left_lung", "right_lung", "heart")
 
 
 def test_what_was_rounded_does_not_pass_for_full(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="16-bit floats"):
-        api.export("lungs-heart", tmp_path / "x.safetensors", half=False)
+        inference.export("lungs-heart", tmp_path / "x.safetensors", half=False)
     assert not (tmp_path / "x.safetensors").exists()
 
 
 def test_a_file_has_no_choice_of_checkpoints(tmp_path: Path) -> None:
     source = registry().get("weights", "lungs-heart").build().file
     with pytest.raises(ConfigError, match="--checkpoint best"):
-        api.export(source, tmp_path / "x.safetensors", checkpoint="best")
+        inference.export(source, tmp_path / "x.safetensors", checkpoint="best")

@@ -55,9 +55,9 @@ def export(
     from cxrkit.cli.loading import load_plugins
 
     load_plugins()
-    from cxrkit import api
+    from cxrkit import inference
 
-    written = api.export(run, file, checkpoint=checkpoint, half=not full, int8=int8, data=data)
+    written = inference.export(run, file, checkpoint=checkpoint, half=not full, int8=int8, data=data)
     say(f"{' and '.join(map(str, written.files))}: {_size(sum(path.stat().st_size for path in written.files))}")
     if (agreement := written.agreement) is not None:
         found = ", ".join(f"{name} {value:.4f}" for name, value in agreement.dice.items())

@@ -145,14 +145,14 @@ def predict(
     from cxrkit.cli.progress import progress
 
     components = load_plugins().registry
-    from cxrkit import api
+    from cxrkit import inference
 
     if keep_spots and postprocess:
         raise typer.BadParameter("leaves masks as they are; leave out --postprocess", param_hint="--keep-spots")
     writers, applied = _components(write or components.defaults("writer"), postprocess, assignments or ())
 
     with progress(quiet=quiet) as observer:
-        predictions = api.predict(
+        predictions = inference.predict(
             films,
             weights or None,
             out,

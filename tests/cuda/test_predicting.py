@@ -33,9 +33,9 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_the_shipped_weights_say_the_same_on_both(films: list[Path]) -> None:
     import numpy as np
 
-    from cxrkit import api
+    from cxrkit import inference
 
-    there, here = (api.load(device=device) for device in ("cuda", "cpu"))
+    there, here = (inference.load(device=device) for device in ("cuda", "cpu"))
     for film in films:
         a, b = there(film), here(film)
         for name in b.masks:

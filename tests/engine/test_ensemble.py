@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from cxrkit import PretrainedWeights, Segmenter, api
+from cxrkit import PretrainedWeights, Segmenter, inference
 from cxrkit.config import ComponentConfig, PreprocessConfig
 from cxrkit.engine.checkpoint import NetworkCard, amend_card, load_tensors, save_network
 from cxrkit.engine.ensemble import Ensemble, TestTime, load_weights
@@ -131,7 +131,7 @@ def saved(tmp_path: Path) -> Path:
 
 def test_calibrated_weights_estimate_quality_and_change_no_mask_by_it(saved: Path) -> None:
     film = disc()
-    with_it, without = api.load(saved, device="cpu"), api.load(saved, device="cpu", quality=False)
+    with_it, without = inference.load(saved, device="cpu"), inference.load(saved, device="cpu", quality=False)
     one, other = with_it(film), without(film)
     assert one.quality.keys() == {"heart", "left_lung"}
     assert all(0 <= value <= 1 for value in one.quality.values())
@@ -151,8 +151,8 @@ def test_an_ensemble_has_the_mean_of_its_members_estimates(saved: Path) -> None:
         name: value + 0.1 * torch.randn_like(value) if value.dim() > 1 else value for name, value in tensors.items()
     }
     save_network(other, noise, card)
-    single = [api.load(path, device="cpu")(disc()) for path in (saved, other)]
-    both = api.load([saved, other], device="cpu")(disc())
+    single = [inference.load(path, device="cpu")(disc()) for path in (saved, other)]
+    both = inference.load([saved, other], device="cpu")(disc())
     for name in ("heart", "left_lung"):
         assert both.quality[name] == pytest.approx(np.mean([one.quality[name] for one in single]), abs=1e-4)
         expected = np.mean([one.probabilities[name] for one in single], axis=0)
@@ -163,15 +163,16 @@ def test_an_ensemble_with_a_member_that_is_not_calibrated_estimates_nothing_of_i
     other = saved.with_name("other.safetensors")
     tensors, card = load_tensors(saved)
     save_network(other, tensors, card.model_copy(update={"quality": {"heart": RISING}, "step": 2}))
-    assert api.load([saved, other], device="cpu")(disc()).quality.keys() == {"heart"}, "left_lung is a guess of one"
+    both = inference.load([saved, other], device="cpu")
+    assert both(disc()).quality.keys() == {"heart"}, "left_lung is a guess of one"
     amend_card(other, quality=None)
     for tta in (False, True):
-        assert api.load([saved, other], device="cpu", tta=tta)(disc()).quality == {}
+        assert inference.load([saved, other], device="cpu", tta=tta)(disc()).quality == {}
 
 
 def test_the_same_weights_twice_are_refused(saved: Path) -> None:
     with pytest.raises(ConfigError, match="given twice"):
-        api.load([saved, saved])
+        inference.load([saved, saved])
 
 
 def test_a_card_without_a_calibration_can_be_read_by_earlier_versions(saved: Path) -> None:

@@ -34,7 +34,7 @@ def server() -> Iterator[Any]:
 
 
 def test_the_answer_is_what_predict_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cxrkit.api.load", lambda *_, **__: Segmenter())
+    monkeypatch.setattr("cxrkit.inference.load", lambda *_, **__: Segmenter())
     path = film(tmp_path / "one.png")
     predictions = cxrkit.predict([path], None, tmp_path / "out", writers=["masks"], workers=1)
     printed = json.loads(json.dumps(predictions.as_json()))

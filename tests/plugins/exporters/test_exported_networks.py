@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from cxrkit import ConfigError, DataError, api
+from cxrkit import ConfigError, DataError, inference
 from cxrkit.config import ComponentConfig, PreprocessConfig
 from cxrkit.engine import exporting
 from cxrkit.engine.checkpoint import NetworkCard, save_network
@@ -48,7 +48,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> dict[st
     folder = tmp_path_factory.mktemp("exported")
     files = {suffix: folder / f"network{suffix}" for suffix in FORMATS}
     for file in files.values():
-        agreement = api.export(weights, file).agreement
+        agreement = inference.export(weights, file).agreement
         assert agreement is not None
         assert min(agreement.dice.values()) > 0.995
         assert agreement.films == 16
@@ -58,7 +58,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> dict[st
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_an_exported_network_gives_the_same_masks(exported: dict[str, Path], weights: Path, suffix: str) -> None:
     film = np.random.default_rng(0).integers(0, 4000, (90, 70), dtype=np.uint16)
-    original, other = api.load(weights)(film), api.load(exported[suffix])(film)
+    original, other = inference.load(weights)(film), inference.load(exported[suffix])(film)
     assert other.weights is not None
     assert other.weights.file == str(exported[suffix])
     for name, probability in original.probabilities.items():
@@ -66,12 +66,12 @@ def test_an_exported_network_gives_the_same_masks(exported: dict[str, Path], wei
 
 
 def test_a_runtime_is_chosen_by_its_name(exported: dict[str, Path]) -> None:
-    assert api.load(exported[".onnx"], runtime="onnxruntime").structures
-    assert api.load(exported[".onnx"], runtime="openvino").structures
+    assert inference.load(exported[".onnx"], runtime="onnxruntime").structures
+    assert inference.load(exported[".onnx"], runtime="openvino").structures
     with pytest.raises(ConfigError, match=r"torch: doesn't compute \.onnx files, only \.pt2"):
-        api.load(exported[".onnx"], runtime="torch")
+        inference.load(exported[".onnx"], runtime="torch")
     with pytest.raises(ConfigError, match="export the network first"):
-        api.load("lungs-heart", runtime="openvino")
+        inference.load("lungs-heart", runtime="openvino")
 
 
 def test_bad_requests_are_refused(exported: dict[str, Path], weights: Path, tmp_path: Path) -> None:
@@ -82,10 +82,10 @@ def test_bad_requests_are_refused(exported: dict[str, Path], weights: Path, tmp_
         ("x.safetensors", {"int8": True}, "are for other formats"),
     ):
         with pytest.raises(ConfigError, match=message):
-            api.export(weights, tmp_path / file, **options)
+            inference.export(weights, tmp_path / file, **options)
     (tmp_path / "y.bin").write_bytes(b"of another network")
     with pytest.raises(ConfigError, match=r"y\.bin already exists"):
-        api.export(weights, tmp_path / "y.xml")
+        inference.export(weights, tmp_path / "y.xml")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["y.bin"]
 
 
@@ -100,7 +100,7 @@ def test_a_network_that_differs_is_refused(weights: Path, tmp_path: Path, monkey
 
     monkeypatch.setattr(TorchRuntime, "load", inverted)
     with pytest.raises(DataError, match="gives other masks than the original"):
-        api.export(weights, tmp_path / "x.pt2")
+        inference.export(weights, tmp_path / "x.pt2")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -110,13 +110,13 @@ def test_a_file_of_another_program_is_named(exported: dict[str, Path], tmp_path:
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "foreign.onnx")
     with pytest.raises(DataError, match="was not exported by cxrkit"):
-        api.load(tmp_path / "foreign.onnx")
+        inference.load(tmp_path / "foreign.onnx")
     entry = model.metadata_props.add()
     entry.key, entry.value = "cxrkit", json.dumps({"format": 99})
     onnx.save(model, tmp_path / "newer.onnx")
     for runtime in ("onnxruntime", "openvino"):
         with pytest.raises(DataError, match="not written by this version"):
-            api.load(tmp_path / "newer.onnx", runtime=runtime)
+            inference.load(tmp_path / "newer.onnx", runtime=runtime)
 
 
 @pytest.mark.parametrize("attack", ["pickle", "formula", "operation", "part"])
@@ -139,7 +139,7 @@ def test_a_torch_program_that_could_run_code_is_refused(exported: dict[str, Path
         if attack == "part":
             target.writestr(name.partition("/")[0] + "/data/constants/opaque_obj_0", pickle.dumps(Attack()))
     with pytest.raises(DataError, match=f"{bad}: holds .* could run code"):
-        api.load(bad)
+        inference.load(bad)
     assert not (tmp_path / "harmed").exists()
 
 
@@ -157,10 +157,10 @@ def test_agreement_is_the_mean_over_films_of_each_structure() -> None:
 def test_8_bit_integers_say_what_they_cost(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("nncf", reason="the extra int8 isn't installed")
     monkeypatch.setattr(exporting, "LOWEST_DICE_INT8", 0.0)
-    exported = api.export(weights, tmp_path / "x.xml", int8=True, data="phantom")
+    exported = inference.export(weights, tmp_path / "x.xml", int8=True, data="phantom")
     assert exported.agreement is not None
     assert 0.9 < min(exported.agreement.dice.values()) <= 1
-    plain = api.export(weights, tmp_path / "y.xml")
+    plain = inference.export(weights, tmp_path / "y.xml")
     assert plain.agreement is not None
     assert exported.agreement.largest_difference > plain.agreement.largest_difference
     assert b'element_type="i8"' in (tmp_path / "x.xml").read_bytes()
