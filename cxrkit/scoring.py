@@ -16,9 +16,9 @@ from cxrkit.engine.comparable import common_structures, to_read
 from cxrkit.engine.evaluate import Part, selected_on, unseen_films
 from cxrkit.engine.films import prepare_store
 from cxrkit.engine.full_size import (
+    AnnotatedFilms,
     Candidate,
     Comparison,
-    FilmsToScore,
     MasksCandidate,
     NetworkCandidate,
     score_candidates,
@@ -85,7 +85,7 @@ def score(
     config = make_config(
         {"data": [one.model_dump() for one in _listed(parse_data(data, components.components("dataset")))]}
     )
-    films = FilmsToScore(config, components)
+    films = AnnotatedFilms(config, components)
     ids = films.ids if split is None else _of_split(films, Path(split), part)
     expected = [name for names in films.places.values() for name in names]
     folders = [MaskFolder(Path(folder), labels=labels, threshold=mask_threshold, expected=expected) for folder in masks]
@@ -153,7 +153,7 @@ def _new_to(
     observer: Observer,
 ) -> set[str]:
     """The films that a run's network was neither trained nor validated on."""
-    places = FilmsToScore(config, registry()).places
+    places = AnnotatedFilms(config, registry()).places
     chosen = common_structures(str(run.path), channels, places, structures, Silent())
     read = to_read(chosen, [name for names in places.values() for name in names])
     other = run.config().model_copy(update={"data": config.data, "structures": list(read)})
@@ -161,7 +161,7 @@ def _new_to(
     return {store.ids[index] for index in unseen_films(run, registry(), store, observer)}
 
 
-def _of_split(films: FilmsToScore, file: Path, part: Part) -> list[str]:
+def _of_split(films: AnnotatedFilms, file: Path, part: Part) -> list[str]:
     ids: tuple[str, ...] = getattr(Split.load(file), part)
     known = set(films.ids)
     kept = [film for film in ids if film in known]

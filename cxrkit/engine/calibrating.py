@@ -10,14 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from cxrkit.config import DataConfig, RunConfig, make_config, resolve
-from cxrkit.data.joined import SEPARATOR
-from cxrkit.data.samples import list_entries, read_sample
+from cxrkit.config import DataConfig, make_config, resolve
 from cxrkit.data.sources import parse_data
 from cxrkit.data.splits import Split
 from cxrkit.engine.changes import CHANGES, Annotated
 from cxrkit.engine.checkpoint import amend_card
-from cxrkit.engine.films import build_datasets, check_places
+from cxrkit.engine.films import check_places
+from cxrkit.engine.full_size import AnnotatedFilms
 from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.predict import Segmenter
 from cxrkit.engine.predictor import TorchPredictor, load_predictor
@@ -28,7 +27,6 @@ from cxrkit.interfaces import BACKGROUND
 from cxrkit.metrics.overlap import dice
 from cxrkit.metrics.quality import Calibration, fit
 from cxrkit.plugins import registry as installed
-from cxrkit.registry import Registry
 
 #: Below, a fit says nothing.
 FEWEST_FILMS = 5
@@ -101,15 +99,17 @@ def calibrate(
     if data is not None:
         config = config.model_copy(update={"data": parse_data(data, components.components("dataset"))})
     ids = None if part is None else validation_ids(part)
-    films = FilmsWithMasks(resolve(config, components), components, predictor.channels, ids)
-    if ids and not len(films):
+    films = AnnotatedFilms(resolve(config, components), components)
+    among = {*(films.ids if ids is None else ids)}
+    usable = [film for film in films.ids if film in among and films.has_masks(film, predictor.channels)]
+    if ids and not usable:
         raise DataError(
             f"{part}: its validation films, such as '{ids[0]}', aren't in the data, or have no mask of "
             f"{', '.join(name for name in predictor.channels if name != BACKGROUND)}.",
             "Give the split of this data.",
         )
     with located(file):
-        result = fit_quality(predictor, films.each(listener), len(films), listener)
+        result = fit_quality(predictor, _each(films, usable, predictor.channels, listener), len(usable), listener)
     amend_card(file, quality={structure: one.calibration for structure, one in result.items()})
     return result
 
@@ -165,40 +165,17 @@ def _versions(name: str, film: Annotated) -> Iterator[Annotated]:
             yield changed
 
 
-class FilmsWithMasks:
-    """The films of a configuration's data that have masks, at their own size.
-
-    Args:
-        config: whose data they are.
-        part: only these ids; None: all.
-        structures: which masks are read, where a film has them.
-    """
-
-    def __init__(
-        self, config: RunConfig, registry: Registry, structures: Sequence[str], ids: Sequence[str] | None = None
-    ) -> None:
-        self._datasets = build_datasets(config, registry)
-        missing = {item.alias or "": item.missing for item in config.datasets}
-        self._found = []
-        for alias, dataset in self._datasets.items():
-            for entry in list_entries(dataset, missing=missing[alias]):
-                name = f"{alias}{SEPARATOR}{entry.id}" if alias else entry.id
-                known = entry.known([one for one in structures if one in dataset.structures])
-                if known and (ids is None or name in ids):
-                    self._found.append((name, alias, entry, known))
-
-    def __len__(self) -> int:
-        return len(self._found)
-
-    def each(self, observer: Observer) -> Iterator[tuple[str, Annotated]]:
-        """Each film's id, and the film; one that can't be read is reported and left out."""
-        for name, alias, entry, known in self._found:
-            try:
-                sample = read_sample(self._datasets[alias], entry, known)
-            except CxrkitError as error:
-                observer.say(f"Left out: {error.what}")
-                continue
-            yield name, Annotated.of(sample.image, {one: sample.masks[one] for one in known})
+def _each(
+    films: AnnotatedFilms, ids: Sequence[str], structures: Sequence[str], observer: Observer
+) -> Iterator[tuple[str, Annotated]]:
+    """Each film's id, and the film; one that can't be read is reported and left out."""
+    for name in ids:
+        try:
+            film, masks = films.read(name, structures)
+        except CxrkitError as error:
+            observer.say(f"Left out: {error.what}")
+            continue
+        yield name, Annotated.of(film.pixels, masks)
 
 
 def validation_ids(split: Path) -> tuple[str, ...]:

@@ -120,8 +120,8 @@ class Comparison:
     failures: tuple[Failure, ...] = ()
 
 
-class FilmsToScore:
-    """The films of some data, at their own size.
+class AnnotatedFilms:
+    """The films of some data and their masks, at their own size.
 
     Args:
         config: whose data they are.
@@ -179,7 +179,7 @@ class FilmsToScore:
 
 def score_candidates(
     candidates: Sequence[Candidate],
-    films: FilmsToScore,
+    films: AnnotatedFilms,
     ids: Sequence[str],
     *,
     structures: Sequence[str] | None,

@@ -24,9 +24,9 @@ from cxrkit.engine.provenance import (
     collect_provenance,
     note_changes,
 )
-from cxrkit.engine.run import RunDirectory
+from cxrkit.engine.run import Provenance, RunDirectory
 from cxrkit.engine.starting import Start, read_start, report_seen
-from cxrkit.engine.unlabelled import Unlabelled, find_unlabelled
+from cxrkit.engine.unlabelled import find_unlabelled
 from cxrkit.errors import AnotherEndedError, ConfigError, TrainingError, TrainingInterruptedError
 from cxrkit.files import locked, sweep
 from cxrkit.registry import Registry
@@ -96,7 +96,10 @@ def _train(
         fabric.barrier()
         if not run.split_file.is_file():
             films.split.save(run.split_file)
-        _record(run, config, registry, films, unlabelled, start, fabric.device, listener)
+        begun = _as_begun(run, config)
+        _record(
+            run, collect_provenance(begun, registry, films, unlabelled, start, fabric.device), films, start, listener
+        )
         if is_emulated(config.train.precision, fabric.device):
             listener.say(f"This {fabric.device.type} emulates bf16, which takes many times as long as --precision 32.")
     try:
@@ -131,17 +134,8 @@ def _as_begun(run: RunDirectory, config: RunConfig) -> RunConfig:
     )
 
 
-def _record(
-    run: RunDirectory,
-    config: RunConfig,
-    registry: Registry,
-    films: Films,
-    unlabelled: Unlabelled | None,
-    start: Start | None,
-    device: torch.device,
-    listener: Observer,
-) -> None:
-    record = collect_provenance(_as_begun(run, config), registry, films, unlabelled, start, device)
+def _record(run: RunDirectory, record: Provenance, films: Films, start: Start | None, listener: Observer) -> None:
+    """Save where the numbers of a new run come from; of one that continues, make sure that they come from there."""
     if (run.path / "provenance.json").is_file():
         check_fingerprint(run, films)
         if start is not None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from cxrkit.data.preprocess import film_levels, resize_film, resize_mask
 from cxrkit.data.store import Store
-from cxrkit.engine.full_size import Candidate, FilmsToScore
+from cxrkit.engine.full_size import AnnotatedFilms, Candidate
 from cxrkit.engine.predictor import Predictor
 from cxrkit.engine.scores import Evaluation, FilmScores
 from cxrkit.interfaces import BACKGROUND
@@ -77,7 +77,7 @@ def of_store(store: Store, predictor: Predictor) -> Show:
     return show
 
 
-def at_full_size(films: FilmsToScore, candidate: Candidate, structures: Sequence[str]) -> Show:
+def at_full_size(films: AnnotatedFilms, candidate: Candidate, structures: Sequence[str]) -> Show:
     """Films with a candidate's masks, reduced to what a picture can show."""
 
     def show(film: str) -> tuple[np.ndarray, Masks, Masks]:
