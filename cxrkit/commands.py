@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from cxrkit.cli.console import say, show, show_json, table, warn
-from cxrkit.cli.flags import ANY_WEIGHTS, DeviceFlag, Json, Quiet, option
+from cxrkit.cli.flags import ANY_WEIGHTS, DeviceFlag, Json, NoQuality, Quiet, option
 from cxrkit.cli.loading import load_plugins
 from cxrkit.cli.predict import chosen_writers
 from cxrkit.cli.progress import progress
@@ -66,6 +66,7 @@ __all__ = [
     "DeviceFlag",
     "Failure",
     "Json",
+    "NoQuality",
     "Observer",
     "PluginError",
     "Predictions",

@@ -80,6 +80,7 @@ COMMANDS = [
     "DeviceFlag",
     "Failure",
     "Json",
+    "NoQuality",
     "Observer",
     "PluginError",
     "Predictions",

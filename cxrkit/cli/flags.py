@@ -60,6 +60,14 @@ ANY_WEIGHTS = "A trained run's folder, a weights file, or weights that a package
 Json = Annotated[bool, json_flag()]
 Quiet = Annotated[bool, quiet_flag()]
 DeviceFlag = Annotated[Device, typer.Option("--device", help="Where to compute.")]
+NoQuality = Annotated[
+    bool,
+    typer.Option(
+        "--no-quality",
+        help="Don't estimate each mask's Dice coefficient, which takes four passes of the network instead of one "
+        "where weights are calibrated for it.",
+    ),
+]
 
 Labels = Annotated[
     str | None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxrkit.cli.flags import ANY_WEIGHTS, DeviceFlag, Quiet, json_flag, option
+from cxrkit.cli.flags import ANY_WEIGHTS, DeviceFlag, NoQuality, Quiet, json_flag, option
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -100,14 +100,7 @@ def predict(
             "contrast), which takes eight passes of the network instead of one.",
         ),
     ] = False,
-    no_quality: Annotated[
-        bool,
-        typer.Option(
-            "--no-quality",
-            help="Don't estimate each mask's Dice coefficient, which takes four passes of the network instead of one "
-            "where weights are calibrated for it.",
-        ),
-    ] = False,
+    no_quality: NoQuality = False,
     workers: Annotated[
         int | None,
         option(

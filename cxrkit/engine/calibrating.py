@@ -21,6 +21,7 @@ from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.predict import Segmenter
 from cxrkit.engine.predictor import TorchPredictor, load_predictor
 from cxrkit.engine.run import RunDirectory
+from cxrkit.engine.runtimes import is_exported
 from cxrkit.engine.weights import find_weights
 from cxrkit.errors import ConfigError, CxrkitError, DataError, located
 from cxrkit.interfaces import BACKGROUND
@@ -84,6 +85,8 @@ def calibrate(
             f"{weights}: these weights belong to a package.",
             f"Calibrate a copy: cxrkit export {weights} FILE.safetensors",
         )
+    if is_exported(file, components):
+        raise ConfigError(f"{file}: an exported network's description can't be changed.", "Calibrate before exporting.")
     config, part = make_config({}), None if split is None else Path(split)
     if file.is_dir():
         run = RunDirectory.open(file)
@@ -91,11 +94,10 @@ def calibrate(
         if data is None:
             check_places(config, run.config_file)
             part = part or run.split_file
-    elif data is None:
+    elif data is None and file.exists():
         raise ConfigError("There are no films to calibrate on.", "Name some that trained nothing: --data PLACE.")
     predictor = load_predictor(file, components, device=device)
-    if not isinstance(predictor, TorchPredictor):
-        raise ConfigError(f"{file}: an exported network's description can't be changed.", "Calibrate before exporting.")
+    assert isinstance(predictor, TorchPredictor)
     if data is not None:
         config = config.model_copy(update={"data": parse_data(data, components.components("dataset"))})
     ids = None if part is None else validation_ids(part)

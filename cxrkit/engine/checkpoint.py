@@ -6,6 +6,7 @@ A state file holds all that training needs to continue, in one file, so that it 
 
 from __future__ import annotations
 
+import hashlib
 import math
 import zlib
 from collections.abc import Mapping
@@ -175,6 +176,13 @@ def export_network(source: Path, target: Path, *, half: bool) -> None:
             for name, value in tensors.items()
         }
     _save(target, _plain(tensors), text)
+
+
+def network_checksum(file: Path) -> str:
+    """The SHA-256 of a weights file's tensors, which stays the same where only what it says of itself changes."""
+    with file.open("rb") as opened:
+        opened.seek(8 + int.from_bytes(opened.read(8), "little"))
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def amend_card(file: Path, **changes: Any) -> None:

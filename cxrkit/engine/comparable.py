@@ -52,7 +52,10 @@ def common_structures(
             raise DataError("--structures names one twice or none.", f"Both have: {', '.join(both)}.")
         return tuple(asked)
     named = {where: comparable(names) for where, names in datasets.items()}
-    check_names({source: own, **named}, f"list those to score: --structures {','.join(both) or 'NAME'}.")
+    check_names(
+        {source: own, **named},
+        f"list those to score: --structures {','.join(both)}." if both else "there is none in common to score.",
+    )
     if not both:
         raise DataError(
             f"{source} has {', '.join(own)}, and {place} has masks of {', '.join(annotated)}: no structure in common.",

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
+from cxrkit.engine.checkpoint import network_checksum
 from cxrkit.engine.observer import Observer
 from cxrkit.engine.predictor import Predictor, load_predictor
 from cxrkit.engine.run import RunDirectory
+from cxrkit.engine.runtimes import ExportedPredictor
 from cxrkit.engine.views import view_probabilities
 from cxrkit.engine.weights import about_weights, find_all_weights
 from cxrkit.errors import ConfigError
+from cxrkit.files import checksum
 from cxrkit.interfaces import BACKGROUND
 from cxrkit.registry import Registry
 from cxrkit.segmentation import WeightsSource
@@ -149,13 +152,19 @@ def load_weights(
         DataError, PluginError: see `load_predictor`.
     """
     members: list[Predictor] = []
+    networks: list[str] = []
     for file, name in find_all_weights(weights, registry):
         chosen = RunDirectory.open(file).weights() if file.is_dir() else file
         one = load_predictor(chosen, registry, device=device, name=name, runtime=runtime)
+        if isinstance(one, ExportedPredictor):
+            networks.append(one.network or checksum(chosen))
+        else:
+            networks.append(network_checksum(chosen))
         members.append(TestTime(one) if tta else one)
-    hashes = [one.weights.sha256 for one in members if one.weights is not None]
-    if len(set(hashes)) < len(hashes):
-        raise ConfigError("--weights: the same weights are given twice.", "Give each once.")
+    if len(set(networks)) < len(networks):
+        raise ConfigError(
+            "--weights: the same weights are given twice.", "Give each once, by name, as a file, or as exported."
+        )
     return members[0] if len(members) == 1 else Ensemble(members)
 
 

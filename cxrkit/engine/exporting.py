@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cxrkit.config import PreprocessConfig
 from cxrkit.data.preprocess import preprocess_film, to_input
 from cxrkit.data.samples import list_entries, read_sample
-from cxrkit.engine.checkpoint import load_network
+from cxrkit.engine.checkpoint import load_network, network_checksum
 from cxrkit.engine.forward import apply_model, main_logits
 from cxrkit.engine.runtimes import Description, declared, find_runtime, load_exported
 from cxrkit.errors import ConfigError, CxrkitError, DataError
@@ -93,8 +93,9 @@ def export_elsewhere(source: Path, target: Path, registry: Registry, dataset: Da
     images = sample_images(dataset, card.preprocess, _CALIBRATION if int8 else 2 * _FILMS)
     kept = np.arange(len(images)) % max(2, len(images) // _FILMS) == 1
     calibration, judged = images[~kept], images[kept]
+    description = Description.of(card, network_checksum(source)).model_dump_json(indent=1)
     try:
-        files = exporter.files(Deployable(network, calibration, Description.of(card).model_dump_json(indent=1), int8))
+        files = exporter.files(Deployable(network, calibration, description, int8))
     except CxrkitError:
         raise
     except Exception as error:  # whatever a converter makes of an operator that it doesn't know

@@ -28,6 +28,7 @@ class Description(BaseModel):
 
     Attributes:
         card: the network's, as in its weights file.
+        network: checksum of the network's tensors, which all its files have in common; None in earlier ones.
         input, output, spacing: for people who use the file without cxrkit.
     """
 
@@ -35,22 +36,28 @@ class Description(BaseModel):
 
     format: Literal[1] = 1
     card: NetworkCard
+    network: str | None = None
     input: str
     output: str
     spacing: str
 
     @classmethod
-    def of(cls, card: NetworkCard) -> Description:
-        """The description of a network."""
-        return cls(card=card, input=_INPUT, output=_OUTPUT, spacing=_SPACING)
+    def of(cls, card: NetworkCard, network: str) -> Description:
+        """The description of a network with its checksum."""
+        return cls(card=card, network=network, input=_INPUT, output=_OUTPUT, spacing=_SPACING)
 
 
 class ExportedPredictor:
     """A network in a file of another format, see `cxrkit.engine.predictor.Predictor`."""
 
     def __init__(
-        self, card: NetworkCard, compute: Callable[[np.ndarray], np.ndarray], weights: WeightsSource | None = None
+        self,
+        card: NetworkCard,
+        compute: Callable[[np.ndarray], np.ndarray],
+        weights: WeightsSource | None = None,
+        network: str | None = None,
     ) -> None:
+        self.network = network
         self.channels: tuple[str, ...] = card.channels
         self.preprocess: PreprocessConfig = card.preprocess
         self.postprocess = card.postprocess
@@ -105,6 +112,11 @@ def declared(registry: Registry, kind: str, attribute: str) -> list[tuple[Compon
     return found
 
 
+def is_exported(file: Path, registry: Registry) -> bool:
+    """Whether a file is of a format that networks are exported to, by its suffix, installed or not."""
+    return any(file.suffix in suffixes for _, suffixes in declared(registry, "runtime", "suffixes"))
+
+
 def load_exported(file: Path, runtime: Runtime) -> ExportedPredictor:
     """The network of an exported file.
 
@@ -124,7 +136,7 @@ def load_exported(file: Path, runtime: Runtime) -> ExportedPredictor:
             f"{file}: its description was not written by this version of cxrkit.",
             "Update cxrkit, or export the network again.",
         ) from error
-    return ExportedPredictor(description.card, compute)
+    return ExportedPredictor(description.card, compute, network=description.network)
 
 
 def open_exported(file: Path, registry: Registry, runtime: str) -> ExportedPredictor:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxrkit.engine.checkpoint import amend_card
+from cxrkit.engine.checkpoint import amend_card, load_tensors, save_network
 
 STRUCTURES = ("left_lung", "right_lung", "heart")
 
@@ -32,12 +32,13 @@ def films(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def two(trained, tmp_path: Path) -> tuple[Path, Path]:
-    """Two files of the same weights that say different things of themselves."""
+    """Weights, and others that are a little larger."""
     run, _ = trained
+    tensors, card = load_tensors(run / "checkpoints" / "best.safetensors")
     paths = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
-    for path, step in zip(paths, (1, 2), strict=True):
-        shutil.copy(run / "checkpoints" / "best.safetensors", path)
-        amend_card(path, step=step)
+    for path, factor in zip(paths, (1, 1.001), strict=True):
+        larger = {name: value * factor if value.is_floating_point() else value for name, value in tensors.items()}
+        save_network(path, larger, card)
     return paths
 
 
@@ -74,9 +75,12 @@ def test_the_mean_of_several_weights_is_recorded(cxrkit, two, film: Path, tmp_pa
     assert "1 of them earlier" in again.err + again.out
     other = cxrkit("predict", film, *both, "--out", tmp_path / "out", "--resume", "--device", "cpu")
     assert "1 of them earlier" not in other.err + other.out
-    twice = cxrkit("predict", film, "--weights", two[0], "--weights", two[0], "--out", tmp_path / "out")
-    assert twice.code == 2
-    assert "the same weights are given twice" in twice.err
+    shutil.copy(two[0], tmp_path / "copy.safetensors")
+    amend_card(tmp_path / "copy.safetensors", step=9)
+    for same in (two[0], tmp_path / "copy.safetensors"):
+        twice = cxrkit("predict", film, "--weights", two[0], "--weights", same, "--out", tmp_path / "out")
+        assert twice.code == 2
+        assert "the same weights are given twice" in twice.err
 
 
 def test_too_few_films_are_no_calibration(cxrkit, trained) -> None:

@@ -46,6 +46,10 @@ def test_what_cannot_be_calibrated_is_said(run: RunDirectory, tmp_path: Path) ->
         cxrkit.calibrate("lungs-heart", data="phantom")
     with pytest.raises(ConfigError, match="no films to calibrate on"):
         cxrkit.calibrate(run.weights())
+    with pytest.raises(ConfigError, match="an exported network's description"):
+        cxrkit.calibrate(tmp_path / "network.onnx")
+    with pytest.raises(DataError, match=r"none\.safetensors: there is no such file"):
+        cxrkit.calibrate(tmp_path / "none.safetensors")
     few, content = tmp_path / "few.json", json.loads(run.split_file.read_text())
     few.write_text(json.dumps(content | {"validation": content["validation"][:2]}))
     with pytest.raises(DataError, match=r"Fewer than 5 of these films have masks"):

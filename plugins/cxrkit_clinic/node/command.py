@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,6 @@ import typer
 
 from cxrkit.commands import (
     ConfigError,
-    DeviceFlag,
     Json,
     Quiet,
     chosen_writers,
@@ -31,12 +31,15 @@ from cxrkit_clinic.options import (
     RESULTS,
     RUNNING,
     Certificate,
+    Host,
     Key,
     MaxSize,
-    Runtime,
+    MayWait,
+    Port,
+    Segmenting,
     Timeout,
-    Weights,
     extra,
+    takes_options,
 )
 
 if TYPE_CHECKING:
@@ -45,80 +48,104 @@ if TYPE_CHECKING:
     from cxrkit_clinic.node.sending import Destination
     from cxrkit_clinic.node.service import Service
 
-SendTo = Annotated[
-    list[str] | None,
-    option(
-        "--send-to",
-        "An archive that gets the DICOM results: by C-STORE, with TLS if it begins with tls:, or by DICOMweb. May be "
-        "repeated.",
-        RESULTS,
-        metavar="AET@HOST:PORT|URL",
-    ),
-]
-Out = Annotated[Path | None, option("--out", "A folder that gets the results of each film.", RESULTS, metavar="DIR")]
-Write = Annotated[
-    list[str] | None,
-    option(
-        "--write",
-        "What to make of each film; may be repeated. See: cxrkit list writer.",
-        RESULTS,
-        metavar="NAME",
-        default="dicom-seg and dicom-sr for --send-to, masks and overlay for --out",
-    ),
-]
-Assignments = Annotated[
-    list[str] | None, option("--set", "A parameter of a writer.", RESULTS, metavar="writer.NAME.KEY=VALUE")
-]
-SpoolFolder = Annotated[
-    Path,
-    typer.Option(
-        "--spool", metavar="DIR", help="Folder for films that wait and results to send.", rich_help_panel=RUNNING
-    ),
-]
-Workers = Annotated[int, typer.Option(min=1, max=64, help="Processes that segment.", rich_help_panel=RUNNING)]
-Queue = Annotated[int, typer.Option(metavar="FILMS", min=1, help="How many films may wait.", rich_help_panel=RUNNING)]
-GiveUp = Annotated[
-    float,
-    typer.Option(
-        metavar="HOURS",
-        min=0,
-        help="How long results are tried to be sent; then they are held until the next start.",
-        rich_help_panel=RUNNING,
-    ),
-]
-Keep = Annotated[
-    float,
-    typer.Option(
-        metavar="DAYS",
-        min=0,
-        help="How long films that failed and results that are held are kept, and done films remembered.",
-        rich_help_panel=RUNNING,
-    ),
-]
-Status = Annotated[
-    bool, typer.Option("--status", help="Show queue, rates and failures of a spool, and exit.", rich_help_panel=RUNNING)
-]
-Authority = Annotated[
-    Path | None,
-    option(
-        "--tls-ca",
-        "The authority that the others' certificates must be of, PEM; callers then need one.",
-        NETWORK,
-        metavar="FILE",
-        default="the system's for archives, and none for callers",
-    ),
-]
-Title = Annotated[
-    str, typer.Option("--aet", metavar="AET", help="Our application entity title.", rich_help_panel=NETWORK)
-]
+
+@dataclass(frozen=True, kw_only=True)
+class Handling(Segmenting):
+    """What is done with films that arrive, and where the results go."""
+
+    send_to: Annotated[
+        list[str] | None,
+        option(
+            "--send-to",
+            "An archive that gets the DICOM results: by C-STORE, with TLS if it begins with tls:, or by DICOMweb. May "
+            "be repeated.",
+            RESULTS,
+            metavar="AET@HOST:PORT|URL",
+        ),
+    ] = None
+    out: Annotated[
+        Path | None, option("--out", "A folder that gets the results of each film.", RESULTS, metavar="DIR")
+    ] = None
+    write: Annotated[
+        list[str] | None,
+        option(
+            "--write",
+            "What to make of each film; may be repeated. See: cxrkit list writer.",
+            RESULTS,
+            metavar="NAME",
+            default="dicom-seg and dicom-sr for --send-to, masks and overlay for --out",
+        ),
+    ] = None
+    assignments: Annotated[
+        list[str] | None, option("--set", "A parameter of a writer.", RESULTS, metavar="writer.NAME.KEY=VALUE")
+    ] = None
+    aet: Annotated[
+        str, typer.Option("--aet", metavar="AET", help="Our application entity title.", rich_help_panel=NETWORK)
+    ] = "CXRKIT"
+    certificate: Certificate = None
+    key: Key = None
+    authority: Annotated[
+        Path | None,
+        option(
+            "--tls-ca",
+            "The authority that the others' certificates must be of, PEM; callers then need one.",
+            NETWORK,
+            metavar="FILE",
+            default="the system's for archives, and none for callers",
+        ),
+    ] = None
+    spool: Annotated[
+        Path,
+        typer.Option(
+            "--spool", metavar="DIR", help="Folder for films that wait and results to send.", rich_help_panel=RUNNING
+        ),
+    ] = Path("cxrkit-spool")
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that segment.", rich_help_panel=RUNNING)] = 1
+    timeout: Timeout = 300
+    queue: MayWait = 1000
+    max_size: MaxSize = 100
+    give_up: Annotated[
+        float,
+        typer.Option(
+            metavar="HOURS",
+            min=0,
+            help="How long results are tried to be sent; then they are held until the next start.",
+            rich_help_panel=RUNNING,
+        ),
+    ] = 24
+    keep: Annotated[
+        float,
+        typer.Option(
+            metavar="DAYS",
+            min=0,
+            help="How long films that failed and results that are held are kept, and done films remembered.",
+            rich_help_panel=RUNNING,
+        ),
+    ] = 30
+    status: Annotated[
+        bool,
+        typer.Option("--status", help="Show queue, rates and failures of a spool, and exit.", rich_help_panel=RUNNING),
+    ] = False
+
+    @property
+    def own(self) -> str:
+        """Our title.
+
+        Raises:
+            ConfigError: it can't be one.
+        """
+        return _title(self.aet, "--aet")
+
+    @property
+    def tls(self) -> tuple[Path | None, Path | None, Path | None]:
+        """Our certificate, its key, and the authority of others'."""
+        return self.certificate, self.key, self.authority
 
 
+@takes_options
 def node(
-    host: Annotated[str, typer.Option(help="The address to listen on.", rich_help_panel=NETWORK)] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="The port to listen on.", rich_help_panel=NETWORK)
-    ] = 11112,
-    aet: Title = "CXRKIT",
+    host: Host = "127.0.0.1",
+    port: Port = 11112,
     allowed: Annotated[
         list[str] | None,
         option(
@@ -129,24 +156,8 @@ def node(
             default="anyone",
         ),
     ] = None,
-    certificate: Certificate = None,
-    key: Key = None,
-    authority: Authority = None,
-    send_to: SendTo = None,
-    out: Out = None,
-    write: Write = None,
-    assignments: Assignments = None,
-    weights: Weights = None,
-    runtime: Runtime = "auto",
-    spool: SpoolFolder = Path("cxrkit-spool"),
-    workers: Workers = 1,
-    timeout: Timeout = 300,
-    queue: Queue = 1000,
-    max_size: MaxSize = 100,
-    give_up: GiveUp = 24,
-    keep: Keep = 30,
-    status: Status = False,
-    device: DeviceFlag = "auto",
+    *,
+    handling: Handling,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -162,20 +173,15 @@ def node(
 
     cxrkit node --port 11112 --aet CXRKIT --send-to ORTHANC@127.0.0.1:4242
     """
-    if status:
-        _show_status(spool, as_json=as_json)
+    if handling.status:
+        _show_status(handling.spool, as_json=as_json)
         return
     with extra():
         from cxrkit_clinic.node.receiver import Door, Receiver
         from cxrkit_clinic.node.tls import client_tls, server_tls
-    own, callers = _title(aet, "--aet"), tuple(_title(title, "--aet-allow") for title in allowed or ())
-    door = Door(host, port, own, callers, max_size * MIB, server_tls(certificate, key, authority))
-    service = _service(
-        *(spool, send_to, out, write, assignments, weights, runtime, device, workers, timeout, queue, give_up, keep),
-        own=own,
-        tls=client_tls(certificate, key, authority),
-        quiet=quiet,
-    )
+    own, callers = handling.own, tuple(_title(title, "--aet-allow") for title in allowed or ())
+    door = Door(host, port, own, callers, handling.max_size * MIB, server_tls(*handling.tls))
+    service = _service(handling, client_tls(*handling.tls), quiet=quiet)
     if host not in LOOPBACK and not callers and door.tls is None:
         warn(f"Any machine that reaches {host} can send films: --aet-allow and --tls-cert restrict that.")
 
@@ -188,8 +194,11 @@ def node(
     _run(service, listen, listens=f"{own}@{host}:{port}")
 
 
+@takes_options
 def watch(
     folder: Annotated[Path, typer.Argument(help="The folder; those below it are watched too.", show_default=False)],
+    *,
+    handling: Handling,
     settle: Annotated[
         float,
         typer.Option(
@@ -199,25 +208,6 @@ def watch(
             rich_help_panel=RUNNING,
         ),
     ] = 3.0,
-    aet: Title = "CXRKIT",
-    certificate: Certificate = None,
-    key: Key = None,
-    authority: Authority = None,
-    send_to: SendTo = None,
-    out: Out = None,
-    write: Write = None,
-    assignments: Assignments = None,
-    weights: Weights = None,
-    runtime: Runtime = "auto",
-    spool: SpoolFolder = Path("cxrkit-spool"),
-    workers: Workers = 1,
-    timeout: Timeout = 300,
-    queue: Queue = 1000,
-    max_size: MaxSize = 100,
-    give_up: GiveUp = 24,
-    keep: Keep = 30,
-    status: Status = False,
-    device: DeviceFlag = "auto",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -229,21 +219,16 @@ def watch(
 
     cxrkit watch incoming --out results
     """
-    if status:
-        _show_status(spool, as_json=as_json)
+    if handling.status:
+        _show_status(handling.spool, as_json=as_json)
         return
     with extra():
         from cxrkit_clinic.node.tls import client_tls
         from cxrkit_clinic.node.watcher import Watcher
     if not folder.is_dir():
         raise ConfigError(f"{folder}: there is no such folder.", "Create it, or name another.")
-    service = _service(
-        *(spool, send_to, out, write, assignments, weights, runtime, device, workers, timeout, queue, give_up, keep),
-        own=_title(aet, "--aet"),
-        tls=client_tls(certificate, key, authority),
-        quiet=quiet,
-    )
-    apart = [path for path in (spool, out) if path is not None]
+    service = _service(handling, client_tls(*handling.tls), quiet=quiet)
+    apart = [path for path in (handling.spool, handling.out) if path is not None]
     if folder.resolve() in [path.resolve() for path in apart]:
         raise ConfigError(
             f"{folder}: is also the folder of the results or the spool.", "Choose another --out or --spool."
@@ -251,31 +236,18 @@ def watch(
 
     def look(spool: Any, made_with: str, arrived: Callable[[], None]) -> Watcher:
         service.say(f"{folder} is watched. Ctrl-C ends it.")
-        more: dict[str, Any] = {"settle": settle, "max_bytes": max_size * MIB, "apart": apart, "say": service.say}
+        more: dict[str, Any] = {
+            "settle": settle,
+            "max_bytes": handling.max_size * MIB,
+            "apart": apart,
+            "say": service.say,
+        }
         return Watcher(folder, spool, made_with, arrived, **more)
 
     _run(service, look, watches=str(folder))
 
 
-def _service(
-    spool: Path,
-    send_to: Sequence[str] | None,
-    out: Path | None,
-    write: Sequence[str] | None,
-    assignments: Sequence[str] | None,
-    weights: str | None,
-    runtime: str,
-    device: str,
-    workers: int,
-    timeout: float,
-    queue: int,
-    give_up: float,
-    keep: float,
-    *,
-    own: str,
-    tls: ssl.SSLContext | None,
-    quiet: bool,
-) -> Service:
+def _service(handling: Handling, tls: ssl.SSLContext | None, *, quiet: bool) -> Service:
     """What to do with films.
 
     Raises:
@@ -285,7 +257,8 @@ def _service(
     from cxrkit_clinic.node.service import Service
     from cxrkit_clinic.node.worker import Recipe
 
-    named = {text: destination_of(text, own, tls) for text in send_to or ()}
+    send_to, out = handling.send_to or (), handling.out
+    named = {text: destination_of(text, handling.own, tls) for text in send_to}
     destinations: list[Destination] = list({one.name: one for one in named.values()}.values())
     if out is not None:
         destinations.append(Folder(str(out.resolve()), out.resolve()))
@@ -293,18 +266,21 @@ def _service(
         raise ConfigError(
             "There is no destination for the results.", "Name one: --send-to AET@HOST:PORT, or --out DIR."
         )
-    chosen = write or [*(["dicom-seg", "dicom-sr"] if send_to else []), *(["masks", "overlay"] if out else [])]
-    cores = _cores()
-    recipe = Recipe(weights, device, runtime, chosen_writers(chosen, assignments or ()), max(1, cores // workers))
+    chosen = handling.write or [
+        *(["dicom-seg", "dicom-sr"] if send_to else []),
+        *(["masks", "overlay"] if out else []),
+    ]
+    writers = chosen_writers(chosen, handling.assignments or ())
+    threads = max(1, _cores() // handling.workers)
     return Service(
-        spool,
-        recipe,
+        handling.spool,
+        Recipe(handling.weights, handling.loading, writers, threads),
         destinations,
-        workers,
-        timeout,
-        give_up * 3600,
-        keep,
-        queue,
+        handling.workers,
+        handling.timeout,
+        handling.give_up * 3600,
+        handling.keep,
+        handling.queue,
         (lambda message: None) if quiet else lambda message: say(f"{_clock()} {message}"),
     )
 

@@ -30,12 +30,12 @@ class Recipe:
     """How films are segmented, as `cxrkit predict` has it.
 
     Attributes:
+        weights, loading: what `cxrkit.load` is told.
         writers: mappings of a writer's `name` and its parameters; None: the default ones.
     """
 
     weights: str | None = None
-    device: str = "auto"
-    runtime: str = "auto"
+    loading: Mapping[str, Any] = field(default_factory=dict)
     writers: Sequence[Mapping[str, Any]] | None = None
     threads: int = 0
 
@@ -170,7 +170,7 @@ def _load(recipe: Recipe) -> tuple[Any, Ready]:
         torch.set_num_threads(recipe.threads)
     registry = load_plugins().registry
     writers = build_writers(recipe.writers or registry.defaults("writer"), registry)
-    segmenter = cxrkit.load(recipe.weights, device=recipe.device, runtime=recipe.runtime)
+    segmenter = cxrkit.load(recipe.weights, **recipe.loading)
     source = segmenter.weights
     weights = {} if source is None else {"weights": source.name or Path(source.file).name, "sha256": source.sha256}
     decides = [weights, segmenter.settings, recipe.writers, cxrkit.__version__]

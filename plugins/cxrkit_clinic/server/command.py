@@ -7,92 +7,21 @@ from typing import Annotated
 
 import typer
 
-from cxrkit.commands import DeviceFlag, Quiet, option, say, warn
-from cxrkit_clinic.options import (
-    MIB,
-    NETWORK,
-    RUNNING,
-    Certificate,
-    Key,
-    MaxSize,
-    Runtime,
-    Timeout,
-    Weights,
-    extra,
-)
+from cxrkit.commands import Quiet, option, say, warn
+from cxrkit_clinic.options import extra, takes_options
 from cxrkit_clinic.server.settings import Door, Drawing, Network
 
 _MASKS = "Masks"
 
-Port = Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on.", rich_help_panel=NETWORK)]
-Host = Annotated[
-    str,
-    typer.Option(
-        help="The address to listen on; others than this machine's own need a token.", rich_help_panel=NETWORK
-    ),
-]
-Token = Annotated[
-    str | None,
-    typer.Option(
-        "--token",
-        envvar="CXRKIT_TOKEN",
-        metavar="TEXT",
-        help="What requests must bring, and the page asks for; CXRKIT_TOKEN instead keeps it out of process lists.",
-        rich_help_panel=NETWORK,
-        show_default=False,
-    ),
-]
-AllowHost = Annotated[
-    list[str] | None,
-    option(
-        "--allow-host", "A further name of this server, behind a proxy say; may be repeated.", NETWORK, metavar="NAME"
-    ),
-]
-Parallel = Annotated[
-    int | None,
-    option(
-        "--workers",
-        "Films that are segmented side by side, each with one thread.",
-        RUNNING,
-        metavar="N",
-        default="one per core, at most 8",
-        min=1,
-    ),
-]
-MayWait = Annotated[
-    int,
-    typer.Option(
-        "--queue",
-        metavar="FILMS",
-        min=1,
-        help="How many films may wait; more are refused for the moment.",
-        rich_help_panel=RUNNING,
-    ),
-]
-MaxPixels = Annotated[
-    int,
-    typer.Option(metavar="MILLIONS", min=1, max=100, help="How many pixels a film may have.", rich_help_panel=RUNNING),
-]
 
-
+@takes_options
 def serve(
     folder: Annotated[
         Path | None, typer.Argument(help="A folder whose films the page lists, those below it too.", show_default=False)
     ] = None,
-    port: Port = 8080,
-    host: Host = "127.0.0.1",
-    token: Token = None,
-    allowed: AllowHost = None,
-    certificate: Certificate = None,
-    key: Key = None,
-    weights: Weights = None,
-    runtime: Runtime = "auto",
-    workers: Parallel = None,
-    queue: MayWait = 64,
-    timeout: Timeout = 60,
-    max_size: MaxSize = 100,
-    max_pixels: MaxPixels = 40,
-    device: DeviceFlag = "auto",
+    *,
+    door: Door,
+    network: Network,
     quiet: Quiet = False,
 ) -> None:
     """Show films with their masks and measurements on a page, and segment films that programs send.
@@ -103,15 +32,10 @@ def serve(
 
     /docs lists all addresses. Nothing of the films is kept. For research, not for diagnosis.
     """
-    _serve(
-        Door(host, port, token, tuple(allowed or ()), certificate, key),
-        Network(weights, runtime, device, workers, queue, timeout, max_size * MIB, max_pixels * 1_000_000),
-        folder,
-        None,
-        quiet=quiet,
-    )
+    _serve(door, network, folder, None, quiet=quiet)
 
 
+@takes_options
 def annotate(
     folder: Annotated[Path, typer.Argument(help="A folder of films, those below it too.", show_default=False)],
     out: Annotated[
@@ -120,6 +44,7 @@ def annotate(
             metavar="DATASET", help="Folder for films and masks; an earlier one is continued.", show_default=False
         ),
     ],
+    *,
     structures: Annotated[
         str | None,
         option(
@@ -134,20 +59,8 @@ def annotate(
         bool,
         typer.Option("--empty", help="Begin with empty masks, rather than the network's.", rich_help_panel=_MASKS),
     ] = False,
-    port: Port = 8080,
-    host: Host = "127.0.0.1",
-    token: Token = None,
-    allowed: AllowHost = None,
-    certificate: Certificate = None,
-    key: Key = None,
-    weights: Weights = None,
-    runtime: Runtime = "auto",
-    workers: Parallel = None,
-    queue: MayWait = 64,
-    timeout: Timeout = 60,
-    max_size: MaxSize = 100,
-    max_pixels: MaxPixels = 40,
-    device: DeviceFlag = "auto",
+    door: Door,
+    network: Network,
     quiet: Quiet = False,
 ) -> None:
     """Draw or correct the masks of films on a page, as a dataset to train on.
@@ -161,13 +74,7 @@ def annotate(
     which mask when. To train on all of these: --set data.manifest=drawn.csv --set data.missing=unknown
     """
     named = None if structures is None else tuple(name.strip().replace("-", "_") for name in structures.split(","))
-    _serve(
-        Door(host, port, token, tuple(allowed or ()), certificate, key),
-        Network(weights, runtime, device, workers, queue, timeout, max_size * MIB, max_pixels * 1_000_000),
-        folder,
-        Drawing(out, named, propose=not empty),
-        quiet=quiet,
-    )
+    _serve(door, network, folder, Drawing(out, named, propose=not empty), quiet=quiet)
 
 
 def _serve(door: Door, network: Network, folder: Path | None, drawing: Drawing | None, *, quiet: bool) -> None:

@@ -74,7 +74,7 @@ def run(
 
 def opened(stack: ExitStack, door: Door, network: Network, films: Folder | None, drawing: Drawing | None) -> Service:
     """What answers requests; the stack closes it."""
-    segmenter = cxrkit.load(network.weights, device=network.device, runtime=network.runtime)
+    segmenter = cxrkit.load(network.weights, **network.loading)
     structures, drawings = tuple(segmenter.structures), None
     if drawing is not None:
         structures = drawing.structures or _of_dataset(drawing.out) or structures
@@ -101,7 +101,7 @@ def opened(stack: ExitStack, door: Door, network: Network, films: Folder | None,
         registry,
         structures,
         about,
-        Limits(door.token or "", names(door.allowed), network.most_bytes, network.timeout),
+        Limits(door.token or "", names(door.allowed or ()), network.most_bytes, network.timeout),
         stack.enter_context(place_for_uploads()),
         films,
         drawings,

@@ -1,26 +1,61 @@
-"""What `cxrkit serve` and `cxrkit annotate` are asked to do."""
+"""What `cxrkit serve` and `cxrkit annotate` are asked to do: the options that both have."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from cxrkit.commands import ConfigError
-from cxrkit_clinic.options import LOOPBACK
+import typer
+
+from cxrkit.commands import ConfigError, option
+from cxrkit_clinic.options import (
+    LOOPBACK,
+    MIB,
+    NETWORK,
+    RUNNING,
+    Certificate,
+    Host,
+    Key,
+    MaxSize,
+    MayWait,
+    Port,
+    Segmenting,
+    Timeout,
+)
 
 _SHORTEST_TOKEN = 16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Door:
-    """Where to listen, and to whom: `token` is what requests must bring, `allowed` are further names of the server."""
+    """Where to listen, and to whom."""
 
-    host: str
-    port: int
-    token: str | None
-    allowed: tuple[str, ...]
-    certificate: Path | None
-    key: Path | None
+    port: Port = 8080
+    host: Host = "127.0.0.1"
+    token: Annotated[
+        str | None,
+        typer.Option(
+            "--token",
+            envvar="CXRKIT_TOKEN",
+            metavar="TEXT",
+            help="What requests must bring, and the page asks for: needed where --host isn't this machine alone. "
+            "CXRKIT_TOKEN instead keeps it out of process lists.",
+            rich_help_panel=NETWORK,
+            show_default=False,
+        ),
+    ] = None
+    allowed: Annotated[
+        list[str] | None,
+        option(
+            "--allow-host",
+            "A further name of this server, behind a proxy say; may be repeated.",
+            NETWORK,
+            metavar="NAME",
+        ),
+    ] = None
+    certificate: Certificate = None
+    key: Key = None
 
     @property
     def is_private(self) -> bool:
@@ -51,26 +86,40 @@ class Door:
                 raise ConfigError(f"{file}: there is no such file.", "Check --tls-cert and --tls-key.")
 
 
-@dataclass(frozen=True)
-class Network:
-    """What segments, and its limits.
+@dataclass(frozen=True, kw_only=True)
+class Network(Segmenting):
+    """What segments, and its limits."""
 
-    Attributes:
-        weights, runtime, device: as in `cxrkit predict`.
-        workers: films at a time; None: as many as make sense.
-        queue: films that may wait.
-        timeout: seconds for a film.
-        most_bytes, most_pixels: of a film.
-    """
+    workers: Annotated[
+        int | None,
+        option(
+            "--workers",
+            "Films that are segmented side by side, each with one thread.",
+            RUNNING,
+            metavar="N",
+            default="one per core, at most 8",
+            min=1,
+        ),
+    ] = None
+    queue: MayWait = 64
+    timeout: Timeout = 60
+    max_size: MaxSize = 100
+    max_pixels: Annotated[
+        int,
+        typer.Option(
+            metavar="MILLIONS", min=1, max=100, help="How many pixels a film may have.", rich_help_panel=RUNNING
+        ),
+    ] = 40
 
-    weights: str | None
-    runtime: str
-    device: str
-    workers: int | None
-    queue: int
-    timeout: float
-    most_bytes: int
-    most_pixels: int
+    @property
+    def most_bytes(self) -> int:
+        """How large a film may be."""
+        return self.max_size * MIB
+
+    @property
+    def most_pixels(self) -> int:
+        """How many pixels a film may have."""
+        return self.max_pixels * 1_000_000
 
 
 @dataclass(frozen=True)

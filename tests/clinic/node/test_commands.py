@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cxrkit.cli.app import app
+from cxrkit_clinic.node import command
 from cxrkit_clinic.node.spool import Spool
 
 
@@ -106,3 +107,13 @@ def test_a_port_in_use_ends_the_start(tmp_path: Path, monkeypatch: pytest.Monkey
         done = Outcome("node", "--out", "out", "--port", taken.getsockname()[1])
     assert done.code == 2
     assert "the port is in use" in done.err
+
+
+def test_what_a_node_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    monkeypatch.setattr(command, "_run", lambda service, *_, **__: made.append(service))
+    for words in (["watch", "in", "--out", "out"], ["node", "--out", "out", "--no-quality", "--weights", "runs/one"]):
+        assert Outcome(*words).code == 0
+    plain, other = (service.recipe for service in made)
+    assert (plain.weights, plain.loading["quality"]) == (None, True)
+    assert (other.weights, other.loading["quality"]) == ("runs/one", False)

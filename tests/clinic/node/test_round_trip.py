@@ -108,7 +108,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Any]]
         patch.syspath_prepend(str(folder / "site"))
         patch.setenv("CXRKIT_CACHE", str(folder / "cache"))
         writers = [{"name": name} for name in ("dicom-seg", "dicom-sr", "trouble")]
-        made = Node(folder, Recipe(device="cpu", writers=writers, threads=1))
+        made = Node(folder, Recipe(loading={"device": "cpu"}, writers=writers, threads=1))
         with orthanc(folder, made.port) if not missing() else _nothing() as archive:
             if archive is not None:
                 made.destinations += [f"ORTHANC@127.0.0.1:{archive.dicom}", f"{archive.web}/dicom-web"]

@@ -31,7 +31,7 @@ from cxrkit_clinic.server.routes import make_app
 from cxrkit_clinic.server.settings import Door, Drawing, Network
 
 SHAPE = (60, 48)
-NETWORK = Network(None, "auto", "cpu", 1, 8, 20.0, 1 << 20, 1_000_000)
+NETWORK = Network(device="cpu", workers=1, queue=8, timeout=20.0, max_size=1, max_pixels=1)
 STRUCTURES = ("left_lung", "right_lung", "heart")
 
 
@@ -106,7 +106,7 @@ def client(
         # As a torch network on a CPU, which workers may share.
         patch.setattr(running, "side_by_side", lambda segmenter, count: (segmenter, True))
         films = None if folder is None else Folder(folder)
-        door = Door("127.0.0.1", 0, None, (), None, None)
+        door = Door(port=0)
         service = running.opened(stack, door, replace(NETWORK, **network), films, drawing)
         service.limits = limits or service.limits
         made: Any = TestClient(make_app(service), base_url="http://localhost:8080", raise_server_exceptions=False)

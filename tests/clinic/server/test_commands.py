@@ -69,10 +69,11 @@ def test_what_annotate_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     asked: list[tuple[Network, Path, Drawing]] = []
     monkeypatch.setattr(running, "run", lambda _, *what: asked.append(what[:3]))
     film(tmp_path / "a.png")
-    more = ("--structures", "left-lung, heart", "--empty", "--max-size", "3", "--workers", "2")
+    more = ("--structures", "left-lung, heart", "--empty", "--max-size", "3", "--workers", "2", "--no-quality")
     assert run("annotate", str(tmp_path), "--out", str(tmp_path / "data"), *more) is None
     ((network, folder, drawing),) = asked
     assert (network.most_bytes, network.workers, folder) == (3 << 20, 2, tmp_path)
+    assert network.loading == {"runtime": "auto", "quality": False, "device": "auto"}
     assert drawing == Drawing(tmp_path / "data", ("left_lung", "heart"), propose=False)
 
 

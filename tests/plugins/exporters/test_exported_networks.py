@@ -65,6 +65,12 @@ def test_an_exported_network_gives_the_same_masks(exported: dict[str, Path], wei
         np.testing.assert_allclose(other.probabilities[name], probability, atol=0.02)
 
 
+def test_one_network_twice_is_no_mean(exported: dict[str, Path], weights: Path) -> None:
+    for pair in ([weights, exported[".onnx"]], [exported[".xml"], exported[".onnx"]]):
+        with pytest.raises(ConfigError, match="the same weights are given twice"):
+            api.load(pair)
+
+
 def test_a_runtime_is_chosen_by_its_name(exported: dict[str, Path]) -> None:
     assert inference.load(exported[".onnx"], runtime="onnxruntime").structures
     assert inference.load(exported[".onnx"], runtime="openvino").structures
