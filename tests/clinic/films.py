@@ -64,6 +64,7 @@ def write(path: Path, pixels: np.ndarray | None = None, **attributes: Any) -> Pa
     film.SamplesPerPixel, film.PixelRepresentation = 1, 0
     film.BitsAllocated, film.BitsStored, film.HighBit = 16, 12, 11
     film.PixelData = pixels.tobytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
     film.save_as(path, enforce_file_format=True)
     return path
 

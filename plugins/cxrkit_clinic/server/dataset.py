@@ -5,7 +5,8 @@ stroke: `manifest.csv` lists the films whose masks are all confirmed, and is wha
 `drawn.csv` lists all films, for `--set data.manifest=drawn.csv`.
 
 A mask is written completely or not at all, and then the journal gets its line. One whose line is missing, because the
-process ended between the two, counts as corrected.
+process ended between the two, counts as corrected. Films of one patient, as their DICOM headers say, have one name in
+the manifests' column `patient`: that of the first of them, so that nothing of the header gets there.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ import numpy as np
 
 from cxrkit.commands import ConfigError, DataError, StorageError, film_name, locked, storage_error, write_bytes
 from cxrkit_clinic.node.durable import append, utc
-from cxrkit_clinic.server.folder import FilmFile
+from cxrkit_clinic.server.folder import FilmFile, Folder
 from cxrkit_clinic.server.masks import png_of
+from cxrkit_clinic.server.patients import patient_of
 from cxrkit_plugins.datasets.listing import structure_name
 
 State = Literal["proposed", "corrected", "confirmed"]
@@ -70,23 +72,27 @@ class Drawings:
     Args:
         root: the dataset's folder, new or an earlier one. Masks that are older than its journal count as confirmed.
         structures: the masks to draw, snake_case.
+        served: the films that are corrected, as far as they are known: two of them are never taken for one.
 
     Raises:
         ConfigError: a structure can't be called so, another server has the dataset open, or it has a manifest that
             isn't ours. DataError: its journal is damaged. StorageError: it can't be written to.
     """
 
-    def __init__(self, root: Path, structures: Sequence[str]) -> None:
+    def __init__(self, root: Path, structures: Sequence[str], served: Folder | None = None) -> None:
         wrong = [name for name in structures if not name or structure_name(name) != name or name in _TAKEN]
         if wrong or len(set(structures)) < len(structures) or not structures:
             what = f"'{wrong[0]}' can't name a structure" if wrong else "names none, or one twice"
             raise ConfigError(f"--structures: {what}.", "Write them as left_lung,heart.")
-        self.root, self.structures = root, tuple(structures)
+        self.root, self.structures, self._served = root, tuple(structures), served
         self._states: dict[str, dict[str, MaskState]] = {}
         self._images: dict[str, str] = {}
         self._sources: dict[str, str] = {}
         self._names: dict[str, str] = {}
         self._used: set[str] = set()
+        self._sizes: dict[int, list[str]] = {}
+        self._patients: dict[str, str] = {}
+        self._first: dict[tuple[str, str], str] = {}
         self._folders: dict[str, Path] = {}
         self._written: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -109,6 +115,8 @@ class Drawings:
                     self._folders.setdefault(structure_name(folder.name), folder)
                 self._read(self.root / JOURNAL)
                 self._adopt()
+                for name in self._images:
+                    self._look_at(name)
                 self._write_manifests()
             self._open = opening.pop_all()
         return self
@@ -170,19 +178,38 @@ class Drawings:
             other = f"{plain.lstrip('.')}-{film.id[:6]}"
             if plain.startswith("."):
                 plain = other
-            chosen = other if plain in self._used or not self._is(film, plain) else plain
+            known = [name for name in (plain, other, *self._as_large(film)) if name in self._images]
+            there = next((name for name in known if name not in self._used and self._is(film, name)), None)
+            chosen = there or (other if plain in self._used or plain in self._images else plain)
             self._names[film.id] = chosen
             self._used.add(chosen)
         return self._names[film.id]
 
     def _is(self, film: FilmFile, name: str) -> bool:
-        """Whether the dataset's film of a name, if it has one, is this one; one of the same content is the same."""
-        if name not in self._images or self._sources.get(name) == film.id:
+        """Whether the dataset's film of a name is this one; one of the same content is the same."""
+        source = self._sources.get(name)
+        if source == film.id:
             return True
+        if source is not None and self._served is not None and self._served.film(source) is not None:
+            return False
         there = self.root / "images" / self._images[name]
         with suppress(OSError):
             return there.samefile(film.path) or filecmp.cmp(there, film.path, shallow=False)
         return False
+
+    def _as_large(self, film: FilmFile) -> list[str]:
+        """The dataset's films that could be this one under another name, as they have its size."""
+        with suppress(OSError):
+            return self._sizes.get(film.path.stat().st_size, [])
+        return []
+
+    def _look_at(self, name: str) -> None:
+        """Note whose film it is, and its size."""
+        file = self.root / "images" / self._images[name]
+        with suppress(OSError):
+            self._sizes.setdefault(file.stat().st_size, []).append(name)
+        patient = patient_of(file)
+        self._patients[name] = name if patient is None else self._first.setdefault(patient, name)
 
     def _save_film(self, film: FilmFile, name: str) -> None:
         if name in self._sources:
@@ -196,6 +223,7 @@ class Drawings:
                 raise storage_error(film.path, error) from error
             write_bytes(file, content)
             self._images[name] = file.name
+            self._look_at(name)
         self._note({"film": name, "image": self._images[name], "source": film.id})
         self._sources[name] = film.id
 
@@ -252,14 +280,14 @@ class Drawings:
         for name in sorted(self._states):
             states = self._states[name]
             masks = [self._cell(name, structure, states) for structure in self.structures]
-            row = [name, f"images/{self._images.get(name, '')}", *masks]
+            row = [name, f"images/{self._images.get(name, '')}", self._patients.get(name, name), *masks]
             if name in self._images and any(masks):
                 rows[DRAWN].append(row)
                 if all(states[one].state == "confirmed" for one in self.structures if one in states) and all(masks):
                     rows[CONFIRMED].append(row)
         for file, lines in rows.items():
             stream = io.StringIO(newline="")
-            csv.writer(stream, lineterminator="\n").writerows([["id", "image", *self.structures], *lines])
+            csv.writer(stream, lineterminator="\n").writerows([["id", "image", "patient", *self.structures], *lines])
             if self._written.get(file) != stream.getvalue():
                 write_bytes(self.root / file, stream.getvalue().encode(errors="surrogateescape"))
                 self._written[file] = stream.getvalue()

@@ -1,11 +1,11 @@
-"""The workers that share one network, and who may wait for them."""
+"""The workers that share one network, who may wait for them, and whose film may be on its way."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 
 from cxrkit.commands import Workers
 from cxrkit_clinic.server.work import Answer, Task
@@ -29,6 +29,11 @@ class Pool:
         self._threads = ThreadPoolExecutor(count, "cxrkit-films")
         self.taken = 0
 
+    @property
+    def is_full(self) -> bool:
+        """Whether as many films wait as may."""
+        return self.taken >= self._most
+
     @contextmanager
     def place(self) -> Iterator[Callable[[Task], asyncio.Future[Answer]]]:
         """Take a place; it is free again at the end of the block.
@@ -36,7 +41,7 @@ class Pool:
         Raises:
             FullError: there is none.
         """
-        if self.taken >= self._most:
+        if self.is_full:
             raise FullError
         self.taken += 1
         try:
@@ -50,3 +55,37 @@ class Pool:
     def close(self) -> None:
         """Begin nothing more."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class Uploads:
+    """Films that are being sent: those that take long make room for others.
+
+    Args:
+        most: how many at a time.
+        grace: seconds that each has in any case.
+    """
+
+    def __init__(self, most: int, grace: float = 10.0) -> None:
+        self._most, self._grace = most, grace
+        self._began: dict[asyncio.Timeout, float] = {}
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Take a place until the end of the block, which is interrupted if another needs the place more.
+
+        Raises:
+            FullError: there is none. TimeoutError: the block was interrupted.
+        """
+        now = asyncio.get_running_loop().time()
+        if len(self._began) >= self._most:
+            slowest, since = next(iter(self._began.items()))
+            if now - since < self._grace:
+                raise FullError
+            del self._began[slowest]
+            slowest.reschedule(now)
+        async with asyncio.timeout(None) as limit:
+            self._began[limit] = now
+            try:
+                yield
+            finally:
+                self._began.pop(limit, None)

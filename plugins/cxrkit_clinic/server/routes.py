@@ -9,8 +9,6 @@ import re
 import shutil
 import uuid
 import zipfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import asdict
 from functools import cache
 from importlib.resources import files
@@ -186,9 +184,8 @@ def info(request: Request) -> dict[str, Any]:
     return _service(request).about
 
 
-@asynccontextmanager
-async def _uploaded(request: Request) -> AsyncIterator[tuple[Path, str]]:
-    """The file of a film that is uploaded, and its name; it is removed at the end of the block.
+async def _arrived(request: Request) -> tuple[Path, str]:
+    """The file of a film that is uploaded, which the caller removes, and its name.
 
     Raises:
         HTTPException: there is no film, or several.
@@ -204,9 +201,10 @@ async def _uploaded(request: Request) -> AsyncIterator[tuple[Path, str]]:
         file = _service(request).workplace / f"{uuid.uuid4().hex}{suffix if suffix in FILM_SUFFIXES else ''}"
         try:
             await asyncio.to_thread(_copy, film, file)
-            yield file, printable(name)[:200] or "film"
-        finally:
+        except BaseException:
             file.unlink(missing_ok=True)
+            raise
+        return file, printable(name)[:200] or "film"
 
 
 def _copy(film: UploadFile, file: Path) -> None:
@@ -215,14 +213,24 @@ def _copy(film: UploadFile, file: Path) -> None:
 
 
 async def _answer(request: Request, **wanted: Any) -> Answer:
-    """The answer to a task about an uploaded film; a place is taken before the film is read."""
+    """The answer to a task about an uploaded film, which takes a place among those that wait when it has arrived."""
     service = _service(request)
+    if service.pool.is_full:
+        raise busy()
     try:
-        with service.pool.place() as begin:
-            async with _uploaded(request) as (path, name):
-                answer = await begin(Task(path, name, **wanted))
+        async with service.uploads.place():
+            path, name = await _arrived(request)
     except FullError:
         raise busy() from None
+    except TimeoutError:
+        raise refused(408, "The film arrived so slowly that others took its place.", "Send it again.") from None
+    try:
+        with service.pool.place() as begin:
+            answer = await begin(Task(path, name, **wanted))
+    except FullError:
+        raise busy() from None
+    finally:
+        path.unlink(missing_ok=True)
     if not answer.body.get("bits"):
         service.metrics.segmented(failed=answer.failed)
     return answer
@@ -242,7 +250,7 @@ async def picture(request: Request) -> Response:
     """A film's pixels, as the page shows them.
 
     Four bytes with the length of a header, little-endian; the header as JSON: `width`, `height`, `bits` (8 or 16),
-    `window`, `spacing`; then the pixels, row by row, little-endian.
+    `window`, `spacing`, `aspect` (height of a pixel over its width); then the pixels, row by row, little-endian.
     """
     return _picture(await _answer(request, picture=True), 422)
 

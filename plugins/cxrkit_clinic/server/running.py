@@ -27,7 +27,7 @@ from cxrkit.commands import (
 from cxrkit_clinic.server.dataset import Drawings, identity
 from cxrkit_clinic.server.folder import Folder
 from cxrkit_clinic.server.guard import ImpatientProtocol, Limits, names
-from cxrkit_clinic.server.pool import Pool
+from cxrkit_clinic.server.pool import Pool, Uploads
 from cxrkit_clinic.server.routes import make_app
 from cxrkit_clinic.server.service import Service
 from cxrkit_clinic.server.settings import Door, Drawing, Network
@@ -78,7 +78,7 @@ def opened(stack: ExitStack, door: Door, network: Network, films: Folder | None,
     structures, drawings = tuple(segmenter.structures), None
     if drawing is not None:
         structures = drawing.structures or _of_dataset(drawing.out) or structures
-        drawings = stack.enter_context(Drawings(drawing.out, structures))
+        drawings = stack.enter_context(Drawings(drawing.out, structures, films))
     registry = load_plugins().registry
     count = network.workers or sensible_workers(8)
     shared, fork = side_by_side(segmenter, count)
@@ -103,6 +103,7 @@ def opened(stack: ExitStack, door: Door, network: Network, films: Folder | None,
         about,
         Limits(door.token or "", names(door.allowed or ()), network.most_bytes, network.timeout),
         stack.enter_context(place_for_uploads()),
+        Uploads(count + network.queue),
         films,
         drawings,
         propose=drawing is None or drawing.propose,

@@ -13,7 +13,7 @@ from cxrkit_clinic.server.dataset import Drawings
 from cxrkit_clinic.server.folder import FilmFile, Folder
 from cxrkit_clinic.server.guard import Limits, refused
 from cxrkit_clinic.server.metrics import Metrics
-from cxrkit_clinic.server.pool import FullError, Pool
+from cxrkit_clinic.server.pool import FullError, Pool, Uploads
 from cxrkit_clinic.server.work import Answer, Task
 
 #: Films whose measurements are remembered, so that a page that is opened again has them at once.
@@ -31,6 +31,7 @@ class Service:
         structures: the masks, in their order.
         about: what the page shows of the server: version, weights, colours.
         workplace: a folder for uploaded films while they are segmented.
+        uploads: who may send one.
         folder: of films, if one is served.
         drawings: where corrected masks go; None where nothing is corrected.
         propose: whether masks that aren't drawn yet are the network's, rather than empty.
@@ -42,6 +43,7 @@ class Service:
     about: dict[str, Any]
     limits: Limits
     workplace: Path
+    uploads: Uploads
     folder: Folder | None = None
     drawings: Drawings | None = None
     propose: bool = True

@@ -116,8 +116,14 @@ def _picture(film: cxrkit.Film) -> Answer:
         "bits": 8 * pixels.itemsize,
         "window": [float(window[0]), max(float(window[1]), float(window[0]) + 1)],
         "spacing": film.spacing,
+        "aspect": aspect_of(film),
     }
     return Answer(body, np.ascontiguousarray(pixels).tobytes())
+
+
+def aspect_of(film: cxrkit.Film) -> float:
+    """The height of a film's pixels over their width; 1 where nothing is known."""
+    return film.spacing[0] / film.spacing[1] if film.spacing else film.aspect or 1.0
 
 
 def _segmented(film: cxrkit.Film, task: Task, segmenter: cxrkit.Segmenter, registry: Any) -> Answer:

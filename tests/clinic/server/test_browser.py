@@ -268,6 +268,35 @@ def test_what_cannot_be_saved_keeps_nothing_else_waiting(page: Any, films: Path,
         page.expects()
 
 
+def test_odd_films_and_messages_keep_the_page_in_order(page: Any, tmp_path: Path) -> None:
+    rows, columns = np.indices((150, 240))
+    name = "a-film-with-a-name-that-is-longer-than-any-column-of-a-table-is-wide"
+    write(tmp_path / f"films/{name}.dcm", (rows * 10 + columns * 3).astype(np.uint16), PixelSpacing=[1.0, 0.5])
+    file = tmp_path / f"data/masks/heart/{name}.png"
+    with served(page, tmp_path / "films", Drawing(tmp_path / "data", None, propose=False)) as (_, port):
+        opened(page, port, name)
+        # All of the name is seen, also beside the column of estimates.
+        page.evaluate("document.querySelector('table').classList.add('judged')")
+        shown = page.locator(".film span")
+        assert shown.evaluate("(one) => one.scrollHeight <= one.clientHeight && one.scrollWidth <= one.clientWidth")
+        # Pixels that are twice as high as they are wide: a round brush covers half as many rows as columns.
+        before = page.locator("#screen").bounding_box()
+        page.locator("#structures button", has_text="heart").click()
+        page.route("**/masks/heart", lambda route: route.abort())
+        stroke(page, (0.5, 0.5), (0.5, 0.501))
+        page.locator("#unsaved", has_text="Kept in this browser").wait_for()
+        assert page.locator("#screen").bounding_box() == before
+        page.unroute_all()
+        eventually(file.is_file)
+        page.locator("#saved.saved").wait_for()
+        drawn = np.nonzero(cxrkit.read_mask(file))
+        height, width = (int(np.ptp(places)) + 1 for places in drawn)
+        assert 1.7 < width / height < 2.4
+        assert abs(drawn[0].mean() - 75) < 3
+        assert abs(drawn[1].mean() - 120) < 3
+        page.expects()
+
+
 def test_a_token_is_asked_for(page: Any, films: Path) -> None:
     with served(page, films, limits=Limits("a-token-of-20-letters")) as (_, port):
         page.goto(f"http://127.0.0.1:{port}/")

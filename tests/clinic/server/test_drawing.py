@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,50 @@ def test_films_of_odd_and_equal_names_stay_apart(tmp_path: Path) -> None:
     firsts = [int(reads.read(entry).image[0, 0]) for entry in entries]
     assert sorted(firsts) == list(range(len(names)))
     assert len(list((tmp_path / "data/images").iterdir())) == len(names)
+
+
+def test_a_film_is_known_again_wherever_it_lies_and_whatever_it_is_called(tmp_path: Path) -> None:
+    films = tmp_path / "films"
+    for number, name in enumerate(("x.png", "one/x.png", "two/x.png")):
+        film(films / name, number)
+    film(films / "three/y.png", 1)  # one film twice, in one folder, is two
+    with client(films, drawing(tmp_path)) as server:
+        for id in ids(server).values():
+            confirm(server, id)
+    assert len(list((tmp_path / "data/images").iterdir())) == 4
+    with client(films / "one", drawing(tmp_path)) as server:
+        (listed,) = server.get("/v1/films").json()["films"]
+        assert {one["state"] for one in listed["masks"].values()} == {"confirmed"}
+    (films / "two/x.png").rename(tmp_path / "z.png")
+    for name in ("one", "three"):
+        shutil.rmtree(films / name)
+    (tmp_path / "z.png").rename(films / "z.png")
+    with client(films, drawing(tmp_path)) as server:
+        for id in ids(server).values():
+            save(server, id, "heart", box(), base=1)
+    assert len(list((tmp_path / "data/images").iterdir())) == 4
+
+
+def test_films_of_one_patient_stay_together(tmp_path: Path) -> None:
+    films = tmp_path / "films"
+    for name, patient in (
+        ("b", "4711"),
+        ("a", "4711"),
+        ("c", "4712"),
+        ("d", "ANONYMOUS"),
+        ("e", "Anonymous"),
+        ("f", ""),
+    ):
+        write(films / f"{name}.dcm", np.arange(SHAPE[0] * SHAPE[1], dtype=np.uint16).reshape(SHAPE), PatientID=patient)
+    film(films / "g.png")
+    for _ in range(2):
+        with client(films, drawing(tmp_path)) as server:
+            listed = ids(server)
+            for name in ("b.dcm", *sorted(set(listed) - {"b.dcm"})):
+                confirm(server, listed[name])
+        entries = folder_dataset(tmp_path / "data").entries()
+        assert {entry.id: entry.patient for entry in entries} == dict(zip("abcdefg", "bbcdefg", strict=True))
+    assert "471" not in (tmp_path / "data/manifest.csv").read_text() + (tmp_path / "data/journal.jsonl").read_text()
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path, films: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import socket
 import threading
@@ -14,7 +15,7 @@ import pytest
 
 from cxrkit_clinic.server import guard
 from cxrkit_clinic.server.guard import Limits
-from cxrkit_clinic.server.pool import Pool
+from cxrkit_clinic.server.pool import Pool, Uploads
 from tests.clinic.server.serving import client, film, listening, post
 
 TOKEN = "a-token-of-20-letters"
@@ -137,6 +138,37 @@ def test_too_many_films_at_once_are_refused(tmp_path: Path) -> None:
             thread.join(20)
         assert answers == [200] * 3
         assert post(server, path).status_code == 200
+
+
+def test_slow_films_keep_nobody_waiting(tmp_path: Path) -> None:
+    """Only films that have arrived wait in the queue, and the slowest one makes room for the next."""
+    begin = (
+        b"POST /v1/segment HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+        b"Content-Length: 100000\r\n\r\n--x\r\n"
+    )
+    with client(queue=1) as server, listening(server) as port:
+        server.service.uploads = Uploads(2, grace=0.2)
+        slow = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(2)]
+        for one in slow:
+            one.sendall(begin)
+        deadline = time.monotonic() + 10
+        while len(server.service.uploads._began) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert server.service.pool.taken == 0
+        content = (
+            begin.rpartition(b"\r\n\r\n")[2] + b'Content-Disposition: form-data; name="film"; filename="a.png"\r\n\r\n'
+        )
+        content += film(tmp_path / "one.png").read_bytes() + b"\r\n--x--\r\n"
+        for status in (429, 200):  # nobody is slow at first
+            sender = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            sender.request("POST", "/v1/segment", content, {"Content-Type": "multipart/form-data; boundary=x"})
+            assert sender.getresponse().status == status
+            sender.close()
+            time.sleep(0.25)
+        assert b" 408 " in slow[0].recv(1000).partition(b"\r\n")[0]
+        for one in slow:
+            one.close()
+        assert list(server.service.workplace.iterdir()) == []
 
 
 def test_slow_and_broken_clients_are_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ async function show(film) {
   const mine = ++loading;
   table.refresh(film);
   document.title = `${film.name} – cxrkit`;
-  byId("name").textContent = film.name;
+  Object.assign(byId("name"), { textContent: film.name, title: film.name });
   byId("empty").hidden = true;
   byId("others").hidden = true;
   byId("confirm").disabled = true;
@@ -363,11 +363,14 @@ async function start() {
   viewer.structures = info.structures;
   if (info.dataset) {
     byId("who").value = localStorage.getItem("cxrkit-who") ?? "";
-    for (const id of ["who-label", "drawing", "confirm"]) byId(id).hidden = false;
+    for (const id of ["who-label", "drawing", "confirm", "saved"]) byId(id).hidden = false;
     for (const id of ["open", "empty"]) byId(id).hidden = true;
     viewer.active = 0;
     saver = new Saver(info.dataset, {
-      onchange: (state, text) => Object.assign(byId("saved"), { className: state, textContent: text }),
+      onchange: (state, text, problem) => {
+        Object.assign(byId("saved"), { className: state, textContent: text });
+        Object.assign(byId("unsaved"), { hidden: !problem, textContent: problem });
+      },
       onsaved: saved,
       onconflict: settle,
     });

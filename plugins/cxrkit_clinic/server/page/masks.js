@@ -48,22 +48,24 @@ function set(bits, index, flag, on) {
   else bits[index] &= ~flag;
 }
 
-// Everything within `radius` of the line from (x0, y0) to (x1, y1); returns what has changed.
-export function paintLine(bits, width, height, bit, x0, y0, x1, y1, radius, on) {
+// Everything within `radius` of the line from (x0, y0) to (x1, y1), in widths of a pixel, of which its height is
+// `aspect`; returns what has changed.
+export function paintLine(bits, width, height, bit, x0, y0, x1, y1, radius, on, aspect = 1) {
   const flag = 1 << bit;
+  const tall = radius / aspect;
   const box = clip(
     [
-      Math.floor(Math.min(x0, x1) - radius), Math.floor(Math.min(y0, y1) - radius),
-      Math.ceil(Math.max(x0, x1) + radius) + 1, Math.ceil(Math.max(y0, y1) + radius) + 1,
+      Math.floor(Math.min(x0, x1) - radius), Math.floor(Math.min(y0, y1) - tall),
+      Math.ceil(Math.max(x0, x1) + radius) + 1, Math.ceil(Math.max(y0, y1) + tall) + 1,
     ], width, height,
   );
   const dx = x1 - x0;
-  const dy = y1 - y0;
+  const dy = (y1 - y0) * aspect;
   const length = dx * dx + dy * dy || 1;
   for (let y = box[1]; y < box[3]; y++) {
     for (let x = box[0]; x < box[2]; x++) {
       const px = x + 0.5 - x0;
-      const py = y + 0.5 - y0;
+      const py = (y + 0.5 - y0) * aspect;
       const along = Math.min(1, Math.max(0, (px * dx + py * dy) / length));
       const ex = px - along * dx;
       const ey = py - along * dy;
@@ -144,11 +146,11 @@ export function boxOf(bits, width, height, bit) {
 }
 
 // Replace the structure by where more than half of its surroundings, a square of 2 × radius + 1, belong to it.
-export function smooth(bits, width, height, bit, radius) {
+export function smooth(bits, width, height, bit, radius, tall = radius) {
   const flag = 1 << bit;
   const inner = boxOf(bits, width, height, bit);
   if (!inner) return null;
-  const box = clip([inner[0] - radius, inner[1] - radius, inner[2] + radius, inner[3] + radius], width, height);
+  const box = clip([inner[0] - radius, inner[1] - tall, inner[2] + radius, inner[3] + tall], width, height);
   const w = box[2] - box[0];
   const h = box[3] - box[1];
   // Sums of everything above and left of each corner.
@@ -161,8 +163,8 @@ export function smooth(bits, width, height, bit, radius) {
     }
   }
   for (let y = 0; y < h; y++) {
-    const top = Math.max(0, y - radius) * (w + 1);
-    const bottom = Math.min(h, y + radius + 1) * (w + 1);
+    const top = Math.max(0, y - tall) * (w + 1);
+    const bottom = Math.min(h, y + tall + 1) * (w + 1);
     for (let x = 0; x < w; x++) {
       const left = Math.max(0, x - radius);
       const right = Math.min(w, x + radius + 1);

@@ -105,7 +105,7 @@ export class Panel {
     if (!this.row?.extents || !byId("lines").checked) return;
     const { heart, thorax } = this.row.extents;
     const rows = [heart, thorax].map((extent) => (extent.left_row + extent.right_row) / 2);
-    const least = (46 * ratio) / viewer.view.scale; // or a label would cover the other line
+    const least = (46 * ratio) / (viewer.view.scale * viewer.aspect); // or a label would cover the other line
     if (Math.abs(rows[0] - rows[1]) < least) rows[1] = rows[0] + (rows[1] < rows[0] ? -least : least);
     const colours = [viewer.structures.find((one) => one.name === "heart")?.colour ?? [255, 120, 60], [255, 255, 255]];
     [["heart", heart, this.row.heart_width_mm], ["thorax", thorax, this.row.thorax_width_mm]].forEach(([name, extent, width], index) => {

@@ -6,7 +6,7 @@ import * as api from "./api.js";
 const LONGEST_PAUSE = 15_000;
 
 export class Saver {
-  // `onchange` is called with what to tell the user, `onsaved` with a mask's new state, `onconflict` where somebody
+  // `onchange` is called with a state, a word for it, and what to tell the user of a problem; `onsaved` with a mask's new state, `onconflict` where somebody
   // else saved the mask in between: it resolves to whether ours is kept.
   constructor(dataset, { onchange, onsaved, onconflict }) {
     this.prefix = `cxrkit:${dataset}:`;
@@ -103,11 +103,11 @@ export class Saver {
 
   tell() {
     const count = this.waiting.size;
-    if (!count) this.onchange("saved", "All saved");
-    else if (!this.problem) this.onchange("saving", "Saving …");
+    if (!count) this.onchange("saved", "All saved", "");
+    else if (!this.problem) this.onchange("saving", "Saving …", "");
     else {
       const kept = this.unkept.size ? "Keep this tab open" : "Kept in this browser";
-      this.onchange("problem", `Not saved yet (${count}): ${this.problem} ${kept}; it is tried again.`);
+      this.onchange("problem", "Not saved yet", `Not saved yet (${count}): ${this.problem} ${kept}; it is tried again.`);
     }
   }
 }

@@ -110,7 +110,7 @@ export class Table {
   row(film) {
     const state = stateOf(film);
     const chosen = this.current === film;
-    const open = element("button", { className: "film", textContent: film.name, title: film.name });
+    const open = element("button", { className: "film", title: film.name }, element("span", { textContent: film.name }));
     open.addEventListener("click", () => this.onchoose(film));
     if (chosen) open.setAttribute("aria-current", "true");
     const signs = [film.failure ?? film.row?.warnings ?? []].flat().join("\n");

@@ -151,7 +151,7 @@ export class Tools {
       else {
         this.cursor ??= viewer.toFilm(viewer.width / 2, viewer.height / 2);
         const { scale } = viewer.view;
-        this.cursor = [this.cursor[0] + dx / scale, this.cursor[1] + dy / scale];
+        this.cursor = [this.cursor[0] + dx / scale, this.cursor[1] + dy / (scale * viewer.aspect)];
         if (this.pressed) this.move(this.cursor);
         viewer.decorate();
       }
@@ -183,7 +183,7 @@ export class Tools {
     const { film, bits } = this.viewer;
     if (this.tool === "polygon") {
       const [first] = this.points;
-      const near = first && Math.hypot(point[0] - first[0], point[1] - first[1]) * this.viewer.view.scale < 10 * this.viewer.ratio;
+      const near = first && Math.hypot(point[0] - first[0], (point[1] - first[1]) * this.viewer.aspect) * this.viewer.view.scale < 10 * this.viewer.ratio;
       if (near && this.points.length > 2) this.closePolygon();
       else this.points.push(point);
       this.viewer.decorate();
@@ -203,10 +203,10 @@ export class Tools {
       this.viewer.decorate();
     }
     if (!this.stroke) return;
-    const { film, bits, view } = this.viewer;
+    const { film, bits, view, aspect } = this.viewer;
     const radius = Math.max(0.5, (this.radius * this.viewer.ratio) / view.scale);
     const { bit, last } = this.stroke;
-    const box = paintLine(bits, film.width, film.height, bit, ...last, ...point, radius, this.tool === "brush");
+    const box = paintLine(bits, film.width, film.height, bit, ...last, ...point, radius, this.tool === "brush", aspect);
     if (box[0] < box[2] && box[1] < box[3]) this.stroke.box = join(this.stroke.box, box);
     this.stroke.last = point;
     this.viewer.refresh(box);
@@ -242,8 +242,10 @@ export class Tools {
   smooth() {
     if (!this.canDraw()) return;
     const { film, bits } = this.viewer;
-    const radius = Math.max(2, Math.round(Math.min(film.width, film.height) / 200));
-    this.change(() => smooth(bits, film.width, film.height, this.bit, radius), "There is nothing to smooth.");
+    const { aspect } = this.viewer;
+    const radius = Math.max(2, Math.round(Math.min(film.width, film.height * aspect) / 200));
+    const tall = Math.max(1, Math.round(radius / aspect));
+    this.change(() => smooth(bits, film.width, film.height, this.bit, radius, tall), "There is nothing to smooth.");
   }
 
   clear() {
@@ -310,7 +312,7 @@ export class Tools {
   decorate(context, viewer, ratio) {
     const colour = `rgb(${viewer.structures[this.bit]?.colour.join(" ") ?? "255 255 255"})`;
     for (const { from, to } of this.rulers) {
-      const pixels = Math.hypot(to[0] - from[0], to[1] - from[1]);
+      const pixels = Math.hypot(to[0] - from[0], (to[1] - from[1]) * viewer.aspect);
       const [row, column] = this.spacing ?? [1, 1];
       const length = Math.hypot((to[0] - from[0]) * column, (to[1] - from[1]) * row);
       const label = this.spacing ? `${length.toFixed(1)} mm` : `${pixels.toFixed(0)} px`;

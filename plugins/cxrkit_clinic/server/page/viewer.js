@@ -17,7 +17,8 @@ export class Viewer {
     this.invert = false;
     this.outlines = true;
     this.opacity = 0.25;
-    this.view = { scale: 1, x: 0, y: 0 };
+    this.view = { scale: 1, x: 0, y: 0 }; // of a pixel's width
+    this.aspect = 1; // its height over its width
     this.window = [0, 1];
     this.decorations = [];
     this.whole = false;
@@ -45,14 +46,15 @@ export class Viewer {
     if (this.film && wasFitted) this.fit();
     else if (this.film) {
       this.view.x = this.width / 2 - centre[0] * this.view.scale;
-      this.view.y = this.height / 2 - centre[1] * this.view.scale;
+      this.view.y = this.height / 2 - centre[1] * this.view.scale * this.aspect;
     }
     this.refresh();
   }
 
   show(film, bits) {
-    const same = this.film && this.film.width === film.width && this.film.height === film.height;
+    const same = this.film && ["width", "height", "aspect"].every((name) => this.film[name] === film[name]);
     this.film = film;
+    this.aspect = film.aspect;
     this.levels = [{ pixels: film.pixels, width: film.width, height: film.height }];
     this.bits = bits;
     this.window = [...film.window];
@@ -67,7 +69,8 @@ export class Viewer {
   }
 
   fit() {
-    const { width, height } = this.film;
+    const width = this.film.width;
+    const height = this.film.height * this.aspect;
     const scale = Math.min(this.width / width, this.height / height) * 0.98;
     this.view = { scale, x: (this.width - width * scale) / 2, y: (this.height - height * scale) / 2 };
     this.fitted = true;
@@ -76,7 +79,7 @@ export class Viewer {
 
   zoom(factor, x = this.width / 2, y = this.height / 2) {
     if (!this.film) return;
-    const smallest = 0.2 * Math.min(this.width / this.film.width, this.height / this.film.height);
+    const smallest = 0.2 * Math.min(this.width / this.film.width, this.height / (this.film.height * this.aspect));
     const scale = Math.min(40, Math.max(smallest, this.view.scale * factor));
     const change = scale / this.view.scale;
     this.view = { scale, x: x - (x - this.view.x) * change, y: y - (y - this.view.y) * change };
@@ -92,11 +95,11 @@ export class Viewer {
   }
 
   toFilm(x, y) {
-    return [(x - this.view.x) / this.view.scale, (y - this.view.y) / this.view.scale];
+    return [(x - this.view.x) / this.view.scale, (y - this.view.y) / (this.view.scale * this.aspect)];
   }
 
   toScreen(x, y) {
-    return [x * this.view.scale + this.view.x, y * this.view.scale + this.view.y];
+    return [x * this.view.scale + this.view.x, y * this.view.scale * this.aspect + this.view.y];
   }
 
   // Show again what has changed of the masks, a box of the film, or everything.
@@ -135,7 +138,7 @@ export class Viewer {
 
   // The film, halved so often that a pixel of the screen covers at most two of it.
   level() {
-    const wanted = Math.max(0, Math.floor(Math.log2(1 / this.view.scale)));
+    const wanted = Math.max(0, Math.floor(Math.log2(1 / (this.view.scale * Math.max(1, this.aspect)))));
     while (this.levels.length <= wanted) {
       const { pixels, width, height } = this.levels.at(-1);
       const w = width >> 1;
@@ -163,6 +166,7 @@ export class Viewer {
     const { pixels, width: w, height: h } = this.levels[depth];
     const { scale, x: x0, y: y0 } = this.view;
     const step = 1 / scale;
+    const stepDown = step / this.aspect;
     const shrink = 1 / (1 << depth);
     const [low, high] = this.window;
     const gain = (this.invert ? -255 : 255) / Math.max(1, high - low);
@@ -189,7 +193,7 @@ export class Viewer {
     let lastValue = 0;
     let paint = this.paint(0, paints);
     for (let y = firstY; y < bottom; y++) {
-      const u = (y + 0.5 - y0) * step;
+      const u = (y + 0.5 - y0) * stepDown;
       const row = u < 0 || u >= film.height ? -1 : u | 0;
       const v = Math.min(h - 1, Math.max(0, u * shrink - 0.5));
       const upper = Math.max(0, Math.min(h - 2, v | 0));
