@@ -242,7 +242,7 @@ def test_films_of_one_patient_stay_together(tmp_path: Path) -> None:
             for name in ("b.dcm", *sorted(set(listed) - {"b.dcm"})):
                 confirm(server, listed[name])
         entries = folder_dataset(tmp_path / "data").entries()
-        assert {entry.id: entry.patient for entry in entries} == dict(zip("abcdefg", "bbcdefg", strict=True))
+        assert {entry.id: entry.group for entry in entries} == dict(zip("abcdefg", "bbcdefg", strict=True))
     assert "471" not in (tmp_path / "data/manifest.csv").read_text() + (tmp_path / "data/journal.jsonl").read_text()
 
 
