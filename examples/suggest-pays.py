@@ -22,7 +22,8 @@ from cxrkit.engine.scores import Evaluation
 from cxrkit.files import write_text
 from cxrkit.metrics.statistics import compare
 from cxrkit.presets import read_preset
-from cxrkit_clinic.suggest import choose, look_at
+from cxrkit_clinic.looks import look_at
+from cxrkit_clinic.suggest import choose
 
 ARMS = ("suggested", "random")
 

@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 import cxrkit
 from cxrkit.cli.app import app
 from cxrkit.plugins import registry
-from cxrkit_clinic.suggest import Look, choose, look_at
+from cxrkit_clinic.looks import Look, look_at
+from cxrkit_clinic.suggest import choose
 
 
 class Outcome:
@@ -101,8 +102,14 @@ def test_a_suggestion_is_the_same_each_time_and_equal_films_come_last(
     (tmp_path / "out" / "images" / "mine.png").write_bytes(b"")
     assert Outcome(films, "--count", 1, "--weights", weights, "--out", tmp_path / "out", "--copy").code == 0
     assert {path.name for path in (tmp_path / "out" / "images").iterdir()} == {Path(chosen[0]).name, "mine.png"}
-    rest = Outcome(films, "--count", 1, "--weights", weights, "--out", tmp_path / "x", "--json", "--labelled", films)
-    assert json.loads(rest.out)["films"][0]["distance"] == 0, "all are there already"
+    # What is labelled, here two films of the five, isn't suggested again, whatever it is called.
+    (tmp_path / "drawn").mkdir()
+    shutil.copyfile(films / "1.png", tmp_path / "drawn" / "other-name.png")
+    shutil.copyfile(films / "2.png", tmp_path / "drawn" / "2.png")
+    for by in ("difference", "quality"):
+        more = ("--weights", weights, "--out", tmp_path / "x", "--json", "--by", by, "--labelled", tmp_path / "drawn")
+        rest = json.loads(Outcome(films, "--count", 5, *more).out)["films"]
+        assert {Path(one["film"]).name for one in rest} == {"0.png", "0-again.png", "3.png"}
 
 
 def test_features_are_of_the_coarsest_maps_and_hooks_are_taken_away(weights: Path, films: Path) -> None:
@@ -136,7 +143,7 @@ def test_mistakes_are_named(weights: Path, films: Path, tmp_path: Path) -> None:
         ((tmp_path / "empty",), 3, "no films in this folder"),
         ((tmp_path / "absent",), 3, "there is no such folder"),
         ((films, "--out", films), 2, "is the folder of the films"),
-        ((films, "--by", "quality", "--labelled", films), 2, "--labelled is about films that differ"),
+        ((films, "--labelled", films), 3, "all films are labelled already"),
         ((films, "--weights", tmp_path / "absent"), 3, "no such"),
     ):
         done = Outcome(*arguments)
