@@ -321,6 +321,7 @@ _ABOUT = {
     "cxrkit.commands.ANY_WEIGHTS": "The help text of an option `--weights`.",
     "cxrkit.commands.DeviceFlag": "The annotated type of a parameter `device`: the flag `--device`.",
     "cxrkit.commands.Json": "The annotated type of a parameter `as_json`: the flag `--json`.",
+    "cxrkit.commands.NoQuality": "The annotated type of a parameter `no_quality`: the flag `--no-quality`.",
     "cxrkit.commands.Quiet": "The annotated type of a parameter `quiet`: the flag `--quiet`.",
 }
 

@@ -115,17 +115,34 @@ def main() -> None:
 
 
 def pictures(page: Any, folder: Path) -> None:
-    """The page on a desk, large and on a phone, light and dark."""
+    """The first film corrected, on desks and a phone, light and dark; and the last, when the others are confirmed."""
     folder.mkdir(parents=True, exist_ok=True)
-    page.locator("#all").click()
-    page.locator("#all:enabled").wait_for()
+    page.locator("#who").fill("Jane")
     page.locator("#structures button").last.click()
-    for light in ("light", "dark"):
+    area = page.locator("#overlay").bounding_box()
+    page.mouse.move(area["x"] + 0.42 * area["width"], area["y"] + 0.62 * area["height"])
+    page.mouse.down()
+    page.mouse.move(area["x"] + 0.45 * area["width"], area["y"] + 0.68 * area["height"], steps=5)
+    page.mouse.up()
+    page.locator("#saved.saved").wait_for()
+    page.locator("#structures .corrected").wait_for()
+    page.wait_for_timeout(3000)
+    for light in ("dark", "light"):
         page.emulate_media(color_scheme=light)
-        for name, (width, height) in _SIZES.items():
+        for name, (width, height) in reversed(_SIZES.items()):
             page.set_viewport_size({"width": width, "height": height})
             page.wait_for_timeout(500)
             page.screenshot(path=folder / f"{name}-{light}.png", full_page=name == "phone")
+    last = page.locator(".film").last
+    while last.get_attribute("aria-current") is None:
+        name = page.locator("h1").inner_text()
+        page.keyboard.press("c")
+        page.wait_for_function("(name) => document.querySelector('h1').textContent !== name", arg=name)
+        page.locator("#screen[aria-busy=false]").wait_for()
+        page.locator("#confirm:enabled").wait_for()
+    page.locator("#saved.saved").wait_for()
+    page.wait_for_timeout(3000)
+    page.screenshot(path=folder / "table.png")
 
 
 if __name__ == "__main__":

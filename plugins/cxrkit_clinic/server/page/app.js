@@ -226,10 +226,10 @@ async function measure(film) {
   const found = await api.measuresOf(film).catch(() => null);
   if (!found || saver.waiting.size) return;
   const { states, row } = film;
-  const warnings = row?.warnings ?? [];
+  const { warnings = [], quality = null } = row ?? {};
   learn(film, found);
   film.states = states; // of the masks that are shown: another's revision mustn't be taken for ours
-  film.row = { ...film.row, warnings }; // of the network's masks, which a correction doesn't measure again
+  film.row = { ...film.row, warnings, quality }; // of the network's masks, which a correction doesn't measure again
   table.update(film);
   if (film === current) panel.measures(film);
 }

@@ -96,7 +96,6 @@ export class Table {
   refresh(current = this.current) {
     this.current = current;
     const shown = this.shown;
-    this.body.parentElement.classList.toggle("judged", this.films.some((film) => film.row?.quality));
     this.body.replaceChildren(...shown.map((film) => this.row(film)));
     const all = this.films.length;
     this.count.textContent = shown.length === all ? `${all} film${all === 1 ? "" : "s"}` : `${shown.length} of ${all} films`;
@@ -108,9 +107,10 @@ export class Table {
   }
 
   row(film) {
+    if (film.row?.quality) this.body.parentElement.classList.add("judged");
     const state = stateOf(film);
     const chosen = this.current === film;
-    const open = element("button", { className: "film", title: film.name }, element("span", { textContent: film.name }));
+    const open = element("button", { className: "film", title: film.name }, element("span", {}, ...broken(film.name)));
     open.addEventListener("click", () => this.onchoose(film));
     if (chosen) open.setAttribute("aria-current", "true");
     const signs = [film.failure ?? film.row?.warnings ?? []].flat().join("\n");
@@ -145,6 +145,11 @@ export class Table {
     });
     return [headings, ...lines].map((line) => line.map(cell).join(",")).join("\r\n") + "\r\n";
   }
+}
+
+// A name with places at which a line may break.
+function broken(name) {
+  return name.split(/(?<=[/_ -])/).flatMap((part, index) => (index ? [element("wbr"), part] : [part]));
 }
 
 // A cell that a spreadsheet won't compute.
