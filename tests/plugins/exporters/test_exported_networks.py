@@ -68,7 +68,7 @@ def test_an_exported_network_gives_the_same_masks(exported: dict[str, Path], wei
 def test_one_network_twice_is_no_mean(exported: dict[str, Path], weights: Path) -> None:
     for pair in ([weights, exported[".onnx"]], [exported[".xml"], exported[".onnx"]]):
         with pytest.raises(ConfigError, match="the same weights are given twice"):
-            api.load(pair)
+            inference.load(pair)
 
 
 def test_a_runtime_is_chosen_by_its_name(exported: dict[str, Path]) -> None:
