@@ -244,6 +244,7 @@ def contact_sheet(films: Sequence[tuple[Suggestion, Segmentation]]) -> bytes:
     from matplotlib.figure import Figure
 
     from cxrkit import draw_overlay
+    from cxrkit_clinic.server.work import aspect_of
 
     rows = -(-len(films) // _PER_ROW)
     columns = min(_PER_ROW, len(films))
@@ -260,7 +261,7 @@ def contact_sheet(films: Sequence[tuple[Suggestion, Segmentation]]) -> bytes:
             name: cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
             for name, mask in result.masks.items()
         }
-        axes.imshow(draw_overlay(pixels, masks, legend=False))
+        axes.imshow(draw_overlay(pixels, masks, legend=False), aspect=aspect_of(result.film))
         name = Path(one.film).name.encode("utf-8", "replace").decode()
         axes.set_title(f"{one.rank}  {name if len(name) <= 26 else name[:25] + '…'}", fontsize=7, parse_math=False)
     stream = io.BytesIO()
