@@ -152,20 +152,24 @@ def load_weights(
         DataError, PluginError: see `load_predictor`.
     """
     members: list[Predictor] = []
-    networks: list[str] = []
+    files: list[Path] = []
     for file, name in find_all_weights(weights, registry):
-        chosen = RunDirectory.open(file).weights() if file.is_dir() else file
-        one = load_predictor(chosen, registry, device=device, name=name, runtime=runtime)
-        if isinstance(one, ExportedPredictor):
-            networks.append(one.network or checksum(chosen))
-        else:
-            networks.append(network_checksum(chosen))
-        members.append(TestTime(one) if tta else one)
-    if len(set(networks)) < len(networks):
+        files.append(RunDirectory.open(file).weights() if file.is_dir() else file)
+        members.append(load_predictor(files[-1], registry, device=device, name=name, runtime=runtime))
+    if len(members) > 1 and len(set(map(_network, files, members))) < len(members):
         raise ConfigError(
             "--weights: the same weights are given twice.", "Give each once, by name, as a file, or as exported."
         )
+    if tta:
+        members = [TestTime(one) for one in members]
     return members[0] if len(members) == 1 else Ensemble(members)
+
+
+def _network(file: Path, predictor: Predictor) -> str:
+    """What a network's files have in common, also in other formats, as far as these say so."""
+    if isinstance(predictor, ExportedPredictor):
+        return predictor.network or checksum(file)
+    return network_checksum(file)
 
 
 def report_weights(predictor: Predictor, registry: Registry, observer: Observer) -> None:
