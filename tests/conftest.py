@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from PIL import Image
 
 # A shell starts what it puts into the background with Ctrl-C ignored; tests send it to themselves.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -37,6 +40,49 @@ def wingspan() -> Path:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the store of preprocessed films away from the user's."""
     monkeypatch.setenv("CXRKIT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def _figures_without_pixels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn in all tests, but become pixels, which takes a second each, only where tests look at them.
+
+    Fixtures of a module or session, which come before this, make complete ones.
+    """
+    if "report" not in request.path.parts:
+        picture = Image.new("L", (8, 8))
+        monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda _, file, **__: picture.save(file, "png"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _shared_forkers() -> Iterator[None]:
+    """Ablations of one environment and folder share the process that forks their runs: its imports take seconds."""
+    from cxrkit_plugins.launchers import local
+
+    kept: dict[Any, local.Forker] = {}
+
+    class Kept(local.Forker):
+        def close(self) -> None:
+            pass
+
+    def forker(environment: Mapping[str, str]) -> local.Forker:
+        variables = sorted(item for item in environment.items() if item[0] != "PYTEST_CURRENT_TEST")
+        key = (Path.cwd(), *variables)
+        if key not in kept or kept[key].process.poll() is not None:
+            kept[key] = Kept(environment)
+        return kept[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local, "Forker", forker)
+        yield
+    for one in kept.values():
+        super(Kept, one).close()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that none begins when all others are done."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,8 @@
 """A third party's way: a plugin that pip installs into an environment of its own is listed, checked and trained.
 
 The environment sees the packages of this one, so that torch isn't downloaded again, but the plugin itself is
-installed by pip from its source, with the build backend that its pyproject.toml names.
+installed by pip from its source, with the build backend that its pyproject.toml names. One process there runs all
+command lines, since importing torch takes most of their time.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import os
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import yaml
@@ -24,6 +27,23 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 EXAMPLE = REPOSITORY / "examples" / "cxrkit-example-plugin"
 
 pytestmark = pytest.mark.slow
+
+
+LINES = """
+import json, sys
+from typer.testing import CliRunner
+from cxrkit.cli.app import app
+results = [CliRunner().invoke(app, line) for line in json.loads(sys.argv[1])]
+print(json.dumps([[result.exit_code, result.stdout, result.stderr] for result in results]))
+"""
+
+
+class Said(NamedTuple):
+    """How a command line ended."""
+
+    code: int
+    out: str
+    err: str
 
 
 @dataclass(frozen=True)
@@ -47,9 +67,9 @@ class Environment:
         assert done.returncode == code, f"{arguments}\n{done.stdout}\n{done.stderr}"
         return done
 
-    def cxrkit(self, *arguments: str, code: int = 0) -> str:
-        """Run the command line; what it printed to stdout."""
-        return self.run("-m", "cxrkit", *arguments, code=code).stdout
+    def cxrkit(self, *lines: Sequence[str]) -> list[Said]:
+        """Run command lines, one after the other; their exit code, stdout and stderr."""
+        return [Said(*one) for one in json.loads(self.run("-c", LINES, json.dumps(lines)).stdout)]
 
     def install(self, source: Path) -> None:
         """Install a plugin from its source; its dependencies, cxrkit and torch, are there already."""
@@ -63,7 +83,7 @@ class Environment:
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     folder = tmp_path_factory.mktemp("environment")
-    subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")], check=True)
     scripts = "Scripts" if sys.platform == "win32" else "bin"
     made = Environment(folder / "venv" / scripts / "python", folder)
     # `addsitedir` follows this environment's own .pth files too, which is how an editable cxrkit is found.
@@ -78,41 +98,57 @@ def test_it_is_not_installed_here() -> None:
     assert importlib.util.find_spec("cxrkit_example_plugin") is None
 
 
-def test_its_components_are_listed(environment: Environment) -> None:
-    assert "residual-unet" in environment.cxrkit("list", "model")
-    assert "contour-bce" in environment.cxrkit("list", "loss")
-    plugins = environment.cxrkit("plugins", "list")
-    assert "cxrkit-example-plugin 0.1.0" in plugins
+@pytest.fixture(scope="module")
+def said(environment: Environment) -> dict[str, Said]:
+    """What command lines say, by the name of each."""
+    runs = environment.folder / "runs"
+    network = ["train", "--model", "residual-unet"]
+    lines = {
+        "models": ["list", "model"],
+        "losses": ["list", "loss"],
+        "plugins": ["plugins", "list"],
+        "help": ["--help"],
+        "model": ["show", "model", "residual-unet"],
+        "check": ["plugins", "check", "cxrkit-example-plugin", "--json"],
+        "refused": [*network, "--set", "model.depth=40", "--out", str(runs / "refused")],
+        "trained": [
+            *(*network, "--loss", "contour-bce", "--size", "64", "--steps", "4", "--set", "model.depth=2"),
+            *("--set", "loss.radius=3", "--out", str(runs / "example"), "--set", "data.count=12"),
+            *("--set", "data.size=64", "--test-size", "2", "--validation", "2"),
+        ],
+    }
+    return dict(zip(lines, environment.cxrkit(*lines.values()), strict=True))
 
 
-def test_its_parameters_are_shown(environment: Environment) -> None:
-    shown = environment.cxrkit("show", "model", "residual-unet")
-    assert "base_channels" in shown
-    assert "halvings of the resolution" in shown
+def test_its_components_are_listed(said: dict[str, Said]) -> None:
+    assert "residual-unet" in said["models"].out
+    assert "contour-bce" in said["losses"].out
+    assert "cxrkit-example-plugin 0.1.0" in said["plugins"].out
 
 
-def test_it_conforms(environment: Environment) -> None:
-    checked = json.loads(environment.cxrkit("plugins", "check", "cxrkit-example-plugin", "--json"))
+def test_its_parameters_are_shown(said: dict[str, Said]) -> None:
+    assert "base_channels" in said["model"].out
+    assert "halvings of the resolution" in said["model"].out
+
+
+def test_it_conforms(said: dict[str, Said]) -> None:
+    checked = json.loads(said["check"].out)
     assert {result["outcome"] for result in checked} == {"passed"}
     assert {result["name"] for result in checked} == {"example", "residual-unet", "contour-bce"}
 
 
-def test_its_verb_stands_beside_the_built_in_ones(environment: Environment) -> None:
-    assert "Compare two readers' masks" in environment.cxrkit("--help")
-    assert "agreement (cxrkit-example-plugin 0.1.0)" in environment.cxrkit("plugins", "list")
+def test_its_verb_stands_beside_the_built_in_ones(said: dict[str, Said]) -> None:
+    assert "Compare two readers' masks" in said["help"].out
+    assert "agreement (cxrkit-example-plugin 0.1.0)" in said["plugins"].out
 
 
 def test_its_own_tests_pass(environment: Environment) -> None:
     environment.run("-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(EXAMPLE), str(EXAMPLE / "tests"))
 
 
-def test_it_trains_from_the_command_line(environment: Environment) -> None:
+def test_it_trains_from_the_command_line(environment: Environment, said: dict[str, Said]) -> None:
+    assert said["trained"].code == 0, said["trained"].err
     run = environment.folder / "runs" / "example"
-    environment.cxrkit(
-        *("train", "--model", "residual-unet", "--loss", "contour-bce", "--size", "64", "--steps", "4"),
-        *("--set", "model.depth=2", "--set", "loss.radius=3", "--out", str(run)),
-        *("--set", "data.count=12", "--set", "data.size=64", "--test-size", "2", "--validation", "2"),
-    )
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["model"] == {"name": "residual-unet", "base_channels": 16, "depth": 2}
     expected = {"name": "contour-bce", "weight": 1.0, "side_weight": None, "contour_weight": 5.0, "radius": 3}
@@ -122,21 +158,17 @@ def test_it_trains_from_the_command_line(environment: Environment) -> None:
     assert any("cxrkit-example-plugin" in path.read_text() for path in run.glob("*.*") if path.is_file())
 
 
-def test_a_wrong_parameter_is_refused_before_anything_starts(environment: Environment) -> None:
-    refused = environment.run(
-        *("-m", "cxrkit", "train", "--model", "residual-unet", "--set", "model.depth=40"),
-        *("--out", str(environment.folder / "runs" / "refused")),
-        code=2,
-    )
-    assert "depth=40" in refused.stderr
-    assert "Traceback" not in refused.stderr
+def test_a_wrong_parameter_is_refused_before_anything_starts(environment: Environment, said: dict[str, Said]) -> None:
+    assert said["refused"].code == 2
+    assert "depth=40" in said["refused"].err
+    assert "Traceback" not in said["refused"].err
     assert not (environment.folder / "runs" / "refused").exists()
 
 
 def test_a_new_plugin_installs_beside_it(environment: Environment, tmp_path: Path) -> None:
     create_plugin("heart-shape", tmp_path / "plugin")
     environment.install(tmp_path / "plugin")
-    listed = environment.cxrkit("list", "model")
+    listed = environment.run("-m", "cxrkit", "list", "model").stdout
     assert "heart-shape-net" in listed
     assert "residual-unet" in listed
 

@@ -198,7 +198,7 @@ def test_no_ratio_is_sent_of_another_film(node: tuple[Node, Any], more: dict[str
 
 @pytest.mark.parametrize(
     ("side", "reason"),
-    [(101, "ended by SIGKILL"), (102, "not finished after 10 s"), (103, "RuntimeError: of ***")],
+    [(101, "ended by SIGKILL"), (102, "not finished after 5 s"), (103, "RuntimeError: of ***")],
 )
 @pytest.mark.slow
 def test_a_film_that_crashes_or_hangs_the_process_costs_itself_alone(
@@ -207,7 +207,7 @@ def test_a_film_that_crashes_or_hangs_the_process_costs_itself_alone(
     running, _ = node
     before = len(running.lines())
     if side == 102:
-        running.workers[0]._patience = 10.0
+        running.workers[0]._patience = 5.0
     assert send(running.port, film(side=side), film()) == [0x0000, 0x0000]
     lines = eventually(lambda: found if len(found := running.lines()) == before + 2 else [], 500)[before:]
     assert sorted(line["outcome"] for line in lines) == ["failed", "sent"]
