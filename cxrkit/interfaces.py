@@ -60,12 +60,16 @@ class Model(nn.Module, ABC):
             from downloaded weights switches the download off here.
         capturable: whether `--compile auto` may record it on CUDA. Whatever `forward` decides on the host, such as by
             a counter or Python's random numbers, is then repeated unchanged at every later step.
+        cannot_export, cannot_compile: why `torch.export` (and with it ONNX and OpenVINO) or `torch.compile` can't take
+            it, such as the operator's name; empty: they can. `cxrkit export` and `--compile on` then give the reason.
     """
 
     channels: tuple[str, ...]
     size_multiple: int = 1
     when_loading: ClassVar[Mapping[str, Any]] = {}
     capturable: bool = False
+    cannot_export: str = ""
+    cannot_compile: str = ""
 
     def __init__(self, channels: Sequence[str]) -> None:
         super().__init__()

@@ -143,6 +143,7 @@ def join_stores(stores: Mapping[str, Store], structures: Sequence[str]) -> Joine
             for alias, store in stores.items()
             for film, remarks in store.remarks.items()
         },
+        hashes=tuple(chain.from_iterable(store.image_hashes(range(len(store))) for store in stores.values())),
         parts=dict(stores),
     )
     return replace(joined, entries=_with_shared_films(joined))
@@ -160,7 +161,7 @@ def _with_shared_films(store: JoinedStore) -> tuple[Entry, ...]:
             group = merged[group]
         return group
 
-    for entry, found in zip(store.entries, store.image_hashes(range(len(store))), strict=True):
+    for entry, found in zip(store.entries, store.hashes, strict=True):
         other = seen.setdefault(found, entry)
         if other.dataset != entry.dataset:
             shared.append(f"{other.id} and {entry.id}")

@@ -7,6 +7,7 @@ Layout of the HDF5 file, N films, K structures, side S:
 * `known` bool `(N, K)`, only where a film lacks a mask: whether it has it; planes of those that it lacks are empty;
 * `inside` int64 `(N, 4)` where borders may have been left out;
 * `remarks`, where a film has any: JSON, the id of a film to its remarks;
+* `image_hashes` uint8 `(N, 32)`: the SHA-256 of each film, which stores of before don't have;
 * `recipe`: JSON;
 * attributes `format`, `key`, `content_hash`, and `index_hash`, of all but `images` and `masks`.
 """
@@ -185,6 +186,7 @@ def _fill(
     masks = file.create_dataset("masks", planes, np.bool_, **chunked)
     digest = ContentHash(recipe.structures, recipe.known)
     placements: list[Placement] = []
+    hashes: list[bytes] = []
     remarks: dict[str, tuple[str, ...]] = {}
 
     def work(entry: Entry) -> Prepared:
@@ -197,6 +199,7 @@ def _fill(
         disk.check()
         digest.add(recipe.entries[index].id, prepared)
         placements.append(prepared.placement)
+        hashes.append(hashlib.sha256(prepared.image.astype(np.uint16).tobytes()).digest())
         if prepared.remarks:
             remarks[recipe.entries[index].id] = prepared.remarks
         if progress is not None:
@@ -204,6 +207,7 @@ def _fill(
     unknown = (np.nan, np.nan)
     file["original_shape"] = np.array([item.original_shape for item in placements], dtype=np.int64)
     file["content"] = np.array([item.content for item in placements], dtype=np.int64)
+    file["image_hashes"] = np.frombuffer(b"".join(hashes), dtype=np.uint8).reshape(total, -1)
     file["spacing"] = np.array([item.original_spacing or unknown for item in placements], dtype=np.float64)
     if recipe.known is not None:
         file["known"] = recipe.known

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -51,6 +51,7 @@ class Store:
         placements: of each film, where it lies in the square, and how to come back.
         content_hash: SHA-256 of everything in the store: the data's fingerprint.
         remarks: the id of a film to what its file says that an upright frontal chest film's wouldn't.
+        hashes: SHA-256 of each preprocessed film; empty of stores from before they were kept.
     """
 
     path: Path
@@ -60,6 +61,7 @@ class Store:
     placements: tuple[Placement, ...]
     content_hash: str
     remarks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    hashes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -97,9 +99,14 @@ class Store:
         try:
             with _open(self.path) as file:
                 stored = file[name]
-                for position, index in enumerate(indices):
-                    place = f" at the film '{self.entries[index].id}'"
-                    planes[position] = stored[int(index)]
+                for first, positions in _runs(indices):
+                    try:
+                        planes[positions] = stored[first : first + len(positions)]
+                    except OSError:  # one of them is damaged
+                        for position in positions:
+                            place = f" at the film '{self.entries[indices[position]].id}'"
+                            planes[position] = stored[int(indices[position])]
+                        raise
         except (OSError, RuntimeError, KeyError) as error:
             with suppress(OSError):
                 self.path.unlink()
@@ -110,11 +117,13 @@ class Store:
         return planes
 
     def image_hashes(self, indices: Sequence[int]) -> list[str]:
-        """SHA-256 of each preprocessed film.
+        """SHA-256 of each preprocessed film, which is read only where the store doesn't have its hash.
 
         Raises:
             StorageError: see `load`.
         """
+        if self.hashes:
+            return [self.hashes[index] for index in indices]
         return [hashlib.sha256(self._planes("images", [index]).tobytes()).hexdigest() for index in indices]
 
     def without(self, other: Store, indices: Sequence[int]) -> tuple[int, ...]:
@@ -273,11 +282,22 @@ def _found(path: Path, recipe: Recipe, key: str, verify: Progress | None = None)
             if (verify or index is None) and content_hash != _rehash(file, recipe, placements, verify):
                 return None
             remarks = json.loads(file["remarks"][()]) if "remarks" in file else {}
+            hashes = tuple(one.tobytes().hex() for one in file["image_hashes"][:]) if "image_hashes" in file else ()
     # Whatever a damaged file makes HDF5 raise: it is rebuilt.
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError):
         return None
     found = {film: tuple(signs) for film, signs in remarks.items()}
-    return Store(path, recipe.entries, recipe.structures, recipe.preprocess.size, placements, content_hash, found)
+    size = recipe.preprocess.size
+    return Store(path, recipe.entries, recipe.structures, size, placements, content_hash, found, hashes)
+
+
+def _runs(indices: Sequence[int], longest: int = 16) -> Iterator[tuple[int, np.ndarray]]:
+    """Neighbours are read at once: the first index of each run of them, and the positions in `indices` of all."""
+    wanted = np.asarray(indices, dtype=np.int64)
+    order = np.argsort(wanted)
+    for run in np.split(order, np.flatnonzero(np.diff(wanted[order]) != 1) + 1):
+        for start in range(0, len(run), longest):
+            yield int(wanted[run[start]]), run[start : start + longest]
 
 
 def _placements(file: h5py.File, size: int) -> tuple[Placement, ...]:

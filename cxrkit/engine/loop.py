@@ -34,7 +34,14 @@ from cxrkit.engine.schedule import all_finite, batches_of, learning_rate, recomp
 from cxrkit.engine.starting import Start, begin_with
 from cxrkit.engine.trial import Trial
 from cxrkit.engine.unlabelled import PseudoLabels, Unlabelled
-from cxrkit.errors import AnotherEndedError, DataError, NotFiniteError, TrainingError, TrainingInterruptedError
+from cxrkit.errors import (
+    AnotherEndedError,
+    ConfigError,
+    DataError,
+    NotFiniteError,
+    TrainingError,
+    TrainingInterruptedError,
+)
 from cxrkit.interfaces import Batch, Loss, Model, SideOutputs
 from cxrkit.readings import Reading, TrainingReading, ValidationReading
 from cxrkit.registry import Component, Registry
@@ -94,6 +101,9 @@ class TrainingLoop:
             self.parts["own_optimizer"] = self.own.optimizer
         computed: nn.Module = self.network
         if config.train.compile == "on":
+            if self.network.cannot_compile:
+                reason = f"--compile on: {config.model.name} can't be compiled: {self.network.cannot_compile}."
+                raise ConfigError(reason, "Use --compile auto or off.")
             computed = torch.compile(self.network, dynamic=False)  # type: ignore[assignment]
         trial, share = Trial(self.network, config.model.name), max(1, config.train.batch_size // fabric.world_size)
         trial.check(share, config.preprocess.size, fabric.world_size)

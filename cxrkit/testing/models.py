@@ -5,11 +5,16 @@ Films are 32 to 64 pixels a side, so that the suite takes seconds even for large
 
 from __future__ import annotations
 
+import copy
+from unittest import SkipTest
+
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
+from torch.export import Dim
 
+from cxrkit.engine.exporting import Probabilities
 from cxrkit.engine.forward import main_logits
 from cxrkit.interfaces import BACKGROUND, Model, SideOutputs
 from cxrkit.testing.expectations import Check, ConformanceError, Subject, describe, expect, own_randomness, random_state
@@ -262,6 +267,72 @@ def it_takes_channels_last(subject: Subject) -> None:
     )
 
 
+def it_exports(subject: Subject) -> None:
+    """`torch.export` takes it, for any number of films, and gives the same probabilities within 0.001.
+
+    ONNX and OpenVINO begin with such a program.
+    """
+    model: Model = subject.build(CHANNELS).eval()
+    if model.cannot_export:
+        raise SkipTest(f"says that it can't be exported: {model.cannot_export}")
+    network = Probabilities(model)
+    try:
+        program = torch.export.export(network, (_images(model),), dynamic_shapes=({0: Dim("batch")},)).module()
+        images = _images(model, films=3)
+        with torch.no_grad():
+            difference = float((program(images) - network(images)).abs().max())
+    except Exception as error:  # whatever an operator that isn't known raises
+        raise ConformanceError("a network that torch.export takes", _first_line(error), _unless("export")) from error
+    expect(
+        difference <= 1e-3,
+        "the same probabilities from the exported network",
+        f"a difference of {difference:.3g}",
+        "Decide nothing in `forward` by the values of tensors or by what `self` has counted.",
+    )
+
+
+def it_compiles(subject: Subject) -> None:
+    """`torch.compile` traces a step of training, which then gives the same logits and gradients within 0.001.
+
+    What it traced is run operator by operator, which needs no compiler and takes seconds instead of minutes.
+    """
+    model: Model = subject.build(CHANNELS).train()
+    if model.cannot_compile:
+        raise SkipTest(f"says that it can't be compiled: {model.cannot_compile}")
+    images, results = _images(model), []
+    state = copy.deepcopy(model.state_dict())
+    torch.compiler.reset()
+    for network in (model, torch.compile(model, backend="eager", dynamic=False)):
+        model.load_state_dict(state)
+        model.zero_grad(set_to_none=True)
+        try:
+            with own_randomness(1):
+                logits = main_logits(network(images))
+                logits.square().mean().backward()
+        except Exception as error:  # see above
+            raise ConformanceError(
+                "a network that torch.compile takes", _first_line(error), _unless("compile")
+            ) from error
+        gradients = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+        results.append((logits.detach(), torch.cat(gradients)))
+    torch.compiler.reset()  # what it has compiled stays in memory otherwise
+    worst = max(float((a - b).abs().max() / (1 + a.abs().max())) for a, b in zip(*results, strict=True))
+    expect(
+        worst <= 1e-3,
+        "the same logits and gradients from the compiled network",
+        f"a difference of {worst:.3g}",
+        "Keep what `forward` decides free of what `self` has counted.",
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:300]}"
+
+
+def _unless(verb: str) -> str:
+    return f'Use other operators, or give the reason in the class: `cannot_{verb} = "the operator ..."`.'
+
+
 CHECKS: tuple[Check, ...] = (
     it_builds_for_any_channels,
     logits_have_the_images_size,
@@ -274,4 +345,6 @@ CHECKS: tuple[Check, ...] = (
     the_seed_decides_the_initial_weights,
     it_trains_under_autocast,
     it_takes_channels_last,
+    it_exports,
+    it_compiles,
 )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,6 +18,7 @@ from PIL import Image
 from cxrkit.config import SplitConfig, make_config
 from cxrkit.data.check import check_datasets
 from cxrkit.data.joined import JoinedStore, join_structures
+from cxrkit.data.making import index_hash
 from cxrkit.data.splits import make_split
 from cxrkit.data.store import Store
 from cxrkit.engine.films import build_datasets, prepare_store
@@ -141,6 +144,30 @@ def test_films_that_two_datasets_share_stay_in_one_part_of_a_split(hospital: Hos
         parts = [set(part) for part in (split.train, split.validation, split.test)]
         assert all(sum(bool(pair & part) for part in parts) <= 1 for pair in same)
         assert len(set(split.left_out).union(*parts)) == 24
+
+
+def test_films_of_several_datasets_are_compared_without_reading_them(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roots = hospital("one", LUNGS), hospital("other", LUNGS)
+    store = open_(*roots)
+    assert isinstance(store, JoinedStore)
+    hashes = [hashlib.sha256(store.load([index])[0].tobytes()).hexdigest() for index in range(len(store))]
+
+    def refuse(*_: Any) -> Any:
+        raise AssertionError("films were read")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "_planes", refuse)
+        again = open_(*roots)
+        assert again.image_hashes([3, 0]) == [hashes[3], hashes[0]]
+        assert again.without(store, [0, 1]) == tuple(range(2, 8))
+    for part in store.parts.values():  # as stores were before
+        with h5py.File(part.path, "r+") as file:
+            del file["image_hashes"]
+            file.attrs["index_hash"] = index_hash(file)
+    before = open_(*roots)
+    assert before.hashes == store.hashes
 
 
 def films(sizes: Mapping[str, int], fold: str | None = None) -> list[Entry]:

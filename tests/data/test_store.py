@@ -149,7 +149,7 @@ def test_a_store_says_which_masks_its_films_have(chests: Callable[..., Any]) -> 
 def test_stores_of_complete_data_are_those_from_before_films_could_lack_masks(chests: Callable[..., Any]) -> None:
     plain = make(chests(entries=labelled(None, None)))
     with h5py.File(plain.path) as file:
-        assert set(file) == {"images", "masks", "original_shape", "content", "spacing", "recipe"}
+        assert set(file) == {"images", "masks", "original_shape", "content", "spacing", "image_hashes", "recipe"}
         assert "known" not in json.loads(file["recipe"][()])
         assert "labelled" not in file["recipe"][()].decode()
     assert make(chests(entries=labelled(None, ("heart", "left_lung", "right_lung")))).path == plain.path

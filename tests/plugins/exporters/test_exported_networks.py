@@ -95,6 +95,15 @@ def test_bad_requests_are_refused(exported: dict[str, Path], weights: Path, tmp_
     assert sorted(path.name for path in tmp_path.iterdir()) == ["y.bin"]
 
 
+def test_a_network_that_says_why_it_cannot_be_exported_is_refused(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = registry().get("model", "unet").target
+    monkeypatch.setattr(network, "cannot_export", "ONNX has no operator odd::one")
+    with pytest.raises(DataError, match="unet can't be exported: ONNX has no operator odd::one"):
+        api.export(weights, tmp_path / "x.onnx")
+
+
 def test_a_network_that_differs_is_refused(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from cxrkit_plugins.runtimes.torch_export import TorchRuntime
 
