@@ -61,7 +61,7 @@ class Clock:
 
 
 def measure(films: int) -> str:
-    from cxrkit import api
+    import cxrkit
     from cxrkit.config import make_config
     from cxrkit.data.samples import list_entries
     from cxrkit.data.splits import make_split
@@ -91,7 +91,7 @@ def measure(films: int) -> str:
             result = function(*arguments)
             return result, time.process_time() - began
 
-        api.train(settings(40), out=Path(folder) / "first")  # imports, and what else happens once
+        cxrkit.train(settings(40), out=Path(folder) / "first")  # imports, and what else happens once
         config = make_config(settings(films))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         _, listing = timed(lambda: [list_entries(one) for one in build_datasets(config, registry()).values()])
@@ -99,7 +99,7 @@ def measure(films: int) -> str:
         store, found = timed(prepare_store, config, registry(), Silent())
         _, split = timed(make_split, store.entries, config.split, 0)
         clock, began = Clock(), time.process_time()
-        api.train(config, out=Path(folder) / "run", observer=clock)
+        cxrkit.train(config, out=Path(folder) / "run", observer=clock)
         ended = time.process_time()
         training, evaluating = clock.stages["Training"], clock.stages["Evaluating"]
         (first, at_first), (last, at_last) = training[1], training[-1]
