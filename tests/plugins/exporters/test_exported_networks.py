@@ -101,7 +101,7 @@ def test_a_network_that_says_why_it_cannot_be_exported_is_refused(
     network = registry().get("model", "unet").target
     monkeypatch.setattr(network, "cannot_export", "ONNX has no operator odd::one")
     with pytest.raises(DataError, match="unet can't be exported: ONNX has no operator odd::one"):
-        cxrkit.export(weights, tmp_path / "x.onnx")
+        inference.export(weights, tmp_path / "x.onnx")
 
 
 def test_a_network_that_differs_is_refused(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
