@@ -29,19 +29,24 @@ _CHECK = "Fix the augment; `cxrkit plugins check` says more."
 class FilmBatches:
     """A run's films on the device, as they are stored, where all of them fit; else read from the store by batches.
 
+    So are those of a run that draws fewer films than there are: reading all of them would only delay its start.
     Training films as they were taken stay on the CPU, which makes the network's input of them.
+
+    Args:
+        indices: the training films in the store.
+        drawn: how many of them the whole run takes, counted as often as it takes them.
 
     Attributes:
         waited: seconds that `take` has waited for the disk.
     """
 
-    def __init__(self, films: Films, indices: list[int], device: torch.device, config: RunConfig) -> None:
+    def __init__(self, films: Films, indices: list[int], device: torch.device, config: RunConfig, drawn: int) -> None:
         self.films, self.positions, self.device = films, indices, device
         self.standardise = config.preprocess.standardise
         self.bytes_a_film = config.preprocess.size**2 * (2 + len(films.store.structures))
         self.held: dict[tuple[int, ...], StoredFilms] = {}
         self.place = device if films.as_taken is None else torch.device("cpu")
-        resident = fits(self.bytes_a_film * len(indices), self.place)
+        resident = drawn >= len(indices) and fits(self.bytes_a_film * len(indices), self.place)
         self.resident = self._load(films.source, indices, self.place) if resident else None
         self.reader = ThreadPoolExecutor(1, "cxrkit-batches")
         self.ahead: dict[tuple[int, ...], Future[StoredFilms]] = {}

@@ -131,7 +131,8 @@ class TrainingLoop:
         self.sampler = sampler_of(config, self.films, self.augments, fabric.world_size)
         epochs = config.train.epochs
         self.steps = epochs * self.sampler.steps_per_epoch if epochs else config.train.steps
-        self.batches = FilmBatches(self.films, self.films.indices(self.films.split.train), fabric.device, config)
+        drawn = self.steps * self.sampler.batch_size * self.sampler.draws
+        self.batches = FilmBatches(self.films, self.films.indices(self.films.split.train), fabric.device, config, drawn)
         self.network_input = NetworkInput(config.preprocess, fabric.device)
         self.pseudo_labels = (
             None

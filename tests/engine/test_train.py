@@ -286,15 +286,17 @@ def test_outside_the_main_thread_signals_are_left_alone() -> None:
 def test_batches_hold_what_the_sampler_chose(new_run: NewRun, components: Registry) -> None:
     run = new_run("run")
     films = train(run, components)
-    chosen_batches = FilmBatches(films, films.indices(films.split.train), torch.device("cpu"), run.config())
-    chosen = torch.tensor([3, 0])
-    batch = chosen_batches.take(chosen)
-    assert isinstance(batch, Batch)
-    places = [chosen_batches.positions[3], chosen_batches.positions[0]]
-    stored = films.store.batch(places, background=True, standardise=True)
-    assert torch.equal(batch.images, stored.images)
-    assert torch.equal(batch.targets, stored.targets)
-    assert batch.known is None
+    indices = films.indices(films.split.train)
+    for drawn in (len(indices) - 1, len(indices)):  # too few to read all films first, and enough
+        chosen_batches = FilmBatches(films, indices, torch.device("cpu"), run.config(), drawn)
+        assert (chosen_batches.resident is None) == (drawn < len(indices))
+        batch = chosen_batches.take(torch.tensor([3, 0]))
+        assert isinstance(batch, Batch)
+        places = [chosen_batches.positions[3], chosen_batches.positions[0]]
+        stored = films.store.batch(places, background=True, standardise=True)
+        assert torch.equal(batch.images, stored.images)
+        assert torch.equal(batch.targets, stored.targets)
+        assert batch.known is None
 
 
 def test_a_film_that_cannot_be_read_ahead_is_named_and_the_run_can_be_resumed(
