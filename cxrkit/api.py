@@ -48,7 +48,8 @@ from cxrkit.errors import (
 from cxrkit.files import write_text
 from cxrkit.plugins import registry
 from cxrkit.processes import RUN_VARIABLE, STARTED_PROCESSES, is_first_process
-from cxrkit.report import choose_panels, of_store, write_report
+from cxrkit.report.panels import choose_panels, of_store
+from cxrkit.report.write import write_report
 from cxrkit.yaml_text import read_yaml
 
 

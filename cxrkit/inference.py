@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from cxrkit.config import make_config, resolve
-from cxrkit.data.sources import parse_source
-from cxrkit.engine.checkpoint import export_network
 from cxrkit.engine.ensemble import Weights, load_weights, report_weights
-from cxrkit.engine.exporting import Exported, export_elsewhere
-from cxrkit.engine.films import build_dataset
 from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.outcomes import Predictions
 from cxrkit.engine.postprocessing import Choice
@@ -23,6 +18,9 @@ from cxrkit.engine.writing import build_writers
 from cxrkit.errors import ConfigError
 from cxrkit.plugins import registry
 from cxrkit.services import Writer
+
+if TYPE_CHECKING:
+    from cxrkit.engine.exporting import Exported
 
 
 def load(
@@ -149,6 +147,13 @@ def export(
             for a file of 16-bit floats, no exporter has the suffix, the exported network gives other masks, or the
             file can't be written.
     """
+    # Here, because networks that were exported are loaded without torch.
+    from cxrkit.config import make_config, resolve
+    from cxrkit.data.sources import parse_source
+    from cxrkit.engine.checkpoint import export_network
+    from cxrkit.engine.exporting import Exported, export_elsewhere
+    from cxrkit.engine.films import build_dataset
+
     (source, _), target = find_weights(run, registry()), Path(file)
     if source.is_dir():
         source = RunDirectory.open(source).weights(checkpoint)

@@ -29,11 +29,8 @@ from cxrkit.batch import Batch as Batch
 from cxrkit.batch import Partner as Partner
 from cxrkit.errors import ConfigError
 from cxrkit.readings import Reading, TrainingReading
-
-BACKGROUND = "background"
-
-#: What structures may be called: the names become channels, settings and file names.
-STRUCTURE_NAME = r"[a-z0-9][a-z0-9_]*"
+from cxrkit.segmentation import BACKGROUND as BACKGROUND
+from cxrkit.segmentation import STRUCTURE_NAME as STRUCTURE_NAME
 
 
 class SideOutputs(NamedTuple):

@@ -31,7 +31,8 @@ from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.weights import find_weights
 from cxrkit.errors import ConfigError, DataError
 from cxrkit.plugins import registry
-from cxrkit.report import at_full_size, choose_panels, write_comparison
+from cxrkit.report.panels import at_full_size, choose_panels
+from cxrkit.report.write import write_comparison
 
 
 def score(

@@ -10,6 +10,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+BACKGROUND = "background"
+
+#: What structures may be called: the names become channels, settings and file names.
+STRUCTURE_NAME = r"[a-z0-9][a-z0-9_]*"
+
 
 @dataclass(frozen=True)
 class FilmSource:

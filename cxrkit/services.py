@@ -6,12 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from torch import nn
 
 from cxrkit.segmentation import Segmentation
+
+if TYPE_CHECKING:
+    from torch import nn  # what computes exported networks needs no torch
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ TO_MASKS = (
             Step("data.images:read_film", "Read the file", "Film: grey values (H, W), spacing, source"),
             Step("data.preprocess:preprocess_film", "Resize, CLAHE, pad", "uint16 (S, S), and its Placement"),
             Step("data.preprocess:to_input", "Standardise", "float32 (1, S, S)"),
-            Step("engine.predictor:TorchPredictor.__call__", "Predict", "probabilities, float32 (1, C, S, S)"),
+            Step("engine.torch_predictor:TorchPredictor.__call__", "Predict", "probabilities, float32 (1, C, S, S)"),
             Step("interfaces:Model.forward", "Run the network", "logits (1, C, S, S)", "model"),
             Step("data.preprocess:Placement.restore", "Undo padding and resizing", "float32 (C, H, W)"),
             Step("metrics.plausibility:warnings_of", "Check the thresholded masks", "warnings"),

@@ -18,9 +18,10 @@ import torch
 from cxrkit.ablation.estimate import COSTLESS
 from cxrkit.ablation.naming import label_of
 from cxrkit.ablation.plan import Level, Plan, PlannedRun
-from cxrkit.engine.hardware import computing_threads, describe_hardware
+from cxrkit.engine.hardware import describe_hardware
 from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.rehearsal import Rehearsal
+from cxrkit.engine.threads import computing_threads
 from cxrkit.errors import ConfigError, CxrkitError, PluginError, located, nearest, reason, shown
 from cxrkit.metrics.statistics import Interval, median_interval
 from cxrkit.registry import Registry

@@ -13,9 +13,9 @@ from pathlib import Path
 from cxrkit.ablation.plan import PlannedRun
 from cxrkit.config import RunConfig
 from cxrkit.engine.films import prepare_films
-from cxrkit.engine.hardware import computing_threads
 from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.run import RunDirectory
+from cxrkit.engine.threads import computing_threads
 from cxrkit.engine.train import train
 from cxrkit.registry import Registry
 

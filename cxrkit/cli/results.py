@@ -19,7 +19,8 @@ def show_scores(run: Path, evaluation: Evaluation | None, *, as_json: bool) -> N
     if as_json:
         show_json({"run": str(run), **_content(evaluation)})
     elif evaluation is not None:
-        from cxrkit.report import remarks, rich_tables, summarise
+        from cxrkit.report.summary import summarise
+        from cxrkit.report.tables import remarks, rich_tables
 
         summary = summarise(evaluation)
         show(*rich_tables(summary), *remarks(summary))
@@ -27,7 +28,8 @@ def show_scores(run: Path, evaluation: Evaluation | None, *, as_json: bool) -> N
 
 def show_comparison(found: Mapping[str, Evaluation], failures: Sequence[Failure], *, as_json: bool) -> None:
     """Print the scores of one candidate as a run's, and those of several by name, side by side."""
-    from cxrkit.report import common_notes, side_by_side, summarise
+    from cxrkit.report.summary import summarise
+    from cxrkit.report.tables import common_notes, side_by_side
 
     contents = [{"run": name, **_content(one)} for name, one in found.items()]
     if as_json:
@@ -47,6 +49,6 @@ def show_comparison(found: Mapping[str, Evaluation], failures: Sequence[Failure]
 def _content(evaluation: Evaluation | None) -> dict[str, Any]:
     if evaluation is None:
         return {"summary": None, "evaluation": None}
-    from cxrkit.report import summarise
+    from cxrkit.report.summary import summarise
 
     return {"summary": summarise(evaluation).content(), "evaluation": evaluation.model_dump(mode="json")}

@@ -18,19 +18,18 @@ import hashlib
 import inspect
 import io
 import json
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 import h5py
 import numpy as np
 
 from cxrkit.config import PreprocessConfig
+from cxrkit.data.ahead import read_ahead
 from cxrkit.data.preprocess import Placement, preprocess_film, preprocess_mask
 from cxrkit.data.samples import known_masks, read_sample
 from cxrkit.errors import DataError
@@ -40,9 +39,6 @@ from cxrkit.interfaces import Dataset, Entry
 #: Part of the key: raise it whenever preprocessing or the layout changes what a store holds.
 FORMAT = 2
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-Results = Generator[Result, None, None]
 Progress = Callable[[int, int], None]
 
 
@@ -283,19 +279,3 @@ class ContentHash:
     def hexdigest(self) -> str:
         """The hash of all films so far."""
         return self._digest.hexdigest()
-
-
-def read_ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Results[Result]:
-    """`map` in order, with threads that are at most `2 * workers` results ahead, so that memory stays bounded."""
-    pending: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="cxrkit-read") as pool:
-        try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) > 2 * workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()

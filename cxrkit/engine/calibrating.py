@@ -19,9 +19,10 @@ from cxrkit.engine.films import check_places
 from cxrkit.engine.full_size import AnnotatedFilms
 from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.predict import Segmenter
-from cxrkit.engine.predictor import TorchPredictor, load_predictor
+from cxrkit.engine.predictor import load_predictor
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.runtimes import is_exported
+from cxrkit.engine.torch_predictor import TorchPredictor
 from cxrkit.engine.weights import find_weights
 from cxrkit.errors import ConfigError, CxrkitError, DataError, located
 from cxrkit.interfaces import BACKGROUND

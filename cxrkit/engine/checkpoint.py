@@ -12,76 +12,25 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    field_validator,
-    model_serializer,
-)
+from pydantic import BaseModel, Field, ValidationError
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from cxrkit.config import ComponentConfig, PreprocessConfig
+from cxrkit.engine.card import NetworkCard as NetworkCard
 from cxrkit.errors import ConfigError, DataError, PluginError
 from cxrkit.files import remedy_of_missing, write_bytes
-from cxrkit.interfaces import STRUCTURE_NAME, Model
-from cxrkit.metrics.quality import Calibration
+from cxrkit.interfaces import Model
 from cxrkit.overrides import differences
 from cxrkit.registry import Registry
 
 _KEY = "cxrkit"
 #: The floats that can stand for one another; those of 8 or 4 bits need scales that they don't come with.
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-
-
-class NetworkCard(BaseModel):
-    """What a weights file says of itself.
-
-    Attributes:
-        model: the network's name and parameters.
-        channels: its output channels, in order; structures, and perhaps `background` last.
-        preprocess: what its input must have gone through.
-        precision: the setting it was trained and judged with.
-        package: the distribution and version that the network came from.
-        step: updates it was trained for.
-        postprocess: what is done to its masks, where that was chosen on validation films.
-        quality: by structure, how well its results for several views of a film agree, to the Dice coefficient that
-            validation films had then (`cxrkit calibrate`).
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    format: Literal[1] = 1
-    cxrkit: str
-    model: ComponentConfig
-    channels: tuple[Annotated[str, Field(pattern=rf"^{STRUCTURE_NAME}$")], ...] = Field(min_length=1)
-    preprocess: PreprocessConfig
-    precision: Literal["auto", "32", "bf16"] = "auto"
-    package: tuple[str, str]
-    step: int
-    postprocess: ComponentConfig | None = None
-    quality: dict[str, Calibration] | None = None
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without what wasn't chosen or calibrated, so that earlier versions can read the file."""
-        content: dict[str, Any] = serialise(self)
-        return {key: value for key, value in content.items() if value or key not in ("postprocess", "quality")}
-
-    @field_validator("channels")
-    @classmethod
-    def _unique(cls, channels: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(channels)) < len(channels):
-            raise ValueError("a channel is named twice")
-        return channels
 
 
 def save_network(path: Path, tensors: Mapping[str, Tensor], card: NetworkCard) -> None:

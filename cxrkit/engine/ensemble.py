@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from cxrkit.engine.checkpoint import network_checksum
 from cxrkit.engine.observer import Observer
 from cxrkit.engine.predictor import Predictor, load_predictor
 from cxrkit.engine.run import RunDirectory
@@ -17,9 +16,8 @@ from cxrkit.engine.views import view_probabilities
 from cxrkit.engine.weights import about_weights, find_all_weights
 from cxrkit.errors import ConfigError
 from cxrkit.files import checksum
-from cxrkit.interfaces import BACKGROUND
 from cxrkit.registry import Registry
-from cxrkit.segmentation import WeightsSource
+from cxrkit.segmentation import BACKGROUND, WeightsSource
 
 #: Weights by path or name, one or several; None: the default ones.
 Weights = Path | str | Sequence[Path | str] | None
@@ -169,6 +167,8 @@ def _network(file: Path, predictor: Predictor) -> str:
     """What a network's files have in common, also in other formats, as far as these say so."""
     if isinstance(predictor, ExportedPredictor):
         return predictor.network or checksum(file)
+    from cxrkit.engine.checkpoint import network_checksum  # exported networks need no torch
+
     return network_checksum(file)
 
 

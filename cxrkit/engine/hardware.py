@@ -1,4 +1,4 @@
-"""Devices, precision and threads."""
+"""Devices and precision."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import ctypes
 import logging
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -66,17 +65,6 @@ def autocast(device: torch.device, precision: Precision) -> Any:
     if precision == "32":
         return nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
-
-
-@contextmanager
-def computing_threads(count: int | None) -> Iterator[None]:
-    """Compute with so many threads for a while; None: with as many as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def keep_freed_memory() -> None:

@@ -14,12 +14,11 @@ from typing import Any, Generic, Literal, TypeVar
 import numpy as np
 
 from cxrkit.engine.postprocessing import postprocessed
-from cxrkit.interfaces import BACKGROUND
 from cxrkit.metrics.cardiothoracic import cardiothoracic_ratio
 from cxrkit.metrics.masks import count_holes, count_parts
 from cxrkit.metrics.overlap import dice, intersection_over_union, soft_dice_pooled, soft_iou_per_channel
 from cxrkit.metrics.surface import SurfaceDistances, surface_distances
-from cxrkit.segmentation import CardiothoracicRatio
+from cxrkit.segmentation import BACKGROUND, CardiothoracicRatio
 from cxrkit.services import Postprocess
 
 Protocol = Literal["honest", "paper"]

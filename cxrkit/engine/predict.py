@@ -10,18 +10,17 @@ import numpy as np
 
 from cxrkit.data.images import check_shows_something, read_film
 from cxrkit.data.preprocess import Placement, preprocess_film, to_input
-from cxrkit.engine.checkpoint import NetworkCard
+from cxrkit.engine.card import NetworkCard
 from cxrkit.engine.ensemble import TestTime, members_of, places_of
 from cxrkit.engine.measures import ratio_of
 from cxrkit.engine.postprocessing import Choice, find_postprocess, postprocessed
 from cxrkit.engine.predictor import Predictor, finite_probabilities
 from cxrkit.engine.views import FOR_QUALITY, VIEWS, view_probabilities
 from cxrkit.errors import DataError
-from cxrkit.interfaces import BACKGROUND
 from cxrkit.metrics.plausibility import Findings, warnings_of
 from cxrkit.metrics.quality import Calibration, agreement
 from cxrkit.plugins import registry
-from cxrkit.segmentation import Film, Segmentation, WeightsSource
+from cxrkit.segmentation import BACKGROUND, Film, Segmentation, WeightsSource
 
 
 class Segmenter:

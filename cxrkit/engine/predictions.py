@@ -17,7 +17,6 @@ from cxrkit.engine.ensemble import networks_of, with_each
 from cxrkit.engine.observer import Observer
 from cxrkit.engine.outcomes import Failure, PredictionRow, Predictions, Table, identity, row_of
 from cxrkit.engine.predict import Segmenter
-from cxrkit.engine.predictor import TorchPredictor
 from cxrkit.engine.results_folder import ResultsFolder, mirrored, other_name
 from cxrkit.engine.workers import OneAtATime, Workers, sensible_workers
 from cxrkit.engine.writing import make_files
@@ -114,11 +113,11 @@ def predict_films(
 def side_by_side(segmenter: Segmenter, workers: int) -> tuple[Segmenter, bool]:
     """A segmenter that several workers may use at a time, and whether they may be forked processes."""
     networks = networks_of(segmenter.predictor)
-    fork = all(isinstance(one, TorchPredictor) and one.device.type == "cpu" for one in networks)
+    fork = all(getattr(one, "forks", False) for one in networks)
     if workers > 1 and not fork:
         segmenter = copy.copy(segmenter)
         segmenter.predictor = with_each(
-            segmenter.predictor, lambda one: one if isinstance(one, TorchPredictor) else OneAtATime(one)
+            segmenter.predictor, lambda one: one if hasattr(one, "forks") else OneAtATime(one)
         )
     return segmenter, fork
 

@@ -11,16 +11,10 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import torch
 
 from cxrkit.config import PreprocessConfig
-from cxrkit.engine.checkpoint import NetworkCard, load_network
-from cxrkit.engine.forward import probabilities
-from cxrkit.engine.hardware import autocast, choose_device, choose_precision
 from cxrkit.engine.runtimes import open_exported
-from cxrkit.engine.weights import weights_source
 from cxrkit.errors import ConfigError, NotFiniteError
-from cxrkit.interfaces import Model
 from cxrkit.registry import Registry
 from cxrkit.segmentation import WeightsSource
 
@@ -45,35 +39,6 @@ class Predictor(Protocol):
 
         NaN where it has no probability, because its weights diverged: such films are refused.
         """
-
-
-class TorchPredictor:
-    """A network of cxrkit's.
-
-    Args:
-        model: the network.
-        card: what its weights file says of it; it computes with the precision it was trained and judged with.
-        device: `auto`, `cpu`, `cuda` or `mps`.
-        weights: where the weights come from, where known.
-    """
-
-    def __init__(
-        self, model: Model, card: NetworkCard, *, device: str = "auto", weights: WeightsSource | None = None
-    ) -> None:
-        self.device = choose_device(device)
-        self.model: Model = model.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.precision = choose_precision(card.precision, self.device)
-        self.card = card
-        self.channels = card.channels
-        self.preprocess = card.preprocess
-        self.postprocess = card.postprocess
-        self.weights = weights
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Images, float32 `(B, 1, H, W)`, to probabilities, float32 `(B, C, H, W)` in [0, 1]."""
-        with autocast(self.device, self.precision):
-            found = probabilities(self.model, torch.from_numpy(images).to(self.device), len(images))
-        return np.asarray(found.numpy())
 
 
 def finite_probabilities(predictor: Predictor, images: np.ndarray) -> np.ndarray:
@@ -114,5 +79,6 @@ def load_predictor(
             f"--runtime {runtime}: {file} is computed by cxrkit's own network.",
             "Leave it out, or export the network first: cxrkit export WEIGHTS FILE.onnx (or .xml, .pt2).",
         )
-    model, card = load_network(file, registry)
-    return TorchPredictor(model, card, device=device, weights=weights_source(file, card.step, registry, name))
+    from cxrkit.engine.torch_predictor import load_torch  # exported networks need no torch
+
+    return load_torch(file, registry, device=device, name=name)

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cxrkit.config import PreprocessConfig
-from cxrkit.engine.checkpoint import NetworkCard
+from cxrkit.engine.card import NetworkCard
 from cxrkit.engine.weights import weights_source
 from cxrkit.errors import ConfigError, DataError, PluginError, nearest
 from cxrkit.registry import Component, Registry

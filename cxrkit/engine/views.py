@@ -9,10 +9,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from cxrkit.engine.predictor import Predictor, finite_probabilities
 
@@ -69,11 +67,20 @@ def _moved(planes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Planes `(B, C, H, W)` float32, each pixel taken from where `matrix` sends it, linearly; edges are continued."""
     if np.array_equal(matrix, np.eye(3)):
         return planes
-    theta = torch.from_numpy(matrix[:2].astype(np.float32)).expand(len(planes), 2, 3)
-    tensor = torch.from_numpy(np.ascontiguousarray(planes))
-    grid = F.affine_grid(theta, list(tensor.shape), align_corners=False)
-    moved: Tensor = F.grid_sample(tensor, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return np.asarray(moved.numpy())
+    height, width = planes.shape[-2:]
+    to_pixels = np.array([[width / 2, 0, (width - 1) / 2], [0, height / 2, (height - 1) / 2], [0, 0, 1]])
+    transform = (to_pixels @ matrix @ np.linalg.inv(to_pixels))[:2]
+    moved = [
+        cv2.warpAffine(
+            plane,
+            transform,
+            (width, height),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        for plane in planes.reshape(-1, height, width)
+    ]
+    return np.stack(moved).reshape(planes.shape)
 
 
 def view_probabilities(predictor: Predictor, images: np.ndarray, views: Sequence[View] = VIEWS) -> np.ndarray:

@@ -22,11 +22,10 @@ from typing import Any, Generic, Self, TypeVar
 
 import cv2
 import numpy as np
-import torch
 
-from cxrkit.data.making import Results, read_ahead
-from cxrkit.engine.hardware import computing_threads
+from cxrkit.data.ahead import Results, read_ahead
 from cxrkit.engine.predictor import Predictor
+from cxrkit.engine.threads import computing_threads
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -180,7 +179,8 @@ def _serve(work: Callable[[Any], Any], pipe: Any, parents: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.stdout = sys.stderr = sys.__stderr__ or sys.stderr  # the parent's may be a progress bar, and locked
-    torch.set_num_threads(1)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
     with suppress(EOFError, OSError):
         while True:
             pipe.send(work(pipe.recv()))

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from scipy import stats
-from scipy.optimize import isotonic_regression
 
 from cxrkit.metrics.overlap import dice
 
@@ -76,6 +74,8 @@ def fit(agreed: Sequence[float], dices: Sequence[float], films: int) -> Calibrat
     >>> fit([0.2, 0.9, 0.95], [0.1, 0.8, 0.9], 3).estimate(0.55)
     0.45
     """
+    from scipy.optimize import isotonic_regression  # half a second, which films don't need
+
     order = np.argsort(agreed, kind="stable")
     x, y = np.asarray(agreed, dtype=float)[order], np.asarray(dices, dtype=float)[order]
     fitted = isotonic_regression(y)
@@ -93,6 +93,8 @@ def ranking(estimates: Sequence[float], dices: Sequence[float]) -> tuple[float |
     >>> ranking([0.2, 0.8, 0.9], [0.5, 0.95, 0.97])
     (1.0, 1.0)
     """
+    from scipy import stats
+
     x, y = np.asarray(estimates, dtype=float), np.asarray(dices, dtype=float)
     varies = len(x) > 1 and np.ptp(x) > 0 and np.ptp(y) > 0
     correlation = round(float(stats.spearmanr(x, y).statistic), 6) if varies else None

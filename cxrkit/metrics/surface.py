@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.spatial import KDTree
 
 from cxrkit.errors import DataError
 from cxrkit.metrics.masks import Mask, as_masks
@@ -69,6 +68,8 @@ def surface_distances(
         return SurfaceDistances(apart, apart, None if tolerance is None else float(apart == 0))
     first_points, second_points = (np.argwhere(outline(mask)) * (row, column) for mask in (first, second))
     # Trees of a few thousand outline points are much faster than distance transforms of a film, and as exact.
+    from scipy.spatial import KDTree  # films that are only segmented don't need it
+
     there, _ = KDTree(second_points).query(first_points)
     back, _ = KDTree(first_points).query(second_points)
     both = np.concatenate([there, back])

@@ -19,7 +19,8 @@ from cxrkit.errors import ContractError, DataError
 from cxrkit.metrics.masks import without_holes, without_spots
 from cxrkit.plugins import registry
 from cxrkit.registry import Registry
-from cxrkit.report import rich_tables, summarise
+from cxrkit.report.summary import summarise
+from cxrkit.report.tables import rich_tables
 from tests.engine.breaking import StopAt, die
 
 NewRun = Callable[..., RunDirectory]

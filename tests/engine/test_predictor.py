@@ -14,7 +14,7 @@ from cxrkit.engine.evaluate import score_films
 from cxrkit.engine.predictor import load_predictor
 from cxrkit.engine.scores import Evaluation
 from cxrkit.plugins import registry
-from cxrkit.report import choose_panels, of_store
+from cxrkit.report.panels import choose_panels, of_store
 
 
 class Drawn:

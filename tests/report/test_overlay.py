@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 
 from cxrkit.errors import DataError
 from cxrkit.metrics.cardiothoracic import cardiothoracic_ratio
-from cxrkit.report import draw_overlay
 from cxrkit.report.colours import structure_colours
-from cxrkit.report.overlay import SMALLEST_WITH_TEXT, line_width, to_grey
+from cxrkit.report.overlay import SMALLEST_WITH_TEXT, draw_overlay, line_width, to_grey
 
 KNOWN = ["left_lung", "right_lung", "heart", "left_clavicle", "right_clavicle"]
 

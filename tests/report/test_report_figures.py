@@ -15,8 +15,9 @@ from cxrkit.engine.run import RunDirectory
 from cxrkit.errors import StorageError
 from cxrkit.files import write_bytes
 from cxrkit.readings import Reading, TrainingReading, ValidationReading
-from cxrkit.report import Panel, write_report
 from cxrkit.report.figures import caption, draw_curves, draw_panels, smooth
+from cxrkit.report.panels import Panel
+from cxrkit.report.write import write_report
 
 
 def readings(steps: int) -> list[Reading]:

@@ -7,8 +7,9 @@ import pytest
 from rich.console import Console
 
 from cxrkit.engine.scores import Evaluation
-from cxrkit.report import remarks, rich_tables, score_sections, summarise
 from cxrkit.report.sections import Alarm, Bullets, Section, markdown
+from cxrkit.report.summary import summarise
+from cxrkit.report.tables import remarks, rich_tables, score_sections
 from cxrkit.report.text_table import Table
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from cxrkit import DataError, Runtime
 
@@ -35,6 +34,8 @@ class TorchRuntime(Runtime):
 
     def load(self, file: Path) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
         """The description and the network."""
+        import torch
+
         extra = {"cxrkit.json": ""}
         try:
             _check(file)
@@ -54,6 +55,8 @@ class TorchRuntime(Runtime):
 
 def _check(file: Path) -> None:
     """Refuse whatever isn't tensors, operations of ATen and plain symbols."""
+
+    import torch
 
     def refuse(what: str) -> DataError:
         return DataError(f"{file}: holds {what}, which could run code.", "Use only files that cxrkit exported.")
