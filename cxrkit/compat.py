@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -35,7 +38,7 @@ def import_torchvision() -> ModuleType:
     Raises:
         ImportError, RuntimeError, ...: whatever else stops torchvision from being imported.
     """
-    with _LOCK:
+    with _LOCK, compiler_put_off():
         try:
             return importlib.import_module("torchvision")
         except RuntimeError as error:
@@ -46,6 +49,39 @@ def import_torchvision() -> ModuleType:
         if not _declarations:
             _declarations.append(_declare_operators())
         return importlib.import_module("torchvision")
+
+
+@contextmanager
+def compiler_put_off() -> Iterator[None]:
+    """While packages are imported: what they need of `torch._dynamo`, which takes as long to import as torch, is lazy.
+
+    torchvision takes a function from it that it calls when it compiles, and timm keeps some of its own from being
+    compiled, which torch does for its functions in a lazy way.
+    """
+    name, lazily = "torch._dynamo.utils", getattr(torch, "_disable_dynamo", None)
+    if name in sys.modules or lazily is None:
+        yield
+        return
+
+    def real(attribute: str) -> Any:
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        if sys.modules.get(name) is stand_in:
+            del sys.modules[name]
+        return getattr(importlib.import_module(name), attribute)
+
+    stand_in = ModuleType(name)
+    stand_in.__dict__["is_compile_supported"] = lambda device: real("is_compile_supported")(device)
+    stand_in.__dict__["__getattr__"] = real
+    sys.modules[name] = stand_in
+    disable = torch.compiler.disable
+    torch.compiler.disable = lambda fn=None, recursive=True, **_: lazily(fn, recursive)
+    try:
+        yield
+    finally:
+        torch.compiler.disable = disable
+        if sys.modules.get(name) is stand_in:
+            del sys.modules[name]
 
 
 def _declare_operators() -> torch.library.Library:

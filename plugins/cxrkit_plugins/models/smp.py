@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
@@ -11,19 +12,25 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from cxrkit import ConfigError, Model
-from cxrkit.compat import import_torchvision
+from cxrkit.compat import compiler_put_off, import_torchvision
 from cxrkit.errors import StorageError, nearest
 
 import_torchvision()  # before the two below, which import it themselves
 
-import segmentation_models_pytorch as smp  # noqa: E402
-import timm  # noqa: E402
+with compiler_put_off():
+    import segmentation_models_pytorch as smp
+    import timm
 
 _LARGEST_MULTIPLE = 256  # that the contract of a model allows
 #: With which an encoder takes more sizes: Swin transformers, and DPT's, whose decoder is made for patches of 16 pixels.
 _OTHER_SIZES: tuple[dict[str, Any], ...] = ({"strict_img_size": False}, {"patch_size": 16})
+#: Networks of convolutions that halve the image: their multiple is their stride. Trying takes longer than building.
+_HALVING = re.compile(
+    r"(unet|unetplusplus|fpn|linknet|manet) (tu-)?(tf_|timm-)?(resnet\d|efficientnet|mobilenet_?v[23])"
+)
 
 
 class SegmentationModelsPytorch(Model):
@@ -62,7 +69,8 @@ class SegmentationModelsPytorch(Model):
         make = partial(_make, architecture, encoder, decoder_channels, len(self.channels), pretrained)
         before = torch.get_rng_state()
         self.network = make()
-        multiple = _size_multiple(self.network, architecture)
+        known = _HALVING.match(f"{architecture} {encoder}")
+        multiple = int(self.network.encoder.output_stride) if known else _size_multiple(self.network, architecture)
         for option in _OTHER_SIZES if multiple is None and encoder.startswith("tu-") else ():
             with suppress(ConfigError), torch.random.fork_rng(devices=[]):
                 torch.set_rng_state(before)  # the same weights
@@ -76,6 +84,20 @@ class SegmentationModelsPytorch(Model):
         """Float `(B, 1, H, W)` to logits `(B, C, H, W)`."""
         logits: Tensor = self.network(images)
         return logits
+
+
+class _NoValues(TorchFunctionMode):
+    """Leave tensors on the meta device, which have no values, without initial ones.
+
+    segmentation-models-pytorch builds encoders there to look at their layers, and computing with such tensors imports
+    the compiler, which takes as long as torch itself.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = (kwargs or {}).get("tensor", args[0] if args else None)
+        if getattr(func, "__module__", None) == "torch.nn.init" and isinstance(given, Tensor) and given.is_meta:
+            return given
+        return func(*args, **(kwargs or {}))
 
 
 def _size_multiple(network: nn.Module, architecture: str) -> int | None:
@@ -173,7 +195,8 @@ def _make(
         options["dynamic_img_size"] = True  # without it timm's ViTs take images of one size only
 
     def make(weights: str | bool | None) -> Any:
-        return smp.create_model(architecture, encoder_weights=weights, **options)
+        with _NoValues():
+            return smp.create_model(architecture, encoder_weights=weights, **options)
 
     try:
         plain = make(None)
