@@ -162,7 +162,7 @@ class Segmentation:
     @cached_property
     def areas(self) -> dict[str, int]:
         """Structure to the pixels of its mask."""
-        return {name: int(mask.sum()) for name, mask in self.masks.items()}
+        return {name: int(np.count_nonzero(mask)) for name, mask in self.masks.items()}
 
     @property
     def areas_mm2(self) -> dict[str, float] | None:

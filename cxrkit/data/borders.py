@@ -45,30 +45,27 @@ def film_region(pixels: np.ndarray) -> Region:
     # A row of a film beside a border is part border: it is judged without the columns that are already gone, and so on.
     while True:
         before = (top, bottom, left, right)
-        rows = _border_lines(pixels[:, left:right], low, high, tolerance)
-        top, bottom = _inside(rows, top, bottom)
-        columns = _border_lines(pixels[top:bottom].T, low, high, tolerance)
-        left, right = _inside(columns, left, right)
+        top, bottom = _inside(pixels[:, left:right], top, bottom, low, high, tolerance)
+        left, right = _inside(pixels[top:bottom].T, left, right, low, high, tolerance)
         if before == (top, bottom, left, right):
             break
     region = slice(top, bottom), slice(left, right)
     return region if _is_film((bottom - top, right - left), (height, width)) else (slice(0, height), slice(0, width))
 
 
-def _border_lines(lines: np.ndarray, low: float, high: float, tolerance: float) -> np.ndarray:
-    """Which rows of `lines` `(N, M)` are nearly constant at an end of the range: bool `(N,)`."""
-    if lines.size == 0:
-        return np.ones(len(lines), dtype=bool)
-    black = (lines <= low + tolerance).mean(axis=1)
-    white = (lines >= high - tolerance).mean(axis=1)
-    return np.asarray(np.maximum(black, white) >= CONSTANT)
+def _inside(lines: np.ndarray, first: int, last: int, low: float, high: float, tolerance: float) -> tuple[int, int]:
+    """`first` and `last` (excluded) moved inwards over the lines of `lines` `(N, M)` that belong to a border."""
 
+    def border(number: int) -> bool:
+        line = lines[number]
+        if line.size == 0:
+            return True
+        black, white = (line <= low + tolerance).mean(), (line >= high - tolerance).mean()
+        return bool(max(black, white) >= CONSTANT)
 
-def _inside(border: np.ndarray, first: int, last: int) -> tuple[int, int]:
-    """`first` and `last` (excluded) moved inwards over lines of the border."""
-    while first < last and border[first]:
+    while first < last and border(first):
         first += 1
-    while last > first and border[last - 1]:
+    while last > first and border(last - 1):
         last -= 1
     return first, last
 

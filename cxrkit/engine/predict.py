@@ -130,9 +130,8 @@ class Segmenter:
             stored, placement = preprocess_film(film.pixels, config, spacing=film.spacing, aspect=film.aspect)
             images = to_input(stored, placement, standardise=config.standardise)[None]
             views, predicted = self._views(member, images, compared=bool(calibrated))
-            restored = placement.restore(predicted)
             for name, index in zip(self.structures, places_of(member, self.structures), strict=True):
-                found[name].append(restored[index])
+                found[name].append(placement.restore(predicted[index]))
                 if views is not None and name in calibrated:
                     agreed = agreement(views[:, index][:, *placement.region])
                     estimates.setdefault(name, []).append(_calibrations(member)[name].estimate(agreed))

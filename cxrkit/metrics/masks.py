@@ -31,6 +31,11 @@ def as_mask(values: ArrayLike, what: str = "mask") -> Mask:
     return array.astype(bool, copy=False)
 
 
+def as_bytes(mask: Mask) -> np.ndarray:
+    """A mask as OpenCV takes it: uint8 `(H, W)`, 0 or 1, the same memory where that is possible."""
+    return np.ascontiguousarray(mask).view(np.uint8)
+
+
 def as_masks(**named: ArrayLike) -> tuple[Mask, ...]:
     """Masks of one shape, in the order given; the names are for errors.
 
@@ -60,8 +65,8 @@ def without_spots(mask: ArrayLike, minimum_part: float = 0.1) -> Mask:
            [0, 1, 1, 1, 1]])
     """
     whole = as_mask(mask)
-    box = _box(whole)
-    labels, sizes = _parts(whole[box], 8)
+    box = box_of(whole)
+    labels, sizes = parts_of(whole[box], 8)
     if len(sizes) <= 1:
         return whole
     large = sizes >= max(1.0, minimum_part * float(sizes.max()))
@@ -84,9 +89,9 @@ def without_holes(mask: ArrayLike, largest_hole: float = 0.1) -> Mask:
            [1, 1, 1, 1, 0, 0]])
     """
     part = as_mask(mask)
-    box = _box(part)
+    box = box_of(part)
     # The margin joins all that isn't enclosed; it has the label of its corner.
-    labels, sizes = _parts(~np.pad(part[box], 1), 4)
+    labels, sizes = parts_of(~np.pad(part[box], 1), 4)
     if len(sizes) <= 1:
         return part
     small = np.concatenate([[False], sizes <= largest_hole * float(part.sum())])
@@ -99,7 +104,7 @@ def without_holes(mask: ArrayLike, largest_hole: float = 0.1) -> Mask:
 def second_part(mask: ArrayLike) -> float:
     """The size of a mask's second part, in shares of its largest: from 0, where there is none, to 1."""
     whole = as_mask(mask)
-    _, sizes = _parts(whole[_box(whole)], 8)
+    _, sizes = parts_of(whole[box_of(whole)], 8)
     if len(sizes) <= 1:
         return 0.0
     second, largest = np.sort(sizes)[-2:]
@@ -113,7 +118,7 @@ def count_parts(mask: ArrayLike) -> int:
     2
     """
     whole = as_mask(mask)
-    return len(_parts(whole[_box(whole)], 8)[1])
+    return len(parts_of(whole[box_of(whole)], 8)[1])
 
 
 def count_holes(mask: ArrayLike) -> int:
@@ -124,19 +129,20 @@ def count_holes(mask: ArrayLike) -> int:
     """
     whole = as_mask(mask)
     # The margin joins all that reaches the edge.
-    return len(_parts(~np.pad(whole, 1), 4)[1]) - 1
+    return len(parts_of(~np.pad(whole, 1), 4)[1]) - 1
 
 
-def _box(mask: Mask) -> tuple[slice, slice]:
-    """Rows and columns that a mask spans: on a film of 36 million pixels, labelling all takes a second."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if len(rows) == 0:
-        return slice(0, 1), slice(0, 1)
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+def box_of(mask: Mask) -> tuple[slice, slice]:
+    """Rows and columns that a mask spans; one of each if it is empty.
+
+    On a film of 36 million pixels, labelling all takes a second.
+    """
+    left, top, width, height = cv2.boundingRect(as_bytes(mask))
+    return slice(top, top + max(1, height)), slice(left, left + max(1, width))
 
 
-def _parts(mask: Mask, connectivity: int) -> tuple[np.ndarray, np.ndarray]:
+def parts_of(mask: Mask, connectivity: int) -> tuple[np.ndarray, np.ndarray]:
     """Labels `(H, W)` of a mask's connected parts, from 1, and their sizes in pixels `(N,)`."""
-    # OpenCV is several times as fast as SciPy.
-    _, labels, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=connectivity)
-    return labels, statistics[1:, cv2.CC_STAT_AREA]
+    # OpenCV is several times as fast as SciPy, but its statistics take longer than its labels.
+    count, labels = cv2.connectedComponents(as_bytes(mask), connectivity=connectivity)
+    return labels, np.bincount(labels.ravel(), minlength=count)[1:] if count > 2 else np.full(count - 1, mask.sum())

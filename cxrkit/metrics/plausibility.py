@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from cxrkit.metrics.cardiothoracic import cardiothoracic_ratio
-from cxrkit.metrics.masks import Mask, second_part, without_spots
+from cxrkit.metrics.masks import Mask, as_bytes, box_of, parts_of, second_part, without_spots
 from cxrkit.metrics.quality import LEAST_QUALITY
 
 HEART, LEFT_LUNG, RIGHT_LUNG = "heart", "left_lung", "right_lung"
@@ -124,12 +124,14 @@ def touches_edge(mask: Mask) -> bool:
 
 def fill(mask: Mask) -> float:
     """Area of the largest part of a mask that isn't empty, holes not counted, over that of its convex hull."""
-    _, labels, measured, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    largest = 1 + int(measured[1:, cv2.CC_STAT_AREA].argmax())
-    part = (labels == largest).astype(np.uint8)
-    hull = cv2.convexHull(cv2.findNonZero(part))
-    filled = cv2.fillConvexPoly(np.zeros_like(part), hull, 1)
-    return float(part.sum() / filled.sum())
+    labels, sizes = parts_of(mask[box_of(mask)], 8)
+    part = labels == 1 + int(sizes.argmax())
+    # The corners of the hull are among the first and last pixels of the rows.
+    rows = np.flatnonzero(part.any(axis=1))
+    first, last = part[rows].argmax(axis=1), part.shape[1] - 1 - part[rows, ::-1].argmax(axis=1)
+    ends = np.stack([np.concatenate([first, last]), np.concatenate([rows, rows])], axis=1).astype(np.int32)
+    filled = cv2.fillConvexPoly(np.zeros(part.shape, dtype=np.uint8), cv2.convexHull(ends), 1)
+    return float(sizes.max() / np.count_nonzero(filled))
 
 
 def certainty(probability: np.ndarray, mask: Mask) -> float:
@@ -138,7 +140,8 @@ def certainty(probability: np.ndarray, mask: Mask) -> float:
     >>> certainty(np.array([[0.9, 0.7, 0.1]]), np.array([[True, True, False]]))
     0.3
     """
-    return round(float(np.abs(probability[mask].astype(np.float64) - 0.5).mean()), 6)
+    box = box_of(mask)
+    return round(float(np.abs(probability[box][mask[box]].astype(np.float64) - 0.5).mean()), 6)
 
 
 def _of_chest(found: Mapping[str, Mask]) -> Iterator[str]:
@@ -154,7 +157,7 @@ def _of_chest(found: Mapping[str, Mask]) -> Iterator[str]:
 
 
 def _of_lungs(left: Mask, right: Mask) -> Iterator[str]:
-    smaller, larger = sorted((int(left.sum()), int(right.sum())))
+    smaller, larger = sorted((np.count_nonzero(left), np.count_nonzero(right)))
     if larger > LUNG_AREAS * smaller:
         yield f"one lung is {larger / smaller:.1f} times as large as the other"
     if smaller + larger < LEAST_LUNGS * left.size:
@@ -183,7 +186,7 @@ def lung_tilt(left: Mask, right: Mask) -> float:
 
 
 def _lower_over_upper(lungs: Mask) -> float:
-    rows = lungs.sum(axis=1)
+    rows = _sums(lungs, axis=1)
     top, bottom = _span(lungs)
     third = (bottom - top + 1) // 3
     upper, lower = rows[top : top + third].sum(), rows[bottom + 1 - third : bottom + 1].sum()
@@ -210,9 +213,14 @@ def _apex(heart: Mask, lungs: Mask) -> float:
 
 def _centre(mask: Mask) -> tuple[float, float]:
     """Row and column of the centre of gravity."""
-    rows, columns = mask.sum(axis=1), mask.sum(axis=0)
+    rows, columns = _sums(mask, axis=1), _sums(mask, axis=0)
     total = int(rows.sum())
     return float(rows @ np.arange(len(rows)) / total), float(columns @ np.arange(len(columns)) / total)
+
+
+def _sums(mask: Mask, axis: int) -> np.ndarray:
+    """As `mask.sum(axis)`, many times as fast."""
+    return cv2.reduce(as_bytes(mask), axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel().astype(np.int64)
 
 
 def _span(mask: Mask) -> tuple[int, int]:

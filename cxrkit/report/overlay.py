@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from cxrkit.data.preprocess import look_up
 from cxrkit.errors import DataError
 from cxrkit.report.colours import RGB, structure_colours, structure_label
 from cxrkit.segmentation import CardiothoracicRatio, Extent
@@ -75,10 +77,11 @@ def draw_overlay(
     if ratio is not None:
         _draw_ratio(canvas, ratio, width)
     if room_for_text and (legend or ratio is not None):
-        canvas = _write_texts(canvas, masks, colours if legend else {}, bool(truth) and legend, ratio, quality or {})
+        _write_texts(canvas, masks, colours if legend else {}, bool(truth) and legend, ratio, quality or {})
     if warnings:
         _frame(canvas, 2 * width)
-        canvas = _write_warnings(canvas, warnings) if room_for_text else canvas
+        if room_for_text:
+            _write_warnings(canvas, warnings)
     return canvas
 
 
@@ -94,8 +97,7 @@ def to_grey(film: np.ndarray, masks: Iterable[np.ndarray] = ()) -> np.ndarray:
     if high <= low:
         low, high = float(film.min()), float(film.max())
     if film.dtype in (np.uint8, np.uint16):  # a table of all values is shorter than a film
-        stretched: np.ndarray = _stretch(np.arange(np.iinfo(film.dtype).max + 1), float(low), float(high))[film]
-        return stretched
+        return look_up(_stretch(np.arange(np.iinfo(film.dtype).max + 1), float(low), float(high)), film)
     return _stretch(film, float(low), float(high))
 
 
@@ -212,9 +214,7 @@ def _write_texts(
     truth: bool,
     ratio: CardiothoracicRatio | None,
     quality: Mapping[str, float],
-) -> np.ndarray:
-    picture = Image.fromarray(canvas)
-    pen = ImageDraw.Draw(picture, "RGBA")
+) -> None:
     height, width = canvas.shape[:2]
     size = max(12, round(min(height, width) / 34))
     font = ImageFont.load_default(size)
@@ -223,16 +223,15 @@ def _write_texts(
         rows: list[tuple[str, RGB, bool]] = [
             (structure_label(name) + estimates.get(name, ""), colour, False) for name, colour in colours.items()
         ]
-        _write_legend(pen, rows + [("truth", _WHITE, True)] * truth, font, size, masks)
+        _write_legend(canvas, rows + [("truth", _WHITE, True)] * truth, font, size, masks)
     if ratio is not None:
         heart_row, thorax_row = _ratio_rows(ratio, height, line_width((height, width)))
         side = 1 if thorax_row > heart_row else -1  # away from the heart's line
-        _write_ratio(pen, ratio, round(thorax_row + side * size * 1.3), font, size)
-    return np.asarray(picture).copy()
+        _write_ratio(canvas, ratio, round(thorax_row + side * size * 1.3), font, size)
 
 
 def _write_legend(
-    pen: ImageDraw.ImageDraw,
+    canvas: np.ndarray,
     rows: Sequence[tuple[str, RGB, bool]],
     font: _Font,
     size: int,
@@ -240,16 +239,16 @@ def _write_legend(
 ) -> None:
     """A box with a colour and a name a line, in the corner where it hides least."""
     pad, swatch, leading = size * 0.6, size * 1.1, size * 1.45
-    widest = max(pen.textlength(label, font=font) for label, _, _ in rows)
+    widest = max(font.getlength(label) for label, _, _ in rows)
     box_width, box_height = round(pad * 2.8 + swatch + widest), round(pad + leading * len(rows))
     x, y = _free_corner(masks, box_width, box_height, round(pad))
-    _draw_plate(pen, (x, y, x + box_width, y + box_height), size)
-    for number, (label, colour, dashed) in enumerate(rows):
-        middle, left = y + pad / 2 + leading * (number + 0.5), x + pad
-        thick = max(2, round(size / 5))
-        for start, end in ((0.0, 0.42), (0.58, 1.0)) if dashed else ((0.0, 1.0),):
-            pen.line((left + start * swatch, middle, left + end * swatch, middle), fill=(*colour, 255), width=thick)
-        pen.text((left + swatch + pad * 0.8, middle), label, font=font, anchor="lm", fill=(255, 255, 255, 255))
+    with _plate(canvas, (x, y, x + box_width, y + box_height), size) as (pen, x, y):
+        for number, (label, colour, dashed) in enumerate(rows):
+            middle, left = y + pad / 2 + leading * (number + 0.5), x + pad
+            thick = max(2, round(size / 5))
+            for start, end in ((0.0, 0.42), (0.58, 1.0)) if dashed else ((0.0, 1.0),):
+                pen.line((left + start * swatch, middle, left + end * swatch, middle), fill=(*colour, 255), width=thick)
+            pen.text((left + swatch + pad * 0.8, middle), label, font=font, anchor="lm", fill=(255, 255, 255, 255))
 
 
 def _free_corner(masks: Mapping[str, np.ndarray], width: int, height: int, margin: int) -> tuple[int, int]:
@@ -268,12 +267,13 @@ def _free_corner(masks: Mapping[str, np.ndarray], width: int, height: int, margi
     return min(corners, key=hidden)
 
 
-def _write_ratio(pen: ImageDraw.ImageDraw, ratio: CardiothoracicRatio, row: int, font: _Font, size: int) -> None:
+def _write_ratio(canvas: np.ndarray, ratio: CardiothoracicRatio, row: int, font: _Font, size: int) -> None:
     text = f"CTR {ratio.value:.2f}"
     centre = round((ratio.thorax.left + ratio.thorax.right) / 2)
-    half_width, half_height = round(pen.textlength(text, font=font) / 2 + size * 0.5), round(size * 0.75)
-    _draw_plate(pen, (centre - half_width, row - half_height, centre + half_width, row + half_height), size)
-    pen.text((centre, row), text, font=font, anchor="mm", fill=(255, 255, 255, 255))
+    half_width, half_height = round(font.getlength(text) / 2 + size * 0.5), round(size * 0.75)
+    box = (centre - half_width, row - half_height, centre + half_width, row + half_height)
+    with _plate(canvas, box, size) as (pen, x, y):
+        pen.text((x + half_width, y + half_height), text, font=font, anchor="mm", fill=(255, 255, 255, 255))
 
 
 def _frame(canvas: np.ndarray, thick: int) -> None:
@@ -281,10 +281,8 @@ def _frame(canvas: np.ndarray, thick: int) -> None:
         edge[:] = _ORANGE
 
 
-def _write_warnings(canvas: np.ndarray, warnings: Sequence[str]) -> np.ndarray:
+def _write_warnings(canvas: np.ndarray, warnings: Sequence[str]) -> None:
     """A line per warning from the upper left corner; what doesn't fit is counted or cut."""
-    picture = Image.fromarray(canvas)
-    pen = ImageDraw.Draw(picture, "RGBA")
     height, width = canvas.shape[:2]
     size = max(12, round(min(height, width) / 40))
     font = ImageFont.load_default(size)
@@ -292,26 +290,39 @@ def _write_warnings(canvas: np.ndarray, warnings: Sequence[str]) -> np.ndarray:
     lines = [f"! {text}" for text in warnings[:_MOST_WARNINGS]] + ([f"! and {more} more"] if more > 0 else [])
     pad, leading = round(size * 0.6), round(size * 1.35)
     room = width - 4 * pad
-    lines = [_cut(line, room, pen, font) for line in lines]
-    widest = round(max(pen.textlength(line, font=font) for line in lines))
-    _draw_plate(pen, (pad, pad, 3 * pad + widest, 2 * pad + leading * len(lines)), size)
-    for number, line in enumerate(lines):
-        middle = 1.5 * pad + leading * (number + 0.5)
-        pen.text((2 * pad, middle), line, font=font, anchor="lm", fill=(*_ORANGE, 255))
-    return np.asarray(picture).copy()
+    lines = [_cut(line, room, font) for line in lines]
+    widest = round(max(font.getlength(line) for line in lines))
+    with _plate(canvas, (pad, pad, 3 * pad + widest, 2 * pad + leading * len(lines)), size) as (pen, x, y):
+        for number, line in enumerate(lines):
+            middle = y + 0.5 * pad + leading * (number + 0.5)
+            pen.text((x + pad, middle), line, font=font, anchor="lm", fill=(*_ORANGE, 255))
 
 
-def _cut(line: str, room: float, pen: ImageDraw.ImageDraw, font: _Font) -> str:
-    if pen.textlength(line, font=font) <= room:
+def _cut(line: str, room: float, font: _Font) -> str:
+    if font.getlength(line) <= room:
         return line
-    while line and pen.textlength(line + "…", font=font) > room:
+    while line and font.getlength(line + "…") > room:
         line = line[:-1]
     return line.rstrip() + "…"
 
 
-def _draw_plate(pen: ImageDraw.ImageDraw, box: tuple[int, int, int, int], size: int) -> None:
-    """The background of text."""
+@contextmanager
+def _plate(
+    canvas: np.ndarray, box: tuple[int, int, int, int], size: int
+) -> Iterator[tuple[ImageDraw.ImageDraw, int, int]]:
+    """The background of text in a box (left, top, right, bottom), a pen to write there, and the box's corner for it.
+
+    Only that part of the canvas becomes a picture of Pillow's and comes back: all of it takes longer than the text.
+    """
+    left, top = max(0, box[0]), max(0, box[1])
+    part = canvas[top : box[3] + 1, left : box[2] + 1]
+    picture = Image.fromarray(part) if part.size else Image.new("RGB", (1, 1))
+    pen = ImageDraw.Draw(picture, "RGBA")
+    corner, opposite = (box[0] - left, box[1] - top), (box[2] - left, box[3] - top)
     if size < 16:  # Pillow blends the corners of small round boxes twice
-        pen.rectangle(box, fill=(0, 0, 0, 150))
+        pen.rectangle((*corner, *opposite), fill=(0, 0, 0, 150))
     else:
-        pen.rounded_rectangle(box, radius=round(size * 0.4), fill=(0, 0, 0, 150))
+        pen.rounded_rectangle((*corner, *opposite), radius=round(size * 0.4), fill=(0, 0, 0, 150))
+    yield pen, *corner
+    if part.size:
+        part[:] = np.asarray(picture)

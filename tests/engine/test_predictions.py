@@ -23,7 +23,7 @@ import torch
 from cxrkit import DataError, DeclinedError, Segmentation, Segmenter, Writer
 from cxrkit.config import PreprocessConfig
 from cxrkit.data.film_files import UNFINISHED_LIST
-from cxrkit.engine import predictions, results_folder
+from cxrkit.engine import results_folder
 from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.outcomes import Predictions
 from cxrkit.engine.predictions import find_films, predict_films
@@ -474,7 +474,8 @@ def test_several_workers_write_what_one_does_in_order(
     films = [film(tmp_path / f"{number}.png") for number in range(7)]
     films[2].write_bytes(b"no picture")
     one = predict(films, tmp_path / "one", "overlay")
-    monkeypatch.setattr(predictions, "TorchPredictor", Bright if fork else str)
+    if fork:
+        monkeypatch.setattr(Bright, "forks", True, raising=False)
     several = predict(films, tmp_path / "several", "overlay", workers=3)
     assert [row.film for row in several.rows] == [row.film for row in one.rows]
     for row, other in zip(one.rows, several.rows, strict=True):
@@ -497,7 +498,7 @@ class Crashing(Writer):
 @pytest.mark.skipif(sys.platform != "linux", reason="workers are processes only there")
 def test_a_crash_is_that_of_one_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     films = [film(tmp_path / f"{name}.png") for name in ("a", "crash1", "b", "crash2", "c", "d")]
-    monkeypatch.setattr(predictions, "TorchPredictor", Bright)
+    monkeypatch.setattr(Bright, "forks", True, raising=False)
     found = predict(films, tmp_path / "out", Crashing(), workers=2)
     assert [Path(row.film).stem for row in found.rows] == ["a", "b", "c", "d"]
     assert [failure.film for failure in found.failures] == [str(films[1]), str(films[3])]

@@ -28,9 +28,7 @@ _LARGEST_MULTIPLE = 256  # that the contract of a model allows
 #: With which an encoder takes more sizes: Swin transformers, and DPT's, whose decoder is made for patches of 16 pixels.
 _OTHER_SIZES: tuple[dict[str, Any], ...] = ({"strict_img_size": False}, {"patch_size": 16})
 #: Networks of convolutions that halve the image: their multiple is their stride. Trying takes longer than building.
-_HALVING = re.compile(
-    r"(unet|unetplusplus|fpn|linknet|manet) (tu-)?(tf_|timm-)?(resnet\d|efficientnet|mobilenet_?v[23])"
-)
+_HALVING = re.compile(r"(unet|unetplusplus|fpn|linknet|manet) (tu-)?(tf_)?(resnet\d|efficientnet|mobilenet_?v[23])")
 
 
 class SegmentationModelsPytorch(Model):
