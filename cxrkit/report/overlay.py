@@ -69,7 +69,7 @@ def draw_overlay(
         _lay_veil(canvas, mask, colours[name])
     width = line_width(film.shape)
     for name, mask in masks.items():
-        _draw_lines(canvas, _outlines(mask), colours[name], width)
+        _draw_lines(canvas, _outlines(mask, cv2.CHAIN_APPROX_SIMPLE), colours[name], width)
     for mask in (truth or {}).values():
         dashes = [dash for line in _outlines(mask) for dash in _dashed(line, 4.0 * width + 2.0)]
         _draw_lines(canvas, dashes, _WHITE, max(1, round(0.75 * width)), closed=False)
@@ -143,9 +143,9 @@ def _lay_veil(canvas: np.ndarray, mask: np.ndarray, colour: RGB) -> None:
     canvas[box] = cv2.copyTo(cv2.LUT(canvas[box], veiled[None]), inside[box], canvas[box].copy())
 
 
-def _outlines(mask: np.ndarray) -> list[np.ndarray]:
-    """Closed outlines of a mask, each int32 `(N, 1, 2)` of (column, row)."""
-    found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+def _outlines(mask: np.ndarray, points: int = cv2.CHAIN_APPROX_NONE) -> list[np.ndarray]:
+    """Closed outlines of a mask, each int32 `(N, 1, 2)` of (column, row): every pixel, or only corners."""
+    found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, points)
     return list(found)
 
 

@@ -25,8 +25,11 @@ class OnnxRuntime(Runtime):
 
     def load(self, file: Path) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
         """The description and the network."""
+        options = self._onnxruntime.SessionOptions()
+        # Threads that wait by computing nothing take the cores from whatever else runs.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            session = self._onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+            session = self._onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # it derives its errors from Exception directly
             reason = " ".join(str(error).split())[:200]
             raise DataError(f"{file}: ONNX Runtime can't read it: {reason}", "Export the network again.") from error

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -69,6 +72,30 @@ def test_one_network_twice_is_no_mean(exported: dict[str, Path], weights: Path) 
     for pair in ([weights, exported[".onnx"]], [exported[".xml"], exported[".onnx"]]):
         with pytest.raises(ConfigError, match="the same weights are given twice"):
             inference.load(pair)
+
+
+PREDICT = """
+import sys
+from cxrkit.cli.app import app
+try:
+    app([*sys.argv[1:], "--quiet"])
+finally:
+    print([name for name in ("torch", "torch._dynamo", "timm", "scipy", "h5py", "matplotlib") if name in sys.modules])
+"""
+
+
+@pytest.mark.parametrize(("suffix", "runtime"), [(".onnx", "onnxruntime"), (".xml", "openvino"), (None, "auto")])
+def test_predict_imports_only_what_computes_the_network(
+    exported: dict[str, Path], tmp_path: Path, suffix: str | None, runtime: str
+) -> None:
+    pytest.importorskip(runtime if suffix else "torch")
+    film = tmp_path / "film.png"
+    cv2.imwrite(str(film), np.random.default_rng(0).integers(0, 255, (90, 70), dtype=np.uint8))
+    weights = str(exported[suffix]) if suffix else "lungs-heart"
+    arguments = ["predict", str(film), "--weights", weights, "--runtime", runtime, "--out", str(tmp_path / "out")]
+    done = subprocess.run([sys.executable, "-c", PREDICT, *arguments], capture_output=True, text=True, timeout=120)
+    assert (tmp_path / "out" / "film" / "overlay.png").is_file(), done.stderr
+    assert done.stdout.splitlines()[-1] == str([] if suffix else ["torch", "timm"])
 
 
 def test_a_runtime_is_chosen_by_its_name(exported: dict[str, Path]) -> None:
