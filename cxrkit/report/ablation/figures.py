@@ -123,8 +123,10 @@ def _draw_effects(numbers: Numbers) -> Figure:
     """A column for each factor, a row for each measure; of factors and measures whose effect can be determined."""
     effects = {(one.factor, one.column.key): one for one in numbers.effects if one.levels}
     factors, keys = (list(dict.fromkeys(place)) for place in zip(*effects, strict=True))
-    figure = new_figure(max(3.6, 2.9 * len(factors)) + 0.6, 2.4 * len(keys) + 0.3)
-    grid = figure.subplots(len(keys), len(factors), sharey="row", squeeze=False)
+    most = {factor: max(len(effects[one].levels) for one in effects if one[0] == factor) for factor in factors}
+    widths = [max(2.9, 0.6 * most[factor]) for factor in factors]  # so that the levels' names don't touch
+    figure = new_figure(max(3.6, sum(widths)) + 0.6, 2.4 * len(keys) + 0.3)
+    grid = figure.subplots(len(keys), len(factors), sharey="row", squeeze=False, width_ratios=widths)
     for row, key in enumerate(keys):
         column = next(column for column in numbers.primary if column.key == key)
         for place, factor in enumerate(factors):
@@ -148,5 +150,7 @@ def _draw_levels(axes: Axes, effects: FactorEffects, scale: float) -> None:
     for place, values in enumerate(effects.levels.values()):
         axes.plot([place] * len(values), [scale * value for value in values], ".", color=VALID, markersize=5, alpha=0.6)
         axes.plot([place - 0.25, place + 0.25], [scale * float(np.mean(values))] * 2, color=TRAIN, linewidth=2)
-    axes.set_xticks(range(len(effects.levels)), [wrapped(level, 14) for level in effects.levels])
+    axes.set_xticks(
+        range(len(effects.levels)), [wrapped(level, 14 if len(effects.levels) < 5 else 9) for level in effects.levels]
+    )
     axes.set_xlim(-0.6, len(effects.levels) - 0.4)
