@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-_LOCK = threading.Lock()
+_LOCK = threading.RLock()  # one thread at a time changes what others import
 
 #: The operators that torchvision expects its compiled library to have declared, and their schemas.
 _OPERATORS = {
@@ -38,7 +38,7 @@ def import_torchvision() -> ModuleType:
     Raises:
         ImportError, RuntimeError, ...: whatever else stops torchvision from being imported.
     """
-    with _LOCK, compiler_put_off():
+    with compiler_put_off():
         try:
             return importlib.import_module("torchvision")
         except RuntimeError as error:
@@ -56,32 +56,34 @@ def compiler_put_off() -> Iterator[None]:
     """While packages are imported: what they need of `torch._dynamo`, which takes as long to import as torch, is lazy.
 
     torchvision takes a function from it that it calls when it compiles, and timm keeps some of its own from being
-    compiled, which torch does for its functions in a lazy way.
+    compiled, which torch does for its functions in a lazy way. Nothing is put off where it is imported already. One
+    thread at a time may do this, within it also repeatedly.
     """
     name, lazily = "torch._dynamo.utils", getattr(torch, "_disable_dynamo", None)
-    if name in sys.modules or lazily is None:
-        yield
-        return
+    with _LOCK:
+        if lazily is None or "torch._dynamo" in sys.modules or name in sys.modules:
+            yield
+            return
 
-    def real(attribute: str) -> Any:
-        if attribute.startswith("__"):
-            raise AttributeError(attribute)
-        if sys.modules.get(name) is stand_in:
-            del sys.modules[name]
-        return getattr(importlib.import_module(name), attribute)
+        def real(attribute: str) -> Any:
+            if attribute.startswith("__"):
+                raise AttributeError(attribute)
+            if sys.modules.get(name) is stand_in:
+                del sys.modules[name]
+            return getattr(importlib.import_module(name), attribute)
 
-    stand_in = ModuleType(name)
-    stand_in.__dict__["is_compile_supported"] = lambda device: real("is_compile_supported")(device)
-    stand_in.__dict__["__getattr__"] = real
-    sys.modules[name] = stand_in
-    disable = torch.compiler.disable
-    torch.compiler.disable = lambda fn=None, recursive=True, **_: lazily(fn, recursive)
-    try:
-        yield
-    finally:
-        torch.compiler.disable = disable
-        if sys.modules.get(name) is stand_in:
-            del sys.modules[name]
+        stand_in = ModuleType(name)
+        stand_in.__dict__["is_compile_supported"] = lambda device: real("is_compile_supported")(device)
+        stand_in.__dict__["__getattr__"] = real
+        disable = torch.compiler.disable
+        try:
+            sys.modules[name] = stand_in
+            torch.compiler.disable = lambda fn=None, recursive=True, **_: lazily(fn, recursive)
+            yield
+        finally:
+            torch.compiler.disable = disable
+            if sys.modules.get(name) is stand_in:
+                del sys.modules[name]
 
 
 def _declare_operators() -> torch.library.Library:

@@ -98,8 +98,9 @@ def predict(
             writers. By default masks and overlay.
         probabilities: also write what the writer `probabilities` does.
         device: as in training.
-        workers: how many films are segmented side by side, each with one thread; None: one per core, at most 8. The
-            results don't depend on it. On a CPU under Linux they are forked processes, elsewhere threads.
+        workers: how many films are segmented side by side; None: one per core, at most 8. The results don't depend on
+            it. On a CPU under Linux they are forked processes that compute with one thread each, elsewhere threads. An
+            exported network computes one film at a time.
         resume: leave films alone whose content is the same as when the same weights, settings, writers and version of
             cxrkit segmented them.
         observer: is informed of the progress, and of the weights that are used.

@@ -125,3 +125,47 @@ def test_other_failures_go_through(tmp_path: Path) -> None:
             fake(folder, init),
         )
         assert printed.splitlines() == [told, told]
+
+
+def test_what_is_put_off_is_there_again_also_after_errors_and_for_a_compiler() -> None:
+    printed = run(
+        """
+        import sys, threading
+        import torch
+        from cxrkit.compat import compiler_put_off, import_torchvision
+
+        disable, name = torch.compiler.disable, "torch._dynamo.utils"
+        def restored():
+            return torch.compiler.disable is disable and name not in sys.modules
+        try:
+            with compiler_put_off(), compiler_put_off():
+                assert torch.compiler.disable is not disable and name in sys.modules
+                raise ValueError("an import failed")
+        except ValueError as error:
+            print(error, restored())
+
+        entered = threading.Event()
+        def enter():
+            with compiler_put_off():
+                entered.set()
+        with compiler_put_off():
+            other = threading.Thread(target=enter)
+            other.start()
+            print("together" if entered.wait(0.2) else "in turn")
+        other.join()
+        import_torchvision()
+        print(entered.is_set(), restored(), "torch._dynamo" in sys.modules)
+
+        doubled = torch.compile(lambda x: 2 * x, backend="eager")
+        print(doubled(torch.ones(1)).item(), sys.modules[name] is torch._dynamo.utils)
+        with compiler_put_off():
+            print(torch.compiler.disable is disable, sys.modules[name] is torch._dynamo.utils)
+        """
+    )
+    assert printed.splitlines() == [
+        "an import failed True",
+        "in turn",
+        "True True False",
+        "2.0 True",
+        "True True",
+    ]

@@ -105,7 +105,7 @@ def predict(
         int | None,
         option(
             "--workers",
-            "Films that are segmented side by side, each with one thread.",
+            "Films that are segmented side by side; exported networks still compute one at a time.",
             metavar="N",
             default="one per core, at most 8",
             min=1,

@@ -128,10 +128,20 @@ def export_network(source: Path, target: Path, *, half: bool) -> None:
 
 
 def network_checksum(file: Path) -> str:
-    """The SHA-256 of a weights file's tensors, which stays the same where only what it says of itself changes."""
-    with file.open("rb") as opened:
-        opened.seek(8 + int.from_bytes(opened.read(8), "little"))
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    """A SHA-256 of a weights file's network, which files of the same weights have in common.
+
+    It is that of the names and values of its tensors with floats rounded to 16 bits, so that neither what the file says
+    of itself nor whether it is a copy with 16-bit floats (`export_network`) makes a difference.
+
+    Raises:
+        DataError: it isn't a weights file of cxrkit's.
+    """
+    found = hashlib.sha256()
+    for name, value in sorted(_load(file)[0].items()):
+        rounded = value.half() if value.dtype in _FLOATS else value
+        found.update(f"{name} {rounded.dtype} {list(rounded.shape)}\n".encode())
+        found.update(rounded.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def amend_card(file: Path, **changes: Any) -> None:

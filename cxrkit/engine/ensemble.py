@@ -164,7 +164,7 @@ def load_weights(
 
 
 def _network(file: Path, predictor: Predictor) -> str:
-    """What a network's files have in common, also in other formats, as far as these say so."""
+    """What files of the same weights have in common, also in other formats and with 16-bit floats, if they say it."""
     if isinstance(predictor, ExportedPredictor):
         return predictor.network or checksum(file)
     from cxrkit.engine.checkpoint import network_checksum  # exported networks need no torch

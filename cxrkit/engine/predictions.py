@@ -17,6 +17,7 @@ from cxrkit.engine.ensemble import networks_of, with_each
 from cxrkit.engine.observer import Observer
 from cxrkit.engine.outcomes import Failure, PredictionRow, Predictions, Table, identity, row_of
 from cxrkit.engine.predict import Segmenter
+from cxrkit.engine.predictor import Predictor
 from cxrkit.engine.results_folder import ResultsFolder, mirrored, other_name
 from cxrkit.engine.workers import OneAtATime, Workers, sensible_workers
 from cxrkit.engine.writing import make_files
@@ -112,13 +113,14 @@ def predict_films(
 
 def side_by_side(segmenter: Segmenter, workers: int) -> tuple[Segmenter, bool]:
     """A segmenter that several workers may use at a time, and whether they may be forked processes."""
-    networks = networks_of(segmenter.predictor)
-    fork = all(getattr(one, "forks", False) for one in networks)
-    if workers > 1 and not fork:
+
+    def shared(one: Predictor) -> Predictor:
+        return one if getattr(one, "shared_by_threads", False) else OneAtATime(one)
+
+    fork = all(getattr(one, "shared_by_forks", False) for one in networks_of(segmenter.predictor))
+    if workers > 1:  # also where they may be forked: systems other than Linux have threads instead
         segmenter = copy.copy(segmenter)
-        segmenter.predictor = with_each(
-            segmenter.predictor, lambda one: one if hasattr(one, "forks") else OneAtATime(one)
-        )
+        segmenter.predictor = with_each(segmenter.predictor, shared)
     return segmenter, fork
 
 

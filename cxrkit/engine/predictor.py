@@ -20,7 +20,13 @@ from cxrkit.segmentation import WeightsSource
 
 
 class Predictor(Protocol):
-    """Turns preprocessed images into probabilities; device, precision and memory are its own responsibility."""
+    """Turns preprocessed images into probabilities; device, precision and memory are its own responsibility.
+
+    It may also say that it can be used for several films at a time. Without these attributes it isn't:
+
+    - `shared_by_threads`: whether several threads may call it at a time; False: they take turns.
+    - `shared_by_forks`: whether processes that are forked after it was made may call it; False: there are none.
+    """
 
     @property
     def channels(self) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ class Description(BaseModel):
 
     Attributes:
         card: the network's, as in its weights file.
-        network: checksum of the network's tensors, which all its files have in common; None in earlier ones.
+        network: `cxrkit.engine.checkpoint.network_checksum` of the weights it was made from; None in earlier files.
         input, output, spacing: for people who use the file without cxrkit.
     """
 

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 def computing_threads(count: int | None) -> Iterator[None]:
     """Compute with so many threads for a while; None: with as many as before.
 
-    Nothing happens where torch isn't loaded, because exported networks don't need it.
+    Nothing happens where torch isn't loaded, because exported networks don't need it: ONNX Runtime and OpenVINO have
+    threads of their own, which this doesn't change.
     """
     torch = sys.modules.get("torch")
     if torch is None:

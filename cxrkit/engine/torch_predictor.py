@@ -19,9 +19,6 @@ from cxrkit.segmentation import WeightsSource
 class TorchPredictor:
     """A network of cxrkit's, see `cxrkit.engine.predictor.Predictor`.
 
-    Attributes:
-        forks: whether forked processes may use it.
-
     Args:
         model: the network.
         card: what its weights file says of it; it computes with the precision it was trained and judged with.
@@ -29,11 +26,13 @@ class TorchPredictor:
         weights: where the weights come from, where known.
     """
 
+    shared_by_threads = True
+
     def __init__(
         self, model: Model, card: NetworkCard, *, device: str = "auto", weights: WeightsSource | None = None
     ) -> None:
         self.device = choose_device(device)
-        self.forks = self.device.type == "cpu"
+        self.shared_by_forks = self.device.type == "cpu"
         self.model: Model = model.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.precision = choose_precision(card.precision, self.device)
         self.card = card

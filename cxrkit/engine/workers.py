@@ -49,7 +49,8 @@ def sensible_workers(films: int) -> int:
 class Workers(Generic[Task, Result]):
     """Does the same work on many tasks, several at a time; a context manager.
 
-    Each worker computes with one thread, so that results don't depend on how many there are. One worker is this
+    Each worker computes with one thread of torch and OpenCV, so that results don't depend on how many there are. The
+    runtimes of exported networks have threads of their own, as many for any number of workers. One worker is this
     process itself.
 
     Args:

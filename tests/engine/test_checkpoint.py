@@ -173,3 +173,33 @@ def test_weights_files_follow_the_umask(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.touch()
     assert path.stat().st_mode == plain.stat().st_mode
+
+
+def test_copies_of_a_network_have_one_checksum_and_other_networks_another(tmp_path: Path) -> None:
+    tensors = {"w": torch.tensor([1.0002, 1e6, float("nan")]), "scale": torch.tensor(1 / 3), "n": torch.tensor(7)}
+    card = ckpt.NetworkCard(
+        cxrkit="0",
+        model=ComponentConfig(name="a"),
+        channels=("heart",),
+        preprocess=PreprocessConfig(size=32),
+        package=("cxrkit", "0"),
+        step=1,
+    )
+
+    def checksum(name: str, changed: dict[str, torch.Tensor]) -> str:
+        ckpt.save_network(tmp_path / name, tensors | changed, card)
+        return ckpt.network_checksum(tmp_path / name)
+
+    original = checksum("run.safetensors", {})
+    ckpt.export_network(tmp_path / "run.safetensors", tmp_path / "half.safetensors", half=True)
+    assert ckpt.load_tensors(tmp_path / "half.safetensors")[0]["scale"].dtype == torch.float16
+    assert ckpt.network_checksum(tmp_path / "half.safetensors") == original
+    ckpt.amend_card(tmp_path / "run.safetensors", step=2)
+    assert ckpt.network_checksum(tmp_path / "run.safetensors") == original
+    others = (
+        {"scale": torch.tensor(0.334)},
+        {"scale": torch.tensor([1 / 3])},
+        {"n": torch.tensor(8)},
+        {"m": tensors["n"]},
+    )
+    assert len({original, *(checksum("other.safetensors", other) for other in others)}) == 5

@@ -9,8 +9,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import unicodedata
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from cxrkit.data.film_files import UNFINISHED_LIST
 from cxrkit.engine import results_folder
 from cxrkit.engine.observer import Observer, Silent
 from cxrkit.engine.outcomes import Predictions
-from cxrkit.engine.predictions import find_films, predict_films
+from cxrkit.engine.predictions import find_films, predict_films, side_by_side
 from cxrkit.engine.writing import build_writers
 from cxrkit.errors import ConfigError, PluginError
 from cxrkit.files import locked
@@ -475,7 +477,7 @@ def test_several_workers_write_what_one_does_in_order(
     films[2].write_bytes(b"no picture")
     one = predict(films, tmp_path / "one", "overlay")
     if fork:
-        monkeypatch.setattr(Bright, "forks", True, raising=False)
+        monkeypatch.setattr(Bright, "shared_by_forks", True, raising=False)
     several = predict(films, tmp_path / "several", "overlay", workers=3)
     assert [row.film for row in several.rows] == [row.film for row in one.rows]
     for row, other in zip(one.rows, several.rows, strict=True):
@@ -483,6 +485,44 @@ def test_several_workers_write_what_one_does_in_order(
         for name in row.files:
             assert Path(row.folder, name).read_bytes() == Path(other.folder, name).read_bytes()
     assert [row["film"] for row in table(tmp_path / "several")] == [str(path) for path in films]
+
+
+class Counting(Bright):
+    """Counts how many films it computes at a time, and waits so many seconds for a second one."""
+
+    def __init__(self, patience: float) -> None:
+        self.now, self.most, self.patience, self.changed = 0, 0, patience, threading.Condition()
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        with self.changed:
+            self.now += 1
+            self.most = max(self.most, self.now)
+            self.changed.notify_all()
+            self.changed.wait_for(lambda: self.most > 1, self.patience)
+            self.now -= 1
+        return super().__call__(images)
+
+
+@pytest.mark.parametrize(
+    ("said", "most", "fork"),
+    [
+        ({}, 1, False),  # a predictor of somebody who doesn't know of these attributes
+        ({"shared_by_threads": True}, 2, False),
+        ({"shared_by_forks": True}, 1, True),  # where there are no forks there are threads
+        ({"shared_by_threads": True, "shared_by_forks": True}, 2, True),
+    ],
+)
+def test_a_predictor_computes_several_films_at_a_time_if_it_says_so(
+    said: Mapping[str, bool], most: int, fork: bool
+) -> None:
+    predictor = Counting(patience=10 if most > 1 else 0.1)
+    vars(predictor).update(said)
+    shared, forks = side_by_side(Segmenter(predictor), 2)
+    assert forks is fork
+    images = np.zeros((1, 1, 96, 96), np.float32)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: shared.predictor(images), range(2)))
+    assert predictor.most == most
 
 
 class Crashing(Writer):
@@ -498,7 +538,7 @@ class Crashing(Writer):
 @pytest.mark.skipif(sys.platform != "linux", reason="workers are processes only there")
 def test_a_crash_is_that_of_one_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     films = [film(tmp_path / f"{name}.png") for name in ("a", "crash1", "b", "crash2", "c", "d")]
-    monkeypatch.setattr(Bright, "forks", True, raising=False)
+    monkeypatch.setattr(Bright, "shared_by_forks", True, raising=False)
     found = predict(films, tmp_path / "out", Crashing(), workers=2)
     assert [Path(row.film).stem for row in found.rows] == ["a", "b", "c", "d"]
     assert [failure.film for failure in found.failures] == [str(films[1]), str(films[3])]

@@ -94,7 +94,7 @@ class Network(Segmenting):
         int | None,
         option(
             "--workers",
-            "Films that are segmented side by side, each with one thread.",
+            "Films that are segmented side by side; exported networks still compute one at a time.",
             RUNNING,
             metavar="N",
             default="one per core, at most 8",

@@ -17,7 +17,8 @@ _deflated: Any = imagecodecs.zlibng_encode if imagecodecs.ZLIBNG.available else 
 def encode_png(pixels: np.ndarray) -> bytes:
     """Grey `(H, W)` uint8 or uint16, or RGB `(H, W, 3)` uint8, as PNG.
 
-    Five times as fast as OpenCV's, in files that aren't larger, with one filter and zlib-ng.
+    All rows have one filter, which takes less time than choosing one for each. They are compressed by zlib-ng, or by
+    zlib, which is slower, where imagecodecs was built without it.
     """
     height, width = pixels.shape[:2]
     rows = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder(">")).view(np.uint8).reshape(height, -1)

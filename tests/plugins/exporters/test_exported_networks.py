@@ -68,8 +68,12 @@ def test_an_exported_network_gives_the_same_masks(exported: dict[str, Path], wei
         np.testing.assert_allclose(other.probabilities[name], probability, atol=0.02)
 
 
-def test_one_network_twice_is_no_mean(exported: dict[str, Path], weights: Path) -> None:
-    for pair in ([weights, exported[".onnx"]], [exported[".xml"], exported[".onnx"]]):
+def test_one_network_twice_is_no_mean(exported: dict[str, Path], weights: Path, tmp_path: Path) -> None:
+    half = tmp_path / "half.safetensors"
+    inference.export(weights, half)
+    assert half.stat().st_size < weights.stat().st_size
+    files = exported[".onnx"], exported[".xml"]
+    for pair in ([weights, files[0]], [*files], [weights, half], [half, files[0]]):
         with pytest.raises(ConfigError, match="the same weights are given twice"):
             inference.load(pair)
 
