@@ -21,10 +21,6 @@ RESULTS, NETWORK, RUNNING = "Results", "Network", "Running"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 MIB = 1 << 20
 
-Host = Annotated[
-    str,
-    typer.Option(help="The address to listen on.", rich_help_panel=NETWORK),
-]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on.", rich_help_panel=NETWORK)]
 Certificate = Annotated[Path | None, option("--tls-cert", "Our certificate, PEM.", NETWORK, metavar="FILE")]
 Key = Annotated[Path | None, option("--tls-key", "Its key, PEM.", NETWORK, metavar="FILE")]
@@ -33,10 +29,6 @@ Timeout = Annotated[
 ]
 MaxSize = Annotated[
     int, typer.Option(metavar="MIB", min=1, max=1024, help="How large a film may be.", rich_help_panel=RUNNING)
-]
-MayWait = Annotated[
-    int,
-    typer.Option("--queue", metavar="FILMS", min=1, help="How many films may wait.", rich_help_panel=RUNNING),
 ]
 
 

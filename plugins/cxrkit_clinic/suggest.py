@@ -107,7 +107,9 @@ def suggest(
     import cxrkit
 
     drawn = [] if labelled is None else _films(labelled, out)
-    films = _without(_films(folder, out), drawn)
+    films = _films(folder, out)
+    if drawn:
+        films = _without(films, drawn)
     if not films:
         raise DataError(f"{folder}: all films are labelled already.", "Name a folder with others.")
     with progress(quiet=quiet) as observer:
@@ -192,12 +194,22 @@ def _without(films: Sequence[Path], others: Sequence[Path]) -> list[Path]:
     """The films that aren't among others, whatever those are called."""
     sizes: dict[int, list[Path]] = {}
     for other in others:
-        sizes.setdefault(other.stat().st_size, []).append(other)
-    return [
-        film
-        for film in films
-        if not any(filecmp.cmp(film, other, shallow=False) for other in sizes.get(film.stat().st_size, []))
-    ]
+        sizes.setdefault(_size(other), []).append(other)
+    return [film for film in films if not any(_equal(film, other) for other in sizes.get(_size(film), []))]
+
+
+def _size(file: Path) -> int:
+    """Bytes; -1 of a file that can't be looked at."""
+    with suppress(OSError):
+        return file.stat().st_size
+    return -1
+
+
+def _equal(one: Path, other: Path) -> bool:
+    """Whether files have the same content; of one that can't be read nobody knows, and reading the film will say so."""
+    with suppress(OSError):
+        return filecmp.cmp(one, other, shallow=False)
+    return False
 
 
 def _write(out: Path, chosen: Sequence[Suggestion], segmenter: Segmenter, *, copy: bool) -> None:

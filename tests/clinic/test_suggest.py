@@ -137,6 +137,25 @@ def test_a_film_that_cannot_be_read_is_left_out_and_named(weights: Path, films: 
     assert again.out == done.out, "the contact sheet isn't taken for a film"
 
 
+@pytest.mark.parametrize("labelled", [False, True])
+def test_a_link_that_leads_nowhere_is_left_out_and_named(
+    weights: Path, films: Path, tmp_path: Path, labelled: bool
+) -> None:
+    more: tuple[object, ...] = ()
+    for folder in ("films", "drawn"):
+        (tmp_path / folder).mkdir()
+        shutil.copyfile(films / "1.png", tmp_path / folder / f"{folder}.png")
+        (tmp_path / folder / "gone.png").symlink_to(tmp_path / "absent.png")
+    shutil.copyfile(films / "2.png", tmp_path / "films" / "2.png")
+    if labelled:
+        more = ("--labelled", tmp_path / "drawn")
+    done = Outcome(tmp_path / "films", "--weights", weights, "--out", tmp_path / "out", "--json", *more)
+    assert done.code == 3
+    assert "gone.png: left out" in done.err
+    left = {"2.png"} if labelled else {"2.png", "films.png"}
+    assert {Path(one["film"]).name for one in json.loads(done.out)["films"]} == left
+
+
 def test_mistakes_are_named(weights: Path, films: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for arguments, code, message in (

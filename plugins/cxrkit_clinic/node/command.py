@@ -31,10 +31,8 @@ from cxrkit_clinic.options import (
     RESULTS,
     RUNNING,
     Certificate,
-    Host,
     Key,
     MaxSize,
-    MayWait,
     Port,
     Segmenting,
     Timeout,
@@ -102,7 +100,15 @@ class Handling(Segmenting):
     ] = Path("cxrkit-spool")
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that segment.", rich_help_panel=RUNNING)] = 1
     timeout: Timeout = 300
-    queue: MayWait = 1000
+    queue: Annotated[
+        int,
+        typer.Option(
+            metavar="FILMS",
+            min=1,
+            help="How many films may wait; others have to be sent again, and those of a folder stay there.",
+            rich_help_panel=RUNNING,
+        ),
+    ] = 1000
     max_size: MaxSize = 100
     give_up: Annotated[
         float,
@@ -144,7 +150,7 @@ class Handling(Segmenting):
 
 @takes_options
 def node(
-    host: Host = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="The address to listen on.", rich_help_panel=NETWORK)] = "127.0.0.1",
     port: Port = 11112,
     allowed: Annotated[
         list[str] | None,

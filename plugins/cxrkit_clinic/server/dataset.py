@@ -7,6 +7,9 @@ stroke: `manifest.csv` lists the films whose masks are all confirmed, and is wha
 A mask is written completely or not at all, and then the journal gets its line. One whose line is missing, because the
 process ended between the two, counts as corrected. Films of one patient, as their DICOM headers say, have one name in
 the manifests' column `patient`: that of the first of them, so that nothing of the header gets there.
+
+A film is known by its content: its id says only where it lies in the folder that is served, and another folder may have
+another film there.
 """
 
 from __future__ import annotations
@@ -91,8 +94,7 @@ class Drawings:
         self._names: dict[str, str] = {}
         self._used: set[str] = set()
         self._sizes: dict[int, list[str]] = {}
-        self._patients: dict[str, str] = {}
-        self._first: dict[tuple[str, str], str] = {}
+        self._patients: dict[str, tuple[str, str]] = {}
         self._folders: dict[str, Path] = {}
         self._written: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -156,6 +158,8 @@ class Drawings:
         content = png_of(mask)
         with self._lock:
             name = self._name(film)
+            if not name:
+                raise DataError(f"{film.name}: can't be read.", "Check that it is there, and its permissions.")
             before = self._states.get(name, {}).get(structure)
             file = self._folder(structure) / f"{name}.png"
             if before is not None and before.revision != base:
@@ -172,44 +176,54 @@ class Drawings:
         return now
 
     def _name(self, film: FilmFile) -> str:
-        """What the film is called in the dataset: its own name, unless another film has it."""
+        """What the film is called in the dataset; empty as long as it can't be read."""
         if film.id not in self._names:
-            plain = re.sub(r'[/\\:*?"<>|\s,]|[^\x20-\x7e\xa0-\ud7ff]', "_", film_name(Path(film.name)))[:100]
-            other = f"{plain.lstrip('.')}-{film.id[:6]}"
-            if plain.startswith("."):
-                plain = other
-            known = [name for name in (plain, other, *self._as_large(film)) if name in self._images]
-            there = next((name for name in known if name not in self._used and self._is(film, name)), None)
-            chosen = there or (other if plain in self._used or plain in self._images else plain)
+            try:
+                chosen = self._find(film) or self._new_name(film)
+            except OSError:
+                return ""
             self._names[film.id] = chosen
             self._used.add(chosen)
         return self._names[film.id]
 
-    def _is(self, film: FilmFile, name: str) -> bool:
-        """Whether the dataset's film of a name is this one; one of the same content is the same."""
-        source = self._sources.get(name)
-        if source == film.id:
-            return True
-        if source is not None and self._served is not None and self._served.film(source) is not None:
-            return False
-        there = self.root / "images" / self._images[name]
-        with suppress(OSError):
-            return there.samefile(film.path) or filecmp.cmp(there, film.path, shallow=False)
-        return False
+    def _find(self, film: FilmFile) -> str | None:
+        """The name of the film that is in the dataset already; of several, of that which was saved from this place."""
+        as_large = self._sizes.get(film.path.stat().st_size, [])
+        first = sorted(as_large, key=lambda name: (self._sources.get(name) != film.id, name != _plain(film)))
+        return next((name for name in first if name not in self._used and self._is(film, name)), None)
 
-    def _as_large(self, film: FilmFile) -> list[str]:
-        """The dataset's films that could be this one under another name, as they have its size."""
-        with suppress(OSError):
-            return self._sizes.get(film.path.stat().st_size, [])
-        return []
+    def _new_name(self, film: FilmFile) -> str:
+        """The film's own name, unless another film has it."""
+        plain = _plain(film)
+        if not plain.startswith(".") and plain not in self._used and plain not in self._images:
+            return plain
+        both = film.id.encode() + film.path.read_bytes()
+        return f"{plain.lstrip('.')}-{hashlib.sha256(both).hexdigest()[:8]}"
+
+    def _is(self, film: FilmFile, name: str) -> bool:
+        """Whether the dataset's film of a name is this one: it has its content, and isn't another served film."""
+        there, source = self.root / "images" / self._images[name], self._sources.get(name)
+        owner = None if source is None or self._served is None else self._served.film(source)
+        is_anothers = owner is not None and owner.id != film.id and _equal(there, owner.path)
+        return not is_anothers and _equal(there, film.path)
 
     def _look_at(self, name: str) -> None:
         """Note whose film it is, and its size."""
         file = self.root / "images" / self._images[name]
         with suppress(OSError):
             self._sizes.setdefault(file.stat().st_size, []).append(name)
-        patient = patient_of(file)
-        self._patients[name] = name if patient is None else self._first.setdefault(patient, name)
+        if (patient := patient_of(file)) is not None:
+            self._patients[name] = patient
+
+    def _patient_names(self) -> dict[str, str]:
+        """Film to what its patient is called, of films that say whose they are: as the first film of the patient."""
+        # A number without its issuer may be anybody's who has it, and counts as one patient with all of these.
+        vague = {number for number, issuer in self._patients.values() if not issuer}
+        first: dict[tuple[str, str], str] = {}
+        return {
+            name: first.setdefault((number, "" if number in vague else issuer), name)
+            for name, (number, issuer) in self._patients.items()
+        }
 
     def _save_film(self, film: FilmFile, name: str) -> None:
         if name in self._sources:
@@ -277,10 +291,11 @@ class Drawings:
     def _write_manifests(self) -> None:
         """Write those that have changed."""
         rows: dict[str, list[list[str]]] = {CONFIRMED: [], DRAWN: []}
+        patients = self._patient_names()
         for name in sorted(self._states):
             states = self._states[name]
             masks = [self._cell(name, structure, states) for structure in self.structures]
-            row = [name, f"images/{self._images.get(name, '')}", self._patients.get(name, name), *masks]
+            row = [name, f"images/{self._images.get(name, '')}", patients.get(name, name), *masks]
             if name in self._images and any(masks):
                 rows[DRAWN].append(row)
                 if all(states[one].state == "confirmed" for one in self.structures if one in states) and all(masks):
@@ -302,6 +317,18 @@ def identity(root: Path, films: Path) -> str:
     """What tells a dataset from others in a browser; films have the same ids in different folders."""
     both = f"{root.resolve()}\0{films.resolve()}"
     return hashlib.sha256(both.encode(errors="surrogateescape")).hexdigest()[:12]
+
+
+def _plain(film: FilmFile) -> str:
+    """A film's name as that of a file."""
+    return re.sub(r'[/\\:*?"<>|\s,]|[^\x20-\x7e\xa0-\ud7ff]', "_", film_name(Path(film.name)))[:100]
+
+
+def _equal(one: Path, other: Path) -> bool:
+    """Whether files are the same, or have the same content."""
+    with suppress(OSError):
+        return one.samefile(other) or filecmp.cmp(one, other, shallow=False)
+    return False
 
 
 def _content(file: Path) -> bytes:

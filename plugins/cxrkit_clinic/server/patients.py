@@ -10,7 +10,7 @@ from pydicom.errors import InvalidDicomError
 
 #: What stands for a patient who isn't known, or mustn't be: it would make one patient of many.
 _NOBODY = re.compile(
-    r"[0\W_]*|x+|(anon|unknown|none|removed|deidentified|de-identified|test|n/?a|null|patient)[a-z]*", re.I
+    r"[0\W_]*|[x\W_]*|anon|anonymous|anonymi[sz]ed|unknown|none|removed|de-?identified|test|n/?a|null|patient", re.I
 )
 _WITHOUT_SUFFIX = ("", ".dcm", ".dicom", ".ima")
 

@@ -58,7 +58,7 @@ class Pool:
 
 
 class Uploads:
-    """Films that are being sent: those that take long make room for others.
+    """Films that are being sent: the one that began first makes room for another.
 
     Args:
         most: how many at a time.
@@ -71,18 +71,18 @@ class Uploads:
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
-        """Take a place until the end of the block, which is interrupted if another needs the place more.
+        """Take a place until the end of the block, which is interrupted if it began first and another needs the place.
 
         Raises:
             FullError: there is none. TimeoutError: the block was interrupted.
         """
         now = asyncio.get_running_loop().time()
         if len(self._began) >= self._most:
-            slowest, since = next(iter(self._began.items()))
+            first, since = next(iter(self._began.items()))
             if now - since < self._grace:
                 raise FullError
-            del self._began[slowest]
-            slowest.reschedule(now)
+            del self._began[first]
+            first.reschedule(now)
         async with asyncio.timeout(None) as limit:
             self._began[limit] = now
             try:

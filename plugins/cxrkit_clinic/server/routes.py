@@ -9,6 +9,7 @@ import re
 import shutil
 import uuid
 import zipfile
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from functools import cache
 from importlib.resources import files
@@ -184,8 +185,8 @@ def info(request: Request) -> dict[str, Any]:
     return _service(request).about
 
 
-async def _arrived(request: Request) -> tuple[Path, str]:
-    """The file of a film that is uploaded, which the caller removes, and its name.
+async def _arrived(request: Request, leaving: ExitStack) -> tuple[Path, str]:
+    """The file of a film that is uploaded, which is removed when `leaving` ends, and the film's name.
 
     Raises:
         HTTPException: there is no film, or several.
@@ -199,12 +200,21 @@ async def _arrived(request: Request) -> tuple[Path, str]:
         name = PurePosixPath(re.sub(r"[\\/]+", "/", film.filename or "")).name
         suffix = PurePosixPath(name).suffix.lower()
         file = _service(request).workplace / f"{uuid.uuid4().hex}{suffix if suffix in FILM_SUFFIXES else ''}"
-        try:
-            await asyncio.to_thread(_copy, film, file)
-        except BaseException:
-            file.unlink(missing_ok=True)
-            raise
+        leaving.callback(file.unlink, missing_ok=True)
+        await _copied(film, file)
         return file, printable(name)[:200] or "film"
+
+
+async def _copied(film: UploadFile, file: Path) -> None:
+    """Copy a film; when interrupted, end only after the thread that copies, which could make the file later."""
+    copying = asyncio.ensure_future(asyncio.to_thread(_copy, film, file))
+    try:
+        await asyncio.shield(copying)
+    except asyncio.CancelledError:
+        while not copying.done():
+            with suppress(asyncio.CancelledError, OSError):
+                await asyncio.shield(copying)
+        raise
 
 
 def _copy(film: UploadFile, file: Path) -> None:
@@ -217,20 +227,19 @@ async def _answer(request: Request, **wanted: Any) -> Answer:
     service = _service(request)
     if service.pool.is_full:
         raise busy()
-    try:
-        async with service.uploads.place():
-            path, name = await _arrived(request)
-    except FullError:
-        raise busy() from None
-    except TimeoutError:
-        raise refused(408, "The film arrived so slowly that others took its place.", "Send it again.") from None
-    try:
-        with service.pool.place() as begin:
-            answer = await begin(Task(path, name, **wanted))
-    except FullError:
-        raise busy() from None
-    finally:
-        path.unlink(missing_ok=True)
+    with ExitStack() as leaving:
+        try:
+            async with service.uploads.place():
+                path, name = await _arrived(request, leaving)
+        except TimeoutError:
+            raise refused(408, "The film hadn't arrived when another needed its place.", "Send it again.") from None
+        except FullError:
+            raise busy() from None
+        try:
+            with service.pool.place() as begin:
+                answer = await begin(Task(path, name, **wanted))
+        except FullError:
+            raise busy() from None
     if not answer.body.get("bits"):
         service.metrics.segmented(failed=answer.failed)
     return answer

@@ -15,10 +15,8 @@ from cxrkit_clinic.options import (
     NETWORK,
     RUNNING,
     Certificate,
-    Host,
     Key,
     MaxSize,
-    MayWait,
     Port,
     Segmenting,
     Timeout,
@@ -32,15 +30,19 @@ class Door:
     """Where to listen, and to whom."""
 
     port: Port = 8080
-    host: Host = "127.0.0.1"
+    host: Annotated[
+        str,
+        typer.Option(
+            help="The address to listen on; others than this machine's own need a token.", rich_help_panel=NETWORK
+        ),
+    ] = "127.0.0.1"
     token: Annotated[
         str | None,
         typer.Option(
             "--token",
             envvar="CXRKIT_TOKEN",
             metavar="TEXT",
-            help="What requests must bring, and the page asks for: needed where --host isn't this machine alone. "
-            "CXRKIT_TOKEN instead keeps it out of process lists.",
+            help="What requests must bring, and the page asks for. CXRKIT_TOKEN instead keeps it out of process lists.",
             rich_help_panel=NETWORK,
             show_default=False,
         ),
@@ -101,7 +103,15 @@ class Network(Segmenting):
             min=1,
         ),
     ] = None
-    queue: MayWait = 64
+    queue: Annotated[
+        int,
+        typer.Option(
+            metavar="FILMS",
+            min=1,
+            help="How many films may wait; more are refused for the moment.",
+            rich_help_panel=RUNNING,
+        ),
+    ] = 64
     timeout: Timeout = 60
     max_size: MaxSize = 100
     max_pixels: Annotated[

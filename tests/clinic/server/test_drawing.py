@@ -15,6 +15,7 @@ import cxrkit
 from cxrkit.plugins import registry
 from cxrkit_clinic.server import dataset
 from cxrkit_clinic.server.dataset import Drawings
+from cxrkit_clinic.server.patients import patient_of
 from cxrkit_clinic.server.settings import Drawing
 from tests.clinic.films import write
 from tests.clinic.server.serving import SHAPE, STRUCTURES, Segmenter, box, change, client, film
@@ -222,6 +223,72 @@ def test_a_film_is_known_again_wherever_it_lies_and_whatever_it_is_called(tmp_pa
         for id in ids(server).values():
             save(server, id, "heart", box(), base=1)
     assert len(list((tmp_path / "data/images").iterdir())) == 4
+
+
+def test_another_folders_film_of_the_same_name_is_another_film(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("one", "two")]
+    for number, folder in enumerate(folders):
+        film(folder / "x.png", number)
+        film(folder / "a/x.png", 7)  # of the same content each, and as often
+        film(folder / "b/x.png", 7)
+    for base in (0, 1):  # the second time all are known again
+        for number, folder in enumerate(folders):
+            with client(folder, drawing(tmp_path)) as server:
+                listed = server.get("/v1/films").json()["films"]
+                states = {one["name"]: {state["revision"] for state in one["masks"].values()} for one in listed}
+                assert states["x.png"] == ({base} if base else set())
+                id = ids(server)["x.png"]
+                assert save(server, id, "heart", box(left=2 + number), base).status_code == 200
+                if not base and not number:
+                    for name in ("a/x.png", "b/x.png"):
+                        save(server, ids(server)[name], "heart", box(left=9))
+                assert states["a/x.png"] == states["b/x.png"] == ({1} if base or number else set())
+    entries = (reads := folder_dataset(tmp_path / "data", manifest="drawn.csv")).entries()
+    assert len(entries) == 4
+    for entry in entries:
+        shown = reads.read(entry)
+        first = int(shown.image[0, 0])
+        np.testing.assert_array_equal(shown.masks["heart"], box(left=9 if first == 7 else 2 + first))
+
+
+def test_a_film_that_cannot_be_read_for_a_while_is_known_again(tmp_path: Path, films: Path) -> None:
+    with client(films, drawing(tmp_path)) as server:
+        confirm(server, ids(server)["a.png"])
+    (films / "a.png").rename(tmp_path / "a.png")
+    (films / "a.png").symlink_to(tmp_path / "absent.png")
+    with client(films, drawing(tmp_path)) as server:
+        (first, _) = server.get("/v1/films").json()["films"]
+        assert first["masks"] == {}
+        (films / "a.png").unlink()
+        (tmp_path / "a.png").rename(films / "a.png")
+        (first, _) = server.get("/v1/films").json()["films"]
+        assert {one["state"] for one in first["masks"].values()} == {"confirmed"}
+
+
+@pytest.mark.parametrize(
+    ("number", "is_somebody"),
+    [
+        *((name, True) for name in ("Nadia", "NAKAMURA", "Nancy", "PatientA", "TestB", "Nonella", "4711", "X1", "100")),
+        *((name, False) for name in ("", "0", "000-0", "xXx", "ANONYMOUS", "Anonymised", "anonymized", "anon", "N/A")),
+        *((name, False) for name in ("na", "null", "Unknown", "none", "REMOVED", "De-Identified", "test", "patient")),
+    ],
+)
+def test_words_for_nobody_are_no_patient(tmp_path: Path, number: str, is_somebody: bool) -> None:
+    write(tmp_path / "a.dcm", np.arange(64, dtype=np.uint16).reshape(8, 8), PatientID=number)
+    assert (patient_of(tmp_path / "a.dcm") is not None) == is_somebody
+
+
+def test_a_number_without_its_issuer_counts_with_all_that_are_the_same(tmp_path: Path) -> None:
+    films = tmp_path / "films"
+    given = {"a": ("1", "A"), "b": ("1", "B"), "c": ("2", "A"), "d": ("2", ""), "e": ("2", "B")}
+    for place, (name, (number, issuer)) in enumerate(given.items()):
+        pixels = np.arange(place, place + SHAPE[0] * SHAPE[1], dtype=np.uint16).reshape(SHAPE)
+        write(films / f"{name}.dcm", pixels, PatientID=number, IssuerOfPatientID=issuer)
+    with client(films, drawing(tmp_path)) as server:
+        for id in ids(server).values():
+            confirm(server, id)
+    entries = folder_dataset(tmp_path / "data").entries()
+    assert {entry.id: entry.group for entry in entries} == dict(zip("abcde", "abccc", strict=True))
 
 
 def test_films_of_one_patient_stay_together(tmp_path: Path) -> None:

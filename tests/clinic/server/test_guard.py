@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import re
 import socket
@@ -12,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.datastructures import FormData
+from starlette.requests import Request
 
-from cxrkit_clinic.server import guard
+from cxrkit_clinic.server import guard, routes
 from cxrkit_clinic.server.guard import Limits
 from cxrkit_clinic.server.pool import Pool, Uploads
 from tests.clinic.server.serving import client, film, listening, post
@@ -141,7 +144,7 @@ def test_too_many_films_at_once_are_refused(tmp_path: Path) -> None:
 
 
 def test_slow_films_keep_nobody_waiting(tmp_path: Path) -> None:
-    """Only films that have arrived wait in the queue, and the slowest one makes room for the next."""
+    """Only films that have arrived wait in the queue, and the one that began first makes room for the next."""
     begin = (
         b"POST /v1/segment HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
         b"Content-Length: 100000\r\n\r\n--x\r\n"
@@ -168,6 +171,45 @@ def test_slow_films_keep_nobody_waiting(tmp_path: Path) -> None:
         assert b" 408 " in slow[0].recv(1000).partition(b"\r\n")[0]
         for one in slow:
             one.close()
+        assert list(server.service.workplace.iterdir()) == []
+
+
+@pytest.mark.parametrize("where", ["copying", "closing"])
+def test_an_interrupted_film_leaves_nothing(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = b'--x\r\nContent-Disposition: form-data; name="film"; filename="a.png"\r\n\r\n'
+    content += film(tmp_path / "one.png").read_bytes() + b"\r\n--x--\r\n"
+    copy, begun, go_on = routes._copy, threading.Event(), threading.Event()
+
+    def slow_copy(*arguments: Any) -> None:
+        begun.set()
+        go_on.wait(20)
+        copy(*arguments)
+
+    async def slow_close(form: FormData) -> None:
+        begun.set()
+        await asyncio.sleep(20)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": content}
+
+    async def interrupted(app: Any) -> None:
+        headers = [(b"content-type", b"multipart/form-data; boundary=x")]
+        scope = {"type": "http", "method": "POST", "headers": headers, "app": app}
+        answering = asyncio.ensure_future(routes._answer(Request(scope, receive)))
+        assert await asyncio.to_thread(begun.wait, 20)
+        for _ in range(2):
+            answering.cancel()
+            await asyncio.sleep(0.02)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await answering
+
+    with client() as server:
+        if where == "copying":
+            monkeypatch.setattr(routes, "_copy", slow_copy)
+        else:
+            monkeypatch.setattr(FormData, "close", slow_close)
+        asyncio.run(interrupted(server.app))
         assert list(server.service.workplace.iterdir()) == []
 
 

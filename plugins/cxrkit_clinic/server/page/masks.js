@@ -1,5 +1,5 @@
-// Masks of a film: one number a pixel, whose bits are the structures. Pure functions; boxes are [left, top, right, bottom],
-// the last two not included.
+// Masks of a film: one number a pixel, whose bits are the structures. Pure functions; boxes are [left, top, right,
+// bottom], the last two not included.
 
 export function emptyBits(size, structures) {
   if (structures <= 8) return new Uint8Array(size);

@@ -6,8 +6,8 @@ import * as api from "./api.js";
 const LONGEST_PAUSE = 15_000;
 
 export class Saver {
-  // `onchange` is called with a state, a word for it, and what to tell the user of a problem; `onsaved` with a mask's new state, `onconflict` where somebody
-  // else saved the mask in between: it resolves to whether ours is kept.
+  // `onchange` is called with a state, a word for it, and what to tell the user of a problem; `onsaved` with a mask's
+  // new state, `onconflict` where somebody else saved the mask in between: it resolves to whether ours is kept.
   constructor(dataset, { onchange, onsaved, onconflict }) {
     this.prefix = `cxrkit:${dataset}:`;
     this.waiting = new Map();
