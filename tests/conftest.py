@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
-from PIL import Image
 
 # A shell starts what it puts into the background with Ctrl-C ignored; tests send it to themselves.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -43,39 +41,21 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 
 @pytest.fixture(autouse=True)
-def _figures_without_pixels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are drawn in all tests, but become pixels, which takes a second each, only where tests look at them.
+def _coarse_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn whole, in the format that was asked for, but of few pixels, which take most of the time.
 
-    Fixtures of a module or session, which come before this, make complete ones.
+    Tests of reports and those marked `pixels` get all of them, as do fixtures of a module or session.
     """
-    if not {"report", "test_suggest.py"} & {*request.path.parts}:
-        picture = Image.new("L", (8, 8))
-        monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda _, file, **__: picture.save(file, "png"))
+    if request.path.is_relative_to(REPOSITORY / "tests" / "report") or request.node.get_closest_marker("pixels"):
+        return
+    from matplotlib.figure import Figure
 
+    save = Figure.savefig
 
-@pytest.fixture(autouse=True, scope="session")
-def _shared_forkers() -> Iterator[None]:
-    """Ablations of one environment and folder share the process that forks their runs: its imports take seconds."""
-    from cxrkit_plugins.launchers import local
+    def coarsely(self: Figure, *arguments: Any, **options: Any) -> None:
+        save(self, *arguments, **options | {"dpi": 10})
 
-    kept: dict[Any, local.Forker] = {}
-
-    class Kept(local.Forker):
-        def close(self) -> None:
-            pass
-
-    def forker(environment: Mapping[str, str]) -> local.Forker:
-        variables = sorted(item for item in environment.items() if item[0] != "PYTEST_CURRENT_TEST")
-        key = (Path.cwd(), *variables)
-        if key not in kept or kept[key].process.poll() is not None:
-            kept[key] = Kept(environment)
-        return kept[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local, "Forker", forker)
-        yield
-    for one in kept.values():
-        super(Kept, one).close()
+    monkeypatch.setattr(Figure, "savefig", coarsely)
 
 
 @pytest.hookimpl(trylast=True)

@@ -90,9 +90,8 @@ def export_elsewhere(source: Path, target: Path, registry: Registry, dataset: Da
         raise ConfigError(f"--int8: {target.suffix} files have no 8-bit integers here.", "Leave it out.")
     model, card = load_network(source, registry)
     if model.cannot_export:
-        raise DataError(
-            f"The network {card.model.name} can't be exported: {model.cannot_export}", "Choose another one."
-        )
+        reason = model.cannot_export.strip().rstrip(".")
+        raise DataError(f"The network {card.model.name} can't be exported: {reason}.", "Choose another one.")
     network = Probabilities(model.float()).eval()
     images = sample_images(dataset, card.preprocess, _CALIBRATION if int8 else 2 * _FILMS)
     kept = np.arange(len(images)) % max(2, len(images) // _FILMS) == 1

@@ -102,8 +102,10 @@ class TrainingLoop:
         computed: nn.Module = self.network
         if config.train.compile == "on":
             if self.network.cannot_compile:
-                reason = f"--compile on: {config.model.name} can't be compiled: {self.network.cannot_compile}."
-                raise ConfigError(reason, "Use --compile auto or off.")
+                reason = self.network.cannot_compile.strip().rstrip(".")
+                raise ConfigError(
+                    f"--compile on: {config.model.name} can't be compiled: {reason}.", "Use --compile auto or off."
+                )
             computed = torch.compile(self.network, dynamic=False)  # type: ignore[assignment]
         trial, share = Trial(self.network, config.model.name), max(1, config.train.batch_size // fabric.world_size)
         trial.check(share, config.preprocess.size, fabric.world_size)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,6 +44,38 @@ def trained(cxrkit, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Out
         patch.setenv("CXRKIT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         run = tmp_path_factory.mktemp("runs") / "tiny"
         return run, cxrkit("train", *TINY, "--mixup", 0.2, "--out", run)
+
+
+@pytest.fixture(scope="module")
+def shared_forkers() -> Iterator[None]:
+    """A module's ablations of one environment and folder share the process that forks their runs.
+
+    Its imports take seconds. The two last used are kept.
+    """
+    from cxrkit_plugins.launchers import local
+
+    kept: dict[Any, local.Forker] = {}
+
+    class Kept(local.Forker):
+        def close(self) -> None:
+            """A launcher's; it is ended below."""
+
+    def forker(environment: Mapping[str, str]) -> local.Forker:
+        variables = sorted(item for item in environment.items() if item[0] != "PYTEST_CURRENT_TEST")
+        key = (Path.cwd(), *variables)
+        one = kept.pop(key, None)
+        if one is None or one.process.poll() is not None:
+            one = Kept(environment)
+        kept[key] = one
+        while len(kept) > 2:
+            local.Forker.close(kept.pop(next(iter(kept))))
+        return one
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local, "Forker", forker)
+        yield
+    for one in kept.values():
+        local.Forker.close(one)
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ import pytest
 
 from cxrkit.ablation.results import load_results, read_events
 
+pytestmark = pytest.mark.usefixtures("shared_forkers")
+
 SMALL = [
     *("--steps", "4", "--size", "32", "--test-size", "3", "--validation", "2"),
     *("--set", "model.base_channels=4", "--set", "model.depth=2", "--set", "data.count=12", "--set", "data.size=64"),

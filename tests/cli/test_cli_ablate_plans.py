@@ -15,6 +15,8 @@ from cxrkit.files import write_text
 from cxrkit.plugins import registry
 from cxrkit.yaml_text import to_yaml
 
+pytestmark = pytest.mark.usefixtures("shared_forkers")
+
 SMALL = [
     *("--model", "unet", "--steps", "4", "--size", "32", "--test-size", "3", "--validation", "2"),
     *("--set", "model.base_channels=4", "--set", "model.depth=2", "--set", "data.count=12", "--set", "data.size=64"),

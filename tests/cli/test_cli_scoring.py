@@ -151,24 +151,31 @@ def test_masks_of_both_lungs_together_are_compared_with_their_union(cxrkit, trai
         assert found["summary"]["honest"].keys() == {"lungs"}
 
 
+TWINS = "'left_lung', and .* of 'lung_left': they seem to mean the same.*"
+
+
 @pytest.mark.parametrize(
-    ("named", "message"),
+    ("named", "networks", "folders"),
     [
         (
             {"left_lung": "lung_left", "heart": "heart"},
-            "'left_lung', and .* of 'lung_left': they seem to mean the same.*(--structures heart|none in common)",
+            f"{TWINS} list those to score: --structures heart",
+            f"{TWINS} there is none in common to score",
         ),
-        ({"left_lung": "lung_left"}, "'lung_left': they seem to mean the same.* there is none in common to score"),
-        ({"heart": "aorta"}, "no structure in common"),
+        ({"left_lung": "lung_left"}, *2 * [f"{TWINS} there is none in common to score"]),
+        ({"heart": "aorta"}, *2 * ["no structure in common"]),
     ],
 )
 def test_contradictory_names_and_nothing_in_common_are_refused(
-    cxrkit, trained, weights, make_data, named, message
+    cxrkit, trained, weights, make_data, tmp_path, named, networks, folders
 ) -> None:
     data = make_data(named)
-    for scored in ((weights,), (trained[0],), ("--masks", trained[0].parent / "masks")):
-        if scored[0] == "--masks":
-            write(scored[1] / "left_lung" / "a.png", np.eye(4, dtype=np.uint8))
+    write(tmp_path / "masks" / "left_lung" / "a.png", np.eye(4, dtype=np.uint8))
+    for *scored, message in (
+        (weights, networks),
+        (trained[0], networks),
+        ("--masks", tmp_path / "masks", folders),
+    ):
         outcome = cxrkit("evaluate", *scored, "--data", data)
         assert outcome.code == 3
         assert outcome.exception is None or isinstance(outcome.exception, SystemExit)

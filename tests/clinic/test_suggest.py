@@ -84,6 +84,7 @@ def test_by_quality_the_worst_come_first() -> None:
     assert [(one.film, one.quality) for one in choose(looks, 3, "quality")] == [("b", 0.2), ("c", 0.2), ("a", 0.9)]
 
 
+@pytest.mark.pixels
 def test_a_suggestion_is_the_same_each_time_and_equal_films_come_last(
     weights: Path, films: Path, tmp_path: Path
 ) -> None:

@@ -149,3 +149,7 @@ def test_a_network_that_cannot_be_compiled_is_the_users_affair(
     with pytest.raises(ConfigError, match="can't be compiled here: No working C") as caught:
         train(new_run("run", train__compile="on"), components)
     assert "--compile auto or off" in caught.value.remedy
+    run = new_run("other", train__compile="on")
+    monkeypatch.setattr(components.get("model", "unet").target, "cannot_compile", "odd::one isn't known.")
+    with pytest.raises(ConfigError, match=r"unet can't be compiled: odd::one isn't known\.\nUse --compile auto or off"):
+        train(run, components)

@@ -250,6 +250,18 @@ class DiffersCompiled(Good):
         return super().forward(images) + float(torch.compiler.is_dynamo_compiling())
 
 
+class ForgetsCompiled(Good):
+    """Leaves a parameter without a gradient once it is compiled."""
+
+    def __init__(self, channels: Sequence[str]) -> None:
+        super().__init__(channels)
+        self.shift = nn.Parameter(torch.zeros(1))
+
+    def forward(self, images: Tensor) -> Any:
+        logits = super().forward(images)
+        return logits if torch.compiler.is_dynamo_compiling() else logits + self.shift
+
+
 class SaysWhy(DecidesByValues):
     """Says that it can be neither exported nor compiled."""
 
@@ -279,11 +291,15 @@ FAULTS: list[tuple[type[Model], str, str]] = [
     (Double, "it trains under autocast", "float32"),
     (Views, "it takes channels last", "view"),
     (DecidesByValues, "it exports", "`cannot_export = "),
+    (DecidesByValues, "it compiles", "`cannot_compile = "),
+    (ForgetsCompiled, "it compiles", "the gradient of shift from one of the two only"),
     (DiffersCompiled, "it compiles", "from the compiled network; got a difference of"),
 ]
 
 
-@pytest.mark.parametrize(("network", "check", "words"), FAULTS, ids=[fault[0].__name__ for fault in FAULTS])
+@pytest.mark.parametrize(
+    ("network", "check", "words"), FAULTS, ids=[f"{one.__name__}-{check}" for one, check, _ in FAULTS]
+)
 def test_each_fault_is_found(
     failures: Judge, monkeypatch: pytest.MonkeyPatch, network: type[Model], check: str, words: str
 ) -> None:
