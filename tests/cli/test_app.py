@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cxrkit import __version__, api
+from cxrkit import __version__, api, inference
 from cxrkit.cli import console
 from cxrkit.cli.app import app
 from cxrkit.cli.console import show_json
@@ -123,7 +123,7 @@ def test_debug_behind_two_hyphens_is_a_films_name(cxrkit, tmp_path, monkeypatch)
         asked.append(films)
         raise DataError("stop")
 
-    monkeypatch.setattr(api, "predict", predict)
+    monkeypatch.setattr(inference, "predict", predict)
     outcome = cxrkit("predict", "--weights", tmp_path, "--", "--debug")
     assert asked == [[Path("--debug")]]
     assert "Traceback" not in outcome.err
