@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from cxrkit.component_config import Missing
 from cxrkit.config import PreprocessConfig
+from cxrkit.data.ahead import cores
 from cxrkit.data.making import (
     FORMAT,
     ContentHash,
@@ -37,6 +37,9 @@ from cxrkit.data.stored_films import StoredFilms, known_channels
 from cxrkit.errors import StorageError
 from cxrkit.files import cache_folder
 from cxrkit.interfaces import BACKGROUND, Batch, Dataset, Entry
+
+#: Each holds a whole film, which may take some hundred megabytes while it is prepared.
+MOST_READERS = 16
 
 
 @dataclass(frozen=True)
@@ -207,7 +210,7 @@ def open_store(
         structures: which, in channel order; None for all of the dataset's.
         missing: whether masks that films lack are an error, or unknown.
         progress: called with (films done, films in all) while a store is made, never when one is found.
-        workers: threads that read ahead; by default at most 4, and one a core.
+        workers: threads that read and prepare films; by default one a core, at most 16.
         verify: read all of a store that is found, and rebuild it unless it has the content that it had when made;
             called as `progress` is.
 
@@ -227,7 +230,7 @@ def open_store(
     if store is None:
         _make_folder(path.parent)
         try:
-            write_store(path, dataset, recipe, progress, workers or min(4, os.cpu_count() or 1))
+            write_store(path, dataset, recipe, progress, workers or min(MOST_READERS, cores()))
         except StorageError as error:
             raise StorageError(
                 error.what, f"{error.remedy} The environment variable CXRKIT_CACHE chooses the place."

@@ -23,7 +23,7 @@ from typing import Any, Generic, Self, TypeVar
 import cv2
 import numpy as np
 
-from cxrkit.data.ahead import Results, read_ahead
+from cxrkit.data.ahead import Results, cores, read_ahead
 from cxrkit.engine.predictor import Predictor
 from cxrkit.engine.threads import computing_threads
 
@@ -39,11 +39,11 @@ def sensible_workers(films: int) -> int:
 
     A film of 4000 × 4000 pixels takes 0.8 GB beside what the workers share.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    most = cores()
     with suppress(OSError, AttributeError):
         found = re.search(r"MemAvailable: *(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"))
-        cores = min(cores, int(found[1]) // 1_000_000) if found else cores
-    return max(1, min(cores, films, MOST_WORKERS))
+        most = min(most, int(found[1]) // 1_000_000) if found else most
+    return max(1, min(most, films, MOST_WORKERS))
 
 
 class Workers(Generic[Task, Result]):
