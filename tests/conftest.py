@@ -42,7 +42,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 @pytest.fixture(autouse=True)
 def _coarse_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are drawn whole, in the format that was asked for, but of few pixels, which take most of the time.
+    """Figures are drawn whole, in the format that was asked for, but of few pixels, which takes a third less time.
 
     Tests of reports and those marked `pixels` get all of them, as do fixtures of a module or session.
     """
