@@ -48,7 +48,7 @@ class Segmenting:
 
     @property
     def loading(self) -> dict[str, Any]:
-        """What `cxrkit.load` is told beside the weights."""
+        """The arguments of `cxrkit.load` beside the weights."""
         return {"runtime": self.runtime, "quality": not self.no_quality, "device": self.device}
 
 

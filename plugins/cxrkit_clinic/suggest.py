@@ -8,7 +8,6 @@ network's masks are worst, as far as it can tell. The same films give the same s
 
 from __future__ import annotations
 
-import filecmp
 import json
 import math
 import shutil
@@ -41,6 +40,7 @@ from cxrkit.commands import (
     write_bytes,
 )
 from cxrkit_clinic.looks import Choice, Look, look_at
+from cxrkit_clinic.same_files import same_content
 
 if TYPE_CHECKING:
     from cxrkit import Segmentation, Segmenter
@@ -195,7 +195,7 @@ def _without(films: Sequence[Path], others: Sequence[Path]) -> list[Path]:
     sizes: dict[int, list[Path]] = {}
     for other in others:
         sizes.setdefault(_size(other), []).append(other)
-    return [film for film in films if not any(_equal(film, other) for other in sizes.get(_size(film), []))]
+    return [film for film in films if not any(same_content(film, other) for other in sizes.get(_size(film), []))]
 
 
 def _size(file: Path) -> int:
@@ -203,13 +203,6 @@ def _size(file: Path) -> int:
     with suppress(OSError):
         return file.stat().st_size
     return -1
-
-
-def _equal(one: Path, other: Path) -> bool:
-    """Whether files have the same content; of one that can't be read nobody knows, and reading the film will say so."""
-    with suppress(OSError):
-        return filecmp.cmp(one, other, shallow=False)
-    return False
 
 
 def _write(out: Path, chosen: Sequence[Suggestion], segmenter: Segmenter, *, copy: bool) -> None:

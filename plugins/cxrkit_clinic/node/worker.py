@@ -30,7 +30,7 @@ class Recipe:
     """How films are segmented, as `cxrkit predict` has it.
 
     Attributes:
-        weights, loading: what `cxrkit.load` is told.
+        weights, loading: the arguments of `cxrkit.load`.
         writers: mappings of a writer's `name` and its parameters; None: the default ones.
     """
 

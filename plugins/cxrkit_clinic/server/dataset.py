@@ -15,7 +15,6 @@ another film there.
 from __future__ import annotations
 
 import csv
-import filecmp
 import hashlib
 import io
 import json
@@ -32,6 +31,7 @@ import numpy as np
 
 from cxrkit.commands import ConfigError, DataError, StorageError, film_name, locked, storage_error, write_bytes
 from cxrkit_clinic.node.durable import append, utc
+from cxrkit_clinic.same_files import same_content
 from cxrkit_clinic.server.folder import FilmFile, Folder
 from cxrkit_clinic.server.masks import png_of
 from cxrkit_clinic.server.patients import patient_of
@@ -204,8 +204,8 @@ class Drawings:
         """Whether the dataset's film of a name is this one: it has its content, and isn't another served film."""
         there, source = self.root / "images" / self._images[name], self._sources.get(name)
         owner = None if source is None or self._served is None else self._served.film(source)
-        is_anothers = owner is not None and owner.id != film.id and _equal(there, owner.path)
-        return not is_anothers and _equal(there, film.path)
+        is_anothers = owner is not None and owner.id != film.id and same_content(there, owner.path)
+        return not is_anothers and same_content(there, film.path)
 
     def _look_at(self, name: str) -> None:
         """Note whose film it is, and its size."""
@@ -322,13 +322,6 @@ def identity(root: Path, films: Path) -> str:
 def _plain(film: FilmFile) -> str:
     """A film's name as that of a file."""
     return re.sub(r'[/\\:*?"<>|\s,]|[^\x20-\x7e\xa0-\ud7ff]', "_", film_name(Path(film.name)))[:100]
-
-
-def _equal(one: Path, other: Path) -> bool:
-    """Whether files are the same, or have the same content."""
-    with suppress(OSError):
-        return one.samefile(other) or filecmp.cmp(one, other, shallow=False)
-    return False
 
 
 def _content(file: Path) -> bytes:

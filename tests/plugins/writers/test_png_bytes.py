@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zlib
 
 import cv2
 import imagecodecs
@@ -11,16 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxrkit_plugins.writers import png
 from cxrkit_plugins.writers.png import encode_png
-
-
-@pytest.fixture(autouse=True, params=["zlib-ng", "zlib"])
-def _library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "zlib":
-        monkeypatch.setattr(png, "_deflated", zlib.compress)
-    elif not imagecodecs.ZLIBNG.available:
-        pytest.skip("imagecodecs was built without zlib-ng")
 
 
 @pytest.mark.parametrize("shape", [(40, 30), (1, 7), (7, 1), (33, 50, 3)])
