@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from cxrkit.engine.checkpoint import load_state
+from cxrkit.engine.run import RunDirectory
+from tests.engine.breaking import same_result
 
 UNET = "--model unet --set model.base_channels=4 --set model.depth=2"
 FLAGS = f"""
@@ -69,6 +71,22 @@ def test_two_processes_compute_what_one_does(cxrkit, tmp_path: Path) -> None:
     (two, their_reading), (one, its_reading) = results
     assert their_reading == pytest.approx(its_reading, abs=1e-4)
     assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-4
+
+
+@pytest.mark.slow
+def test_mixup_and_a_critic_in_two_killed_processes_end_as_if_never_killed(tmp_path: Path) -> None:
+    critic = ["--set", "loss.critic.base_channels=2", "--set", "loss.critic.network_steps=2"]
+    flags = ["--loss", "dice + 0.1*critic", *critic, "--steps", "40"]
+    straight, broken = (start(*flags, "--out", name, folder=tmp_path) for name in ("straight", "broken"))
+    wait_for_state(broken, tmp_path / "broken")
+    broken.send_signal(signal.SIGKILL)
+    broken.communicate(timeout=120)
+    broken_run = RunDirectory.open(tmp_path / "broken")
+    assert 0 < load_state(broken_run.state_file).step < 40
+    _, errors = start(flags=f"train --resume {tmp_path / 'broken'}", folder=tmp_path).communicate(timeout=300)
+    assert "Error" not in errors
+    assert straight.communicate(timeout=300) is not None
+    same_result(RunDirectory.open(tmp_path / "straight"), broken_run)
 
 
 @pytest.mark.slow
