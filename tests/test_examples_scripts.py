@@ -140,3 +140,30 @@ def test_perturbations_are_scored_once(
     monkeypatch.setattr(sys, "argv", [*asked, "--levels", "robust"])
     with pytest.raises(SystemExit, match="other weights or films"):
         perturbations.main()
+
+
+def test_networks_are_compared_over_seeds_where_they_finished(tmp_path: Path) -> None:
+    measures = "lungs_dice,heart_dice,lungs_hd95,heart_hd95,heart_parts,heart_holes"
+    (tmp_path / "runs.csv").write_text(
+        f"network,train_size,seed,state,{measures}\n"
+        "U-Net,10,0,finished,0.90,0.80,3,4,1,0\n"
+        "U-Net,10,1,finished,0.94,0.82,2,,2,1\n"
+        "U-Net,all,0,failed,,,,,,\n"
+        "SCAN,10,0,finished,0.91,0,3,,0,0\n"
+    )
+    cost = {"multiply_adds": 2.5e9, "update_seconds": 0.25, "film_seconds": 0.041, "parameters": 2_030_000}
+    arms = [{"levels": {"network": name}, **cost} for name in ("U-Net", "SCAN")]
+    (tmp_path / "costs.json").write_text(json.dumps(arms))
+    pair = [tmp_path / "runs.csv", tmp_path / "costs.json"]
+    done = subprocess.run(
+        [sys.executable, SCRIPTS / "zoo.py", tmp_path / "zoo.png", *pair, *pair],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    unet = "| U-Net | 2.03 | 2.50 | 250 / 41 | 92.0 (90.0 to 94.0) | 81.0 (80.0 to 82.0) | 2.5 / 4.0 | 1.50 | 0.50 |"
+    assert lines.count(unet) == 2
+    assert lines.count("| SCAN | 2.03 | 2.50 | 250 / 41 | 91.0 | 0.0 | 3.0 / – | 0.00 | 0.00 |") == 2
+    assert cv2.imread(str(tmp_path / "zoo.png")).shape[1] == 1440

@@ -1,0 +1,130 @@
+"""Accuracy against cost of every network of zoo.yaml and zoo-2m.yaml: a picture, and the tables of the docs.
+
+    python examples/ablations/zoo.py zoo.png OWN.csv OWN.json 2M.csv 2M.json
+
+A CSV is the runs.csv of an ablation's report, a JSON what `cxrkit bench PLAN --json` printed. In the picture, networks
+of the first pair are filled, those of the second hollow; a small dot is a seed.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+from matplotlib.axes import Axes
+
+from cxrkit.report.drawing import DISTINCT, INK, new_figure, style
+from cxrkit.report.write import save_figure
+
+Run = Mapping[str, str]
+MARKERS = ("o", "s", "^", "D")
+
+
+@dataclass(frozen=True)
+class Zoo:
+    """The networks of one plan.
+
+    Attributes:
+        runs: the finished runs, by network and number of training films.
+        costs: what `cxrkit bench` measured, by network.
+    """
+
+    runs: Mapping[tuple[str, str], Sequence[Run]]
+    costs: Mapping[str, Mapping[str, float]]
+
+    def networks(self) -> tuple[str, ...]:
+        """Those that were trained, in the plan's order."""
+        return tuple(dict.fromkeys(network for network, _ in self.runs))
+
+
+def read(runs: Path, costs: Path) -> Zoo:
+    found: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    with runs.open(encoding="utf-8", newline="") as lines:
+        for run in csv.DictReader(lines):
+            if run["state"] == "finished":
+                found[run["network"], run["train_size"]].append(run)
+    return Zoo(found, {arm["levels"]["network"]: arm for arm in json.loads(costs.read_text(encoding="utf-8"))})
+
+
+def over_seeds(runs: Sequence[Run], measure: str, scale: float = 1, *, digits: int = 1, spread: bool = True) -> str:
+    """A mean over seeds, and from how much to how much if that is asked and there are several."""
+    values = [scale * float(run[measure]) for run in runs if run[measure]]
+    if not values:
+        return "–"
+    text = f"{mean(values):.{digits}f}"
+    return text if len(values) == 1 or not spread else f"{text} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def table(zoo: Zoo, size: str) -> str:
+    """A line for each network trained with so many films."""
+    lines = [
+        "| network | M | G | ms | lungs Dice % | heart Dice % | HD95 px lungs / heart | parts of the heart | holes |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for network in zoo.networks():
+        runs, cost = zoo.runs.get((network, size), ()), zoo.costs[network]
+        if runs:
+            distances = " / ".join(over_seeds(runs, f"{name}_hd95", spread=False) for name in ("lungs", "heart"))
+            cells = [
+                network,
+                f"{cost['parameters'] / 1e6:.2f}",
+                f"{cost['multiply_adds'] / 1e9:.2f}",
+                f"{1000 * cost['update_seconds']:.0f} / {1000 * cost['film_seconds']:.0f}",
+                *(over_seeds(runs, f"{name}_dice", 100) for name in ("lungs", "heart")),
+                distances,
+                *(over_seeds(runs, f"heart_{what}", digits=2, spread=False) for what in ("parts", "holes")),
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def draw(axes: Axes, zoos: Sequence[Zoo], structure: str, size: str, look: Mapping[str, tuple[str, str]]) -> None:
+    """The Dice coefficient of each network against its multiply-adds."""
+    for network, (colour, marker) in look.items():
+        places = []
+        for zoo, filled in zip(zoos, (True, False), strict=False):
+            scores = [100 * float(run[f"{structure}_dice"]) for run in zoo.runs.get((network, size), ())]
+            if scores:
+                cost = zoo.costs[network]["multiply_adds"] / 1e9
+                places.append((cost, mean(scores)))
+                face = colour if filled else "white"
+                axes.plot(cost, mean(scores), marker, color=colour, markerfacecolor=face, markersize=6)
+                axes.plot([cost] * len(scores), scores, ".", color=colour, markersize=2)
+        if places:
+            axes.plot(*zip(*places, strict=True), color=colour, linewidth=0.5, zorder=0)
+    axes.set_xscale("log")
+    style(axes)
+    films = "all films" if size == "all" else f"{size} films"
+    axes.set_title(f"{structure}, {films}", loc="left", fontsize=9, color=INK)
+
+
+def main(picture: Path, files: Sequence[Path]) -> None:
+    zoos = [read(runs, costs) for runs, costs in zip(files[::2], files[1::2], strict=True)]
+    networks = tuple(dict.fromkeys(network for zoo in zoos for network in zoo.networks()))
+    sizes = tuple(dict.fromkeys(size for zoo in zoos for _, size in zoo.runs))
+    for zoo in zoos:
+        for size in sizes:
+            print(f"{size}:\n\n{table(zoo, size)}\n")
+    pairs = [(colour, marker) for marker in MARKERS for colour in DISTINCT]
+    look = dict(zip(networks, pairs, strict=False))
+    figure = new_figure(9.6, 6.4)
+    grid = figure.subplots(2, len(sizes), sharex=True, sharey="row", squeeze=False)
+    for row, structure in zip(grid, ("lungs", "heart"), strict=True):
+        row[0].set_ylabel("Dice, %", fontsize=8, color=INK)
+        for axes, size in zip(row, sizes, strict=True):
+            draw(axes, zoos, structure, size, look)
+    for axes in grid[-1]:
+        axes.set_xlabel("billion multiply-adds for a film", fontsize=8, color=INK)
+    handles = [grid[0, 0].plot([], [], marker, color=colour, label=name)[0] for name, (colour, marker) in look.items()]
+    figure.legend(handles=handles, loc="outside right center", fontsize=7, frameon=False, labelcolor=INK)
+    save_figure(figure, picture)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])
