@@ -153,7 +153,7 @@ def test_networks_are_compared_over_seeds_where_they_finished(tmp_path: Path) ->
     )
     cost = {"multiply_adds": 2.5e9, "update_seconds": 0.25, "film_seconds": 0.041, "parameters": 2_030_000}
     arms = [{"levels": {"network": name}, **cost} for name in ("U-Net", "SCAN")]
-    (tmp_path / "costs.json").write_text(json.dumps(arms))
+    (tmp_path / "costs.json").write_text(json.dumps({"arms": arms}))
     pair = [tmp_path / "runs.csv", tmp_path / "costs.json"]
     done = subprocess.run(
         [sys.executable, SCRIPTS / "zoo.py", tmp_path / "zoo.png", *pair, *pair],

@@ -49,7 +49,7 @@ def read(runs: Path, costs: Path) -> Zoo:
         for run in csv.DictReader(lines):
             if run["state"] == "finished":
                 found[run["network"], run["train_size"]].append(run)
-    return Zoo(found, {arm["levels"]["network"]: arm for arm in json.loads(costs.read_text(encoding="utf-8"))})
+    return Zoo(found, {arm["levels"]["network"]: arm for arm in json.loads(costs.read_text(encoding="utf-8"))["arms"]})
 
 
 def over_seeds(runs: Sequence[Run], measure: str, scale: float = 1, *, digits: int = 1, spread: bool = True) -> str:
