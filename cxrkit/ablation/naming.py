@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from typing import Any
 
 import yaml
@@ -12,6 +13,7 @@ import yaml
 from cxrkit.errors import ConfigError, shown
 from cxrkit.overrides import with_aliases
 from cxrkit.settings import full_name
+from cxrkit.yaml_text import read_value
 
 _LONGEST = 160  # bytes of a folder's name; most disks allow 255, and logs' names are longer
 _SHOWN_ALONE = ("model", "loss", "network")
@@ -41,6 +43,20 @@ def label_of(value: Any, name: str = "") -> str:
     if isinstance(value, list | tuple | Mapping):
         return yaml.safe_dump(value, default_flow_style=True, width=1000).strip()
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def label_among(labels: Collection[str], value: Any) -> str:
+    """Which label a value or a text means: one as it is written, or else what the text is in a plan's file.
+
+    >>> label_among(["off", "on"], "off"), label_among(["0.2", "true"], "0.20"), label_among(["true"], True)
+    ('off', '0.2', 'true')
+    """
+    if isinstance(value, str):
+        if value in labels:
+            return value
+        with suppress(ValueError):
+            value = read_value(value)
+    return label_of(value)
 
 
 def level_text(name: str, level: str, between: str) -> str:

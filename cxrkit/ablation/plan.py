@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxrkit.ablation.naming import file_name, label_of, level_text, plan_name, short_enough
+from cxrkit.ablation.naming import file_name, label_among, label_of, level_text, plan_name, short_enough
 from cxrkit.ablation.places import anchor_levels, anchor_settings
 from cxrkit.ablation.sharing import chosen_lists, shared_parameters, with_shared
 from cxrkit.config import RunConfig, anchored, demo_settings, make_config, resolve
@@ -323,18 +323,19 @@ def _check_shape(content: Mapping[str, Any]) -> None:
 def _share(
     factors: Sequence[Factor], base: Mapping[str, Any], flags: Mapping[str, Any]
 ) -> tuple[tuple[Factor, ...], dict[str, Any]]:
-    """Pass parameters of components that factors choose to their levels; returns the flags that remain for all."""
-    parameters = anchor_settings(shared_parameters(base, flags), Path.cwd())
+    """Pass shared parameters to the levels and flags that choose their component; returns the flags for all runs."""
+    own, parameters = (anchor_settings(shared_parameters(base, more), Path.cwd()) for more in ({}, flags))
+    keys = {factor.name: [full_name(key) for level in factor.levels for key in level.settings] for factor in factors}
     made, left = [], dict(flags)
     for factor in factors:
-        others = [level for other in factors if other is not factor for level in other.levels]
-        varied = [full_name(key) for level in others for key in level.settings]
+        varied = [key for name, others in keys.items() if name != factor.name for key in others]
         settings = [level.settings for level in factor.levels]
         shared = with_shared(factor.name, settings, parameters, varied)
         levels = tuple(Level(level.label, new) for level, new in zip(factor.levels, shared, strict=True))
         made.append(Factor(factor.name, levels))
         chosen = chosen_lists(settings)
         left = {key: value for key, value in left.items() if "." not in key or key.partition(".")[0] not in chosen}
+    (left,) = with_shared("the flags", [left], own, list(itertools.chain(*keys.values())))
     return tuple(made), left
 
 
@@ -389,7 +390,7 @@ def _rule(rule: Mapping[Any, Any], factors: Sequence[Factor]) -> dict[str, str]:
     known = {factor.name: [level.label for level in factor.levels] for factor in factors}
     made: dict[str, str] = {}
     for name, value in rule.items():
-        label = label_of(value)
+        label = label_among(known.get(name, ()), value)
         if name not in known or label not in known[name]:
             what = f"factor '{name}'" if name not in known else f"level '{label}' of {name}"
             raise ConfigError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -181,11 +182,11 @@ def _take_out(factors: dict[str, Any], key: str, *, whole: bool) -> None:
 
 def _rule(text: str) -> dict[str, Any]:
     rule: dict[str, Any] = {}
-    for part in text.split(","):
+    for part in re.split(r",(?=[^,=]*=)", text):  # a level's name may have commas: loss=Dice, l1,mixup=0
         key, equals, value = part.partition("=")
-        if not equals or not key.strip():
+        if not equals or not key.strip() or not value.strip():
             raise ConfigError(f"--exclude {shown(text)} is not KEY=LEVEL.", "Write --exclude model=unet,loss=dice.")
-        rule[key.strip()] = parse_levels(value, f"--exclude {key.strip()}=")[0]
+        rule[key.strip()] = value.strip()
     return rule
 
 

@@ -99,6 +99,7 @@ def draw(axes: Axes, zoos: Sequence[Zoo], structure: str, size: str, look: Mappi
         if places:
             axes.plot(*zip(*places, strict=True), color=colour, linewidth=0.5, zorder=0)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
     style(axes)
     films = "all films" if size == "all" else f"{size} films"
     axes.set_title(f"{structure}, {films}", loc="left", fontsize=9, color=INK)

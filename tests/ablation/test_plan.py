@@ -239,6 +239,16 @@ def test_parameters_of_a_component_that_a_factor_chooses_hold_for_all_its_levels
             assert [run.config.model.params["base_channels"] for run in runs] == [4, 4]
 
 
+def test_parameters_of_a_component_that_a_flag_chooses_hold_for_it_as_for_a_level() -> None:
+    base = {"model": {"base_channels": 4, "depth": 2}}
+    plan = make_plan({"base": base, "factors": {"train_size": [5, 10]}}, over={"model": "attn-unet", "model.depth": 3})
+    assert {run.config.model.name for run in plan.runs(registry())} == {"attn-unet"}
+    assert [run.config.model.params["base_channels"] for run in plan.runs(registry())] == [4, 4]
+    assert [run.config.model.params["depth"] for run in plan.runs(registry())] == [3, 3]
+    plan = make_plan({"base": base, "factors": {"model.depth": [1, 2]}}, over={"model": "unet"})
+    assert [run.config.model.params["depth"] for run in plan.runs(registry())] == [1, 2]
+
+
 def test_a_level_and_a_factor_win_over_what_is_set_for_all() -> None:
     levels = {"wide": {"model": "unet", "model.base_channels": 8}, "other": {"model": "attn-unet"}}
     plan = make_plan({"base": {"model": {"base_channels": 4}}, "factors": {"network": levels}}, over={"model.depth": 3})

@@ -11,6 +11,7 @@ from cxrkit.ablation.growth import check_growth
 from cxrkit.ablation.plan import make_plan, read_plan, save_plan
 from cxrkit.ablation.ranges import Space, parse_range, save_space
 from cxrkit.ablation.results import log_event, read_own_plan
+from cxrkit.cli.planning import plan_from_flags
 from cxrkit.files import write_text
 from cxrkit.plugins import registry
 from cxrkit.yaml_text import to_yaml
@@ -326,3 +327,20 @@ def test_failures_leave_json_whole_and_an_exit_code(cxrkit, tmp_path: Path) -> N
     content = json.loads(outcome.out)
     assert [run["error"] for run in content["failed"]]
     assert outcome.err.startswith("Error: 1 of 1 runs failed.")
+
+
+@pytest.mark.parametrize(
+    ("exclude", "left"),
+    [
+        ("critic=off", {"on · 0", "on · 0.2", "Dice, l1 · 0", "Dice, l1 · 0.2"}),
+        ('critic="off"', {"on · 0", "on · 0.2", "Dice, l1 · 0", "Dice, l1 · 0.2"}),
+        ("critic=Dice, l1,mixup=0.20", {"off · 0", "off · 0.2", "on · 0", "on · 0.2", "Dice, l1 · 0"}),
+    ],
+)
+def test_levels_are_excluded_by_their_names_as_written(tmp_path: Path, exclude: str, left: set[str]) -> None:
+    (tmp_path / "plan.yaml").write_text(
+        'factors: {critic: {"off": {loss: dice}, "on": {loss: dice + 0.01*critic}, "Dice, l1": '
+        "{loss: dice, loss.dice.intersection: l1}}, mixup: [0, 0.2]}\n"
+    )
+    plan = plan_from_flags(tmp_path / "plan.yaml", None, {}, (), (exclude,), None, {})
+    assert {" · ".join(arm.levels.values()) for arm in plan.arms()} == left
