@@ -4,7 +4,7 @@
 #   check         the tests marked cuda, then the whole suite (or one of them: check-cuda, check-suite)
 #   bench         time and memory of updates, eager and compiled, beside MONAI and segmentation-models-pytorch
 #   table-1       examples/ablations/table-1.yaml at 512 x 512 pixels, as many seeds as the time allows
-#   zoo           what every network costs, and a short training of each
+#   zoo           examples/ablations/zoo.yaml: what every network costs, and trainings, as many seeds as the time allows
 #   control       nnU-Net v2 on the same films and split
 #
 # Results go to $OUT (gpu-results), a stage's in few small files. A stage ends after its seconds with what it has, and
@@ -111,20 +111,22 @@ table_1() {
 }
 
 zoo() {
-  local end=$((SECONDS + $(seconds_of ZOO))) names settings
-  names="$("$PYTHON" -c 'from cxrkit.plugins import registry as r
-print(",".join(c.name for c in r().components("model")))')" || return 1
-  [ -n "$TINY" ] && names="unet,attn-bcdu"
-  settings=(--size "$([ -n "$TINY" ] && echo 32 || echo 256)")
+  local end=$((SECONDS + $(seconds_of ZOO))) plan=examples/ablations/zoo.yaml settings=() network
+  if [ -n "$TINY" ]; then
+    settings=(--size 32 --set train.batch_size=2)
+    for network in U-Net "Attention U-Net" BCDU-Net U-Net++ FCN-8s SCAU-Net "Spatial-channel gates" \
+      "Focal Tversky Attention U-Net" CoLe-CNN; do
+      settings+=(--exclude "network=$network")
+    done
+  fi
   if [ ! -s "$OUT/zoo.json" ]; then
-    limited "$(left "$end")" "$PYTHON" -m cxrkit bench --model "$names" "${settings[@]}" --quiet --json \
+    limited "$(left "$end")" "$PYTHON" -m cxrkit bench "$plan" --set train_size=10 "${settings[@]}" --quiet --json \
       --rounds "$([ -n "$TINY" ] && echo 1 || echo 10)" > "$WORK/zoo.json" < /dev/null && mv "$WORK/zoo.json" "$OUT/zoo.json"
     echo "zoo: status $?; see $OUT/zoo.json"
   fi
   [ -n "$DATA" ] || { echo "zoo: no trainings, because DATA names no films"; return; }
-  settings+=(--steps 600 --mixup 0.2 --set "split.file=$SPLIT" --set train.validate_every=100)
-  [ -n "$TINY" ] && settings=(--size 32 --steps 2 --set "split.file=$SPLIT")
-  ablation zoo "$(left "$end")" 1 --model "$names" --data "$DATA" "${settings[@]}"
+  [ -n "$TINY" ] && settings+=(--steps 2 --set train.validate_every=2)
+  ablation zoo "$(left "$end")" "${SEEDS:-5}" "$plan" --data "$DATA" "${settings[@]}"
 }
 
 control() {
