@@ -140,7 +140,7 @@ def evaluate_run(
         postprocess = _choose_postprocess(run, registry, weights, predictor, observer)
     called, applied = find_postprocess(postprocess, predictor, registry)
     if data is None:
-        store, indices, name = _films(run, registry, predictor.channels, part, observer)
+        store, indices, name = _films(run, registry, part, observer)
     else:
         store, indices, name = _other_films(run, registry, predictor.channels, data, structures, observer)
     with located(weights):
@@ -173,7 +173,8 @@ def _choose_postprocess(
 
     It is written into the description of the weights.
     """
-    store, indices, _ = _films(run, registry, predictor.channels, "validation", observer)
+    remedy = "Choose a post-processing by its name, as in --postprocess fill-holes."
+    store, indices, _ = _films(run, registry, "validation", observer, remedy)
     default = registry.default("postprocess")
     names = sorted(registry.names("postprocess"), key=lambda name: name != default)
     candidates = {name: find_postprocess(name, predictor, registry)[1] for name in names}
@@ -182,7 +183,8 @@ def _choose_postprocess(
     for _, p, t, known in _predictions(predictor, store, indices, 4, observer):
         for name, applied in candidates.items():
             pair = film_pair(p, t, predictor.channels, None, known, applied, true)
-            scores[name] += [dice(one.after.predicted, one.truth) for one in pair.structures.values()]
+            judged = [one for structure, one in pair.structures.items() if structure in predictor.channels]
+            scores[name] += [dice(one.after.predicted, one.truth) for one in judged]
     found = {name: float(np.mean(values)) for name, values in scores.items()}
     best = max(found, key=lambda name: found[name])  # the first of equals
     amend_card(weights, postprocess=ComponentConfig(name=best))
@@ -194,14 +196,14 @@ def _choose_postprocess(
 
 
 def _films(
-    run: RunDirectory, registry: Registry, channels: Sequence[str], part: Part, observer: Observer
+    run: RunDirectory, registry: Registry, part: Part, observer: Observer, remedy: str = "Evaluate another --part."
 ) -> tuple[Store, Sequence[int], str]:
     """The store, the positions in it of the films of a part of the run's split, and the name of the part."""
     films = prepare_films(run.with_own_split(run.config()), registry, observer)
     check_fingerprint(run, films)
     ids: tuple[str, ...] = getattr(films.split, part)
     if not ids:
-        raise DataError(f"{run.path}: this run's {part} part has no films.", "Evaluate another --part.")
+        raise DataError(f"{run.path}: this run's {part} part has no films.", remedy)
     return films.store, films.indices(ids), part
 
 

@@ -24,7 +24,7 @@ from cxrkit.engine.evaluate import quick_scores
 from cxrkit.engine.films import Films
 from cxrkit.engine.forward import apply_model, main_logits, pad_to_multiple
 from cxrkit.engine.loggers import Loggers
-from cxrkit.engine.objective import batch_loss, build_loss, soft_dice
+from cxrkit.engine.objective import batch_loss, build_loss, soft_dice, without_side_outputs
 from cxrkit.engine.observer import Observer
 from cxrkit.engine.own_training import OwnTraining
 from cxrkit.engine.provenance import identity_of
@@ -109,6 +109,8 @@ class TrainingLoop:
             computed = torch.compile(self.network, dynamic=False)  # type: ignore[assignment]
         trial, share = Trial(self.network, config.model.name), max(1, config.train.batch_size // fabric.world_size)
         trial.check(share, config.preprocess.size, fabric.world_size)
+        if self.loss.wants_sides and trial.lacks_sides(share, config.preprocess.size):
+            raise without_side_outputs(f"model '{config.model.name}'")
         if fabric.world_size > 1 and trial.leaves_unused(share, config.preprocess.size):
             # Fabric takes this only when it is made, before the network is known.
             fabric.strategy._ddp_kwargs["find_unused_parameters"] = True  # type: ignore[attr-defined]
@@ -146,7 +148,8 @@ class TrainingLoop:
 
     def go(self, stop: threading.Event) -> None:
         """Train to the end, or until `stop` is set."""
-        self.own.check(len(self.films.split.train), pseudo_labels=self.pseudo_labels is not None)
+        drawn = sum(bool(film.known(self.films.store.structures)) for film in self.films.training)
+        self.own.check(drawn, pseudo_labels=self.pseudo_labels is not None)
         if self.run.state_file.is_file():
             self._restore()
         if self.fabric.is_global_zero:

@@ -166,12 +166,17 @@ def _soft_iou(film: FilmPair) -> float:
     return float(soft_iou_per_channel(film.predicted, film.truth).mean())
 
 
-def _parts(pair: StructurePair) -> float:
-    return float(count_parts(pair.predicted))
+def _parts(pair: StructurePair) -> float | None:
+    return None if _missed(pair) else float(count_parts(pair.predicted))
 
 
-def _holes(pair: StructurePair) -> float:
-    return float(count_holes(pair.predicted))
+def _holes(pair: StructurePair) -> float | None:
+    return None if _missed(pair) else float(count_holes(pair.predicted))
+
+
+def _missed(pair: StructurePair) -> bool:
+    """Whether a structure wasn't found at all, which must not count as one that is less scattered."""
+    return bool(pair.truth.any()) and not pair.predicted.any()
 
 
 def _after(measure: Measure[StructurePair]) -> Measure[StructurePair]:

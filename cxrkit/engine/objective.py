@@ -34,10 +34,7 @@ def batch_loss(loss: Loss, output: Tensor | SideOutputs, batch: Batch) -> Tensor
             outputs a network that has none.
     """
     if loss.wants_sides and isinstance(output, Tensor):
-        raise ConfigError(
-            "loss.side_weight is set, but the network has no side outputs.",
-            "Leave it out, or switch them on, if the network has them: --set model.deep_supervision=true.",
-        )
+        raise without_side_outputs("the network")
     value = _mixed_loss(loss, output, batch)
     if not isinstance(value, Tensor) or value.numel() != 1:
         got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
@@ -45,6 +42,14 @@ def batch_loss(loss: Loss, output: Tensor | SideOutputs, batch: Batch) -> Tensor
             f"{type(loss).__name__}: expected a scalar, got {got}.", "Fix the loss; `cxrkit plugins check` says more."
         )
     return value.reshape(())
+
+
+def without_side_outputs(network: str) -> ConfigError:
+    """What is said of a weight of side outputs that there aren't."""
+    return ConfigError(
+        f"loss.side_weight is set, but {network} has no side outputs.",
+        "Leave it out, or switch side outputs on, if the network has such an option: cxrkit show model NAME.",
+    )
 
 
 def _mixed_loss(loss: Loss, output: Tensor | SideOutputs, batch: Batch) -> Tensor:
@@ -173,12 +178,16 @@ def build_loss(
     """The loss of a configuration's terms, prepared for these channels: one alone, or their weighted sum.
 
     Raises:
-        ConfigError: none of them compares a film's masks with those that were drawn of it; or masks are `unknown`, and
-            one can't leave them out.
+        ConfigError: none of them compares a film's masks with those that were drawn of it; one weighs side outputs
+            that it doesn't judge; or masks are `unknown`, and one can't leave them out.
     """
     built = [(term.weight, registry.get("loss", term.name).build(**term.params)) for term in terms]
     for term, (_, loss) in zip(terms, built, strict=True):
         if term.side_weight is not None:
+            if loss.adversarial:
+                raise ConfigError(
+                    f"loss.{term.name}.side_weight is set, but {term.name} doesn't judge side outputs.", "Leave it out."
+                )
             loss.side_weight = term.side_weight
         loss.term_weight = term.weight
         loss.prepare(channels)

@@ -42,7 +42,7 @@ class OwnTraining:
         self._logged: deque[TrainingReading] = deque(maxlen=_REMEMBERED)
 
     def check(self, films: int, *, pseudo_labels: bool) -> None:
-        """Make sure that adversarial losses learn from drawn masks, of so many training films.
+        """Make sure that adversarial losses learn from drawn masks, of so many training films that have any.
 
         Raises:
             ConfigError: there are too few, or a network draws some of the masks.
@@ -79,11 +79,19 @@ class OwnTraining:
             value = own_loss(term, logits, batch)
             if value is not None:
                 value.backward()
-            for parameter in _trained(term) if self.fabric.world_size > 1 else ():
-                # All processes take part, also one that has no films for it.
-                gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-                parameter.grad = torch.as_tensor(self.fabric.all_reduce(gradient, reduce_op="mean"))
+            if self.fabric.world_size > 1:
+                self._share(term, logits.new_tensor(float(value is not None)))
         self.optimizer.step()
+
+    def _share(self, term: Loss, learned: Tensor) -> None:
+        """Give all processes the mean of a loss's gradients and buffers, also one that had no films for it."""
+        if not torch.as_tensor(self.fabric.all_reduce(learned, reduce_op="sum")):
+            return  # without gradients, the optimiser leaves the parameters where they are, as in a single process
+        for parameter in _trained(term):
+            gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            parameter.grad = torch.as_tensor(self.fabric.all_reduce(gradient, reduce_op="mean"))
+        for buffer in (buffer for buffer in term.buffers() if buffer.is_floating_point()):
+            buffer.copy_(torch.as_tensor(self.fabric.all_reduce(buffer.clone(), reduce_op="mean")))
 
     def read(self, reading: TrainingReading) -> TrainingReading:
         """A reading with what losses report of their own training, of all processes together, and their remarks."""

@@ -82,6 +82,13 @@ class Trial:
                 f"Use --size {' or '.join(map(str, sorted(near)))}.",
             ) from fault
 
+    def lacks_sides(self, films: int, size: int) -> bool:
+        """Whether a step's output has no side outputs; False where that can't be tried."""
+        try:
+            return isinstance(self._forward(films, size), Tensor)
+        except Exception:
+            return False
+
     def leaves_unused(self, films: int, size: int) -> bool:
         """Whether a step may leave parameters without gradients, so that several devices mustn't wait for them."""
         try:

@@ -251,6 +251,11 @@ class TestSideWeights:
         twice = self.total({"name": "bce", "side_weight": [1, 0], "weight": 2})
         assert twice == pytest.approx(2 * first)
 
+    def test_a_critic_judges_no_side_outputs(self) -> None:
+        terms = [LossConfig(name="dice"), LossConfig(name="critic", weight=0.01, side_weight=0.5)]
+        with pytest.raises(ConfigError, match="critic doesn't judge side outputs"):
+            build_loss(terms, registry(), ("a", "b"))
+
     @pytest.mark.parametrize(("weight", "sides"), [([1, 2, 3], 2), (0.5, 0), ([1], 0)])
     def test_weights_of_heads_that_are_not_there_are_refused(self, weight: Any, sides: int) -> None:
         with pytest.raises(ConfigError, match="side outputs"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +21,7 @@ from cxrkit.engine.own_training import OwnTraining
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.train import train
 from cxrkit.errors import ConfigError, TrainingError
-from cxrkit.interfaces import Batch
+from cxrkit.interfaces import Batch, Loss
 from cxrkit.readings import TrainingReading, as_record, from_record
 from cxrkit.registry import Registry
 from cxrkit.report.write import write_report
@@ -119,30 +118,49 @@ def test_a_divergence_names_the_critics_weight(new_run: NewRun, components: Regi
     assert caught.value.remedy.startswith("Use a smaller weight than in 1e+30*critic.")
 
 
+class TwoProcesses:
+    """What the loop needs of two processes, of which the other one's gradients are the same."""
+
+    world_size = 2
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+        self.other_learns = True
+
+    def all_reduce(self, value: Tensor, reduce_op: str) -> Tensor:
+        self.shapes.append(tuple(value.shape))
+        return value + self.other_learns if reduce_op == "sum" else value
+
+
+def with_two_processes() -> tuple[Loss, OwnTraining, TwoProcesses, Batch]:
+    terms = [LossConfig(name="dice"), LossConfig(name="critic", **{"base_channels": 2})]
+    loss, processes = build_loss(terms, cxrkit.plugins.registry(), ("heart",)), TwoProcesses()
+    training = OwnTraining(loss, terms, processes, Silent())  # type: ignore[arg-type]
+    return loss, training, processes, Batch(torch.zeros(2, 1, 16, 16), torch.ones(2, 1, 16, 16))
+
+
 def test_a_process_without_films_for_the_critic_takes_part_all_the_same() -> None:
-    calls: list[list[tuple[int, ...]]] = []
+    calls = []
     for known in (True, False):
-        shapes: list[tuple[int, ...]] = []
-
-        def all_reduce(value: Tensor, reduce_op: str, shapes: list[tuple[int, ...]] = shapes) -> Tensor:
-            shapes.append(tuple(value.shape))
-            return value
-
-        loss = build_loss([LossConfig(name=n, **p) for n, p in (("dice", {}), ("critic", {"base_channels": 2}))],
-                          cxrkit.plugins.registry(), ("heart",))  # fmt: skip
-        training = OwnTraining(
-            loss,
-            [LossConfig(name="dice"), LossConfig(name="critic")],
-            SimpleNamespace(world_size=2, all_reduce=all_reduce),  # type: ignore[arg-type]
-            Silent(),
-        )
-        batch = Batch(torch.zeros(2, 1, 16, 16), torch.ones(2, 1, 16, 16), known=torch.full((2, 1), known))
+        loss, training, processes, batch = with_two_processes()
         for step in range(7):
             training.begin(step)
-            training.update(torch.randn(2, 1, 16, 16), batch)
-        calls.append(shapes)
+            training.update(torch.randn(2, 1, 16, 16), batch.with_(known=torch.full((2, 1), known)))
+        calls.append(processes.shapes)
     assert calls[0] == calls[1]
-    assert len(calls[0]) == 2 * sum(1 for _ in loss.parameters())
+    assert len(calls[0]) == 2 * (1 + len([*loss.parameters(), *loss.buffers()]))
+
+
+@pytest.mark.parametrize("other_learns", [True, False])
+def test_where_no_process_has_films_the_critic_stays_as_it_is(other_learns: bool) -> None:
+    loss, training, processes, batch = with_two_processes()
+    training.begin(0)
+    training.update(torch.randn(2, 1, 16, 16), batch)
+    before = [parameter.clone() for parameter in loss.parameters()]
+    processes.other_learns = other_learns
+    training.begin(5)
+    training.update(torch.randn(2, 1, 16, 16), batch.with_(known=torch.full((2, 1), False)))
+    assert all(map(torch.equal, before, loss.parameters())) == (not other_learns), "momentum alone moved it"
 
 
 def test_on_cuda_its_steps_stay_ordinary_ones_by_name(

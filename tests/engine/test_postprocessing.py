@@ -46,6 +46,9 @@ def test_what_the_built_in_ones_do() -> None:
     assert one["heart"].sum() == 49
     assert one["clavicles"].sum() == 48, "small parts are removed, holes are kept"
     assert filled["heart"].sum() == 51
+    ring = np.ones((30, 30), bool)
+    ring[1:-1, 1:-1] = False
+    assert build("fill-holes")({"heart": ring})["heart"].all(), "also one that is larger than the mask"
     assert np.array_equal(same["heart"], masks["heart"])
     assert postprocessed(build("one-piece", structures=["clavicles"]), masks)["clavicles"].sum() == 49
 

@@ -48,6 +48,10 @@ def test_an_empty_prediction_counts_and_gives_no_ratio() -> None:
     scores = score_film("a", CHANNELS, nothing, film(), None)
     assert scores.structures["heart"].dice == 0
     assert np.isfinite(scores.structures["heart"].hd95)
+    for measure in ("parts", "holes"):
+        assert scores.structures["heart"].measures[measure] is None, "missing it isn't drawing it in fewer pieces"
+    both = score_film("a", CHANNELS, nothing, nothing, None)
+    assert both.structures["heart"].measures["parts"] == 0
     assert scores.ctr is None
     assert scores.true_ctr is not None
     evaluation = Evaluation(part="test", weights="last", step=1, selected_on="nothing", films=(scores,))

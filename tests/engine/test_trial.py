@@ -72,6 +72,14 @@ class OnlyOneSize(Model):
         return logits
 
 
+def test_weights_of_side_outputs_need_some(new_run: NewRun, components: Registry) -> None:
+    run = new_run("run", loss={"name": "dice", "side_weight": 0.5})
+    with pytest.raises(ConfigError, match="model 'unet' has no side outputs"):
+        train(run, components)
+    assert not (run.path / "metrics.jsonl").exists()
+    assert not Trial(components.get("model", "unetpp").build(("heart",), base_channels=2), "unetpp").lacks_sides(2, 16)
+
+
 def test_a_size_that_a_network_does_not_take_is_told_with_one_that_it_does() -> None:
     with pytest.raises(ConfigError, match="doesn't take films of 32x32") as caught:
         Trial(OnlyOneSize(("heart",)), "only-one").check(2, 32)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as spectrally_normalised
 
 from cxrkit import Loss, SideOutputs, TrainingReading
+from cxrkit.errors import ContractError
 from cxrkit_plugins.losses.functional import in_float32
 from cxrkit_plugins.models.blocks import he_normal, normaliser, residual_trunk
 
@@ -21,6 +22,7 @@ ACCURACY, TERM = "critic_accuracy", "critic_term"
 LONG = 20
 #: Readings after which an adversarial term that outweighs all else is reported.
 SHORT = 2
+SMALLEST = 16
 
 
 class CriticLoss(Loss):
@@ -31,7 +33,8 @@ class CriticLoss(Loss):
     p with g: SCAN's weight is 0.01, as in `--loss "focal-tversky + 0.01*critic"`. Side outputs aren't judged.
 
     Unlike SCAN's, the critic normalises each film by itself (group norm), so that its judgement of a film depends
-    neither on the others of its batch nor on how a batch is shared among processes.
+    neither on the others of its batch nor on how a batch is shared among processes. With `spectral_norm` it has no such
+    norms, which would undo that its layers' weights are bounded (Miyato 2018, arXiv 1802.05957).
     """
 
     adversarial = True
@@ -51,7 +54,7 @@ class CriticLoss(Loss):
         network_steps: Annotated[int, Field(ge=1, description="updates of the network for each of its own")] = 5,
         learning_rate: Annotated[float, Field(gt=0, le=1, description="of its own optimizer, Adam")] = 2e-4,
         spectral_norm: Annotated[
-            bool, Field(description="scale its layers' weights to norm 1, which keeps it from winning at once")
+            bool, Field(description="divide each layer's weights by their norm, which bounds how steep it gets")
         ] = False,
         soften: Annotated[
             int, Field(ge=0, description="pixels over which it is shown the outlines of drawn masks blurred; 0: sharp")
@@ -71,7 +74,8 @@ class CriticLoss(Loss):
 
     def prepare(self, channels: Sequence[str]) -> None:
         """Build the critic for so many channels."""
-        trunk = residual_trunk(len(channels) + self.sees_film, self.base_channels, normaliser("group"))
+        norm = nn.Identity if self.spectral_norm else normaliser("group")
+        trunk = residual_trunk(len(channels) + self.sees_film, self.base_channels, norm)
         deepest = 8 * self.base_channels
         self.critic = nn.Sequential(trunk, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(deepest, 1))
         self.critic.apply(he_normal)
@@ -125,14 +129,16 @@ class CriticLoss(Loss):
         return {ACCURACY: accuracy, TERM: self._term.to(accuracy.device)}
 
     def remark(self, readings: Sequence[TrainingReading]) -> str:
-        """Whether the critic has won or lost for long, or outweighs the losses that compare masks."""
+        """Whether the critic outweighs the losses that compare masks, or has won or lost for long."""
         accuracies = [reading.own[ACCURACY] for reading in readings if ACCURACY in reading.own][-LONG:]
         judged = [reading for reading in readings if TERM in reading.own][-SHORT:]
         shares = [self.term_weight * reading.own[TERM] / max(reading.loss, 1e-12) for reading in judged]
-        if len(shares) == SHORT and min(shares) > 0.9:
+        # A large share alone is what a critic that has won leaves of a small loss.
+        usual = max(0.5, max((reading.train_dsc for reading in readings), default=0) - 0.1)
+        if len(shares) == SHORT and min(shares) > 0.9 and max(reading.train_dsc for reading in judged) < usual:
             return (
                 f"The critic's weight of {self.term_weight:g} is so large that the training diverges from the drawn "
-                "masks: its term makes up more than 90 % of the loss. Use a smaller weight; SCAN's is 0.01."
+                "masks: its term makes up more than 90 % of the loss. Use a smaller weight."
             )
         if len(accuracies) == LONG and min(accuracies) >= 0.99:
             return (
@@ -148,6 +154,11 @@ class CriticLoss(Loss):
 
     def _judge(self, masks: Tensor, images: Tensor) -> Tensor:
         """Masks `(B, C, H, W)` in [0, 1] and images `(B, 1, H, W)` to logits `(B, 1)`, positive for "drawn"."""
+        if min(masks.shape[-2:]) < SMALLEST:
+            raise ContractError(
+                f"The critic halves masks four times; {masks.shape[-2]}x{masks.shape[-1]} pixels are too small.",
+                f"Use masks of at least {SMALLEST}x{SMALLEST} pixels.",
+            )
         shown = torch.cat([masks, images.to(masks.dtype)], 1) if self.sees_film else masks
         judged: Tensor = self.critic(shown)
         return judged

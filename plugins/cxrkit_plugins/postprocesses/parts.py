@@ -53,14 +53,15 @@ class FillHoles(Postprocess):
         self,
         *,
         largest_hole: Annotated[
-            float, Field(ge=0, description="holes of up to this share of the structure are filled")
-        ] = 1.0,
+            float | None, Field(ge=0, description="holes of up to this share of the structure are filled; null: all")
+        ] = None,
     ) -> None:
         self.largest_hole = largest_hole
 
     def __call__(self, masks: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Masks by structure, bool `(H, W)` each."""
-        return {name: without_holes(mask, self.largest_hole) for name, mask in masks.items()}
+        largest = np.inf if self.largest_hole is None else self.largest_hole
+        return {name: without_holes(mask, largest) for name, mask in masks.items()}
 
 
 class Unchanged(Postprocess):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cxrkit.engine.objective import batch_loss, build_loss
 from cxrkit.engine.own_training import own_loss
-from cxrkit.errors import ConfigError
+from cxrkit.errors import ConfigError, ContractError
 from cxrkit.interfaces import Batch, Loss, Partner, SideOutputs
 from cxrkit.plugins import registry
 from cxrkit.readings import TrainingReading
@@ -92,10 +92,30 @@ def test_outlines_of_drawn_masks_alone_are_softened() -> None:
     assert torch.equal(seen[2], ones), "a film's border is no outline"
 
 
-def test_spectral_norm_keeps_every_layer_at_norm_one() -> None:
-    loss = critic(spectral_norm=True)
+def steepness(loss: Any) -> float:
+    """The norm of the gradient of the critic's answers by the masks that it judges."""
+    logits, _, images = films()
+    masks = logits.sigmoid().requires_grad_(True)
+    (slope,) = torch.autograd.grad(loss._judge(masks, images).sum(), masks)
+    return float(slope.norm())
+
+
+def test_spectral_norm_bounds_how_steep_a_critic_gets() -> None:
+    bounded, free = critic(spectral_norm=True), critic()
+    for loss in (bounded, free):
+        loss.eval()  # no further step of the power iteration
+    before = steepness(bounded), steepness(free)
+    with torch.no_grad():
+        for loss in (bounded, free):
+            for parameter in loss.critic.parameters():
+                if parameter.dim() > 1:
+                    parameter.mul_(100)
+    assert steepness(bounded) == pytest.approx(before[0], rel=1e-3)
+    assert steepness(free) > 10 * before[1]
     layers = [
-        layer.weight.detach() for layer in loss.critic.modules() if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear)
+        layer.weight.detach()
+        for layer in bounded.critic.modules()
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear)
     ]
     norms = [float(torch.linalg.matrix_norm(weight.flatten(1), ord=2)) for weight in layers]
     assert norms == pytest.approx([1] * len(norms), abs=0.05)
@@ -146,28 +166,39 @@ def test_alone_it_is_refused() -> None:
     assert "0.01*critic" in caught.value.remedy
 
 
-def readings(accuracies: list[float], term: float = 0.7) -> list[TrainingReading]:
+def readings(accuracies: list[float], term: float = 0.7, dsc: tuple[float, ...] = (0.9,)) -> list[TrainingReading]:
     own = [{"critic_accuracy": value, "critic_term": term} for value in accuracies]
-    return [TrainingReading(10 * n, 1.0, 0.9, 1e-3, 1.0, one) for n, one in enumerate(own, start=1)]
+    scores = [*dsc, *[dsc[-1]] * len(own)]
+    return [TrainingReading(10 * n, 1.0, scores[n - 1], 1e-3, 1.0, one) for n, one in enumerate(own, start=1)]
 
 
 @pytest.mark.parametrize(
-    ("weight", "accuracies", "term", "words"),
+    ("weight", "accuracies", "term", "dsc", "words"),
     [
-        (0.01, [1.0] * 20, 5.0, "has won"),
-        (0.01, [1.0] * 19, 5.0, None),
-        (0.01, [1.0] * 19 + [0.9], 5.0, None),
-        (0.01, [0.6, 0.4] * 10, 0.7, "has lost"),
-        (0.01, [0.8] + [0.5] * 20, 0.7, "has lost"),
-        (0.01, [0.6] * 30, 0.7, None),
-        (1e4, [0.8] * 2, 0.7, "weight of 10000 is so large that the training diverges"),
-        (1e4, [0.8], 0.7, None),
+        (0.01, [1.0] * 20, 5.0, (0.9,), "has won"),
+        (0.01, [1.0] * 19, 5.0, (0.9,), None),
+        (0.01, [1.0] * 19 + [0.9], 5.0, (0.9,), None),
+        (0.1, [1.0] * 20, 9.5, (0.9,), "has won"),  # what is left of a small loss is nearly all the critic's
+        (0.01, [0.6, 0.4] * 10, 0.7, (0.9,), "has lost"),
+        (0.01, [0.8] + [0.5] * 20, 0.7, (0.9,), "has lost"),
+        (0.01, [0.6] * 30, 0.7, (0.9,), None),
+        (1e4, [0.8] * 2, 0.7, (0.4,), "weight of 10000 is so large that the training diverges"),
+        (1e4, [0.8] * 4, 0.7, (0.9, 0.9, 0.7), "weight of 10000 is so large that the training diverges"),
+        (1e4, [0.8] * 2, 0.7, (0.9,), None),
+        (1e4, [0.8], 0.7, (0.4,), None),
     ],
 )
 def test_a_critic_that_won_lost_or_outweighs_all_is_reported(
-    weight: float, accuracies: list[float], term: float, words: str | None
+    weight: float, accuracies: list[float], term: float, dsc: tuple[float, ...], words: str | None
 ) -> None:
     loss: Loss = critic()
     loss.term_weight = weight
-    remark = loss.remark(readings(accuracies, term))
+    remark = loss.remark(readings(accuracies, term, dsc))
     assert words in remark if words else remark == ""
+
+
+def test_masks_too_small_to_be_halved_four_times_are_refused() -> None:
+    with pytest.raises(ContractError, match="12x40 pixels are too small"):
+        critic().own_loss(
+            torch.zeros(2, len(CHANNELS), 12, 40), torch.zeros(2, len(CHANNELS), 12, 40), torch.zeros(2, 1, 12, 40)
+        )
