@@ -12,7 +12,7 @@ import typer
 
 from cxrkit.cli.completion import component as names_of_kind
 from cxrkit.cli.completion import kinds
-from cxrkit.cli.flags import Json, with_default
+from cxrkit.cli.flags import Json, option, with_default
 from cxrkit.errors import ConfigError, CxrkitError
 from cxrkit.files import write_text
 from cxrkit.kinds import KINDS, names_of_kinds
@@ -29,7 +29,7 @@ _STAGES = {
     "film": "acts on films as they were taken, before levels and CLAHE",
     "input": "acts on the network's input, after levels and CLAHE",
 }
-#: Channels that a model is built with to count its parameters.
+#: Channels that a model is built with to count its parameters, unless others are named.
 _CHANNELS = ("left_lung", "right_lung", "heart", "background")
 
 
@@ -73,6 +73,15 @@ def show_component(
     size: Annotated[
         int, typer.Option("--size", min=16, max=4096, help="Of a model: side of the film, in pixels.")
     ] = 256,
+    structures: Annotated[
+        str | None,
+        option(
+            "--structures",
+            "Of a model: its output channels, separated by commas.",
+            metavar="A,B",
+            default=",".join(_CHANNELS),
+        ),
+    ] = None,
     svg: Annotated[
         Path | None, typer.Option("--svg", metavar="FILE", help="Of a model: draw it here as SVG.", show_default=False)
     ] = None,
@@ -88,18 +97,23 @@ def show_component(
     from cxrkit.cli.console import show, show_json
     from cxrkit.cli.describe import parameters_of
     from cxrkit.cli.loading import load_plugins
+    from cxrkit.cli.settings import names_of
 
     component, values = load_plugins().registry.find(_kind(kind), name)
-    if component.kind != "model" and (svg or set_):
-        raise ConfigError(f"A {component.kind} has no diagram.", "Leave out --svg and --set.")
+    if component.kind != "model" and (svg or set_ or structures):
+        raise ConfigError(f"A {component.kind} has no diagram.", "Leave out --svg, --set and --structures.")
+    channels = _CHANNELS if structures is None else tuple(names_of(structures))
     with redirect_stdout(sys.stderr):  # what the component prints
         parameters = parameters_of(component)
         documentation = inspect.getdoc(component.target) or ""
         if component.kind == "weights":
             documentation = component.build().card
-        drawn = _draw(component, values | _model_parameters(set_ or []), size) if component.kind == "model" else None
+        given = values | _model_parameters(set_ or [])
+        drawn = _draw(component, given, channels, size) if component.kind == "model" else None
     if svg is not None and drawn is not None:
-        write_text(svg, drawn.svg())
+        from cxrkit.report.diagram_picture import picture
+
+        write_text(svg, picture(drawn))
     if as_json:
         show_json(
             {
@@ -121,7 +135,10 @@ def show_component(
         show(_STAGES.get(getattr(component.target, "stage", "input"), "acts at an unknown stage"))
     if drawn is not None:
         meant = "these" if values or set_ else "the default"
-        show(f"{drawn.parameters:,} weights with {meant} parameters, for {len(_CHANNELS)} output channels")
+        outputs = f"{len(channels)} output channel{'s' if len(channels) != 1 else ''}"
+        show(f"{drawn.parameters:,} weights with {meant} parameters, for {outputs}")
+        if drawn.used != drawn.parameters:
+            show(f"{drawn.used:,} of them are used outside training")
         side = "×".join(map(str, drawn.size))
         show(f"{drawn.multiply_adds / 1e9:,.3f} billion multiply-adds for a film of {side}")
     if documentation:
@@ -179,12 +196,12 @@ def _model_parameters(assignments: list[str]) -> dict[str, Any]:
     return parameters
 
 
-def _draw(component: Component, values: dict[str, Any], size: int) -> Diagram | None:
+def _draw(component: Component, values: dict[str, Any], channels: tuple[str, ...], size: int) -> Diagram | None:
     """A model's diagram; None where it can't be built as it is, unless parameters were given for it."""
     from cxrkit.report.diagram import diagram
 
     try:
-        model = component.build(_CHANNELS, **{**getattr(component.target, "when_loading", {}), **values})
+        model = component.build(channels, **{**getattr(component.target, "when_loading", {}), **values})
         return diagram(model, size)
     except CxrkitError:
         if values:
@@ -200,4 +217,5 @@ def _numbers(component: Component, drawn: Diagram | None) -> dict[str, Any]:
         return {}
     if drawn is None:
         return {"weights": None}
-    return {"weights": drawn.parameters} | {key: asdict(drawn)[key] for key in ("size", "multiply_adds", "blocks")}
+    keys = ("used", "unused", "size", "multiply_adds", "blocks")
+    return {"weights": drawn.parameters} | {key: asdict(drawn)[key] for key in keys}

@@ -1,25 +1,23 @@
-"""A network's blocks in the order in which a film passes through them, as a tree of text and as a picture."""
+"""A network's blocks in the order in which a film passes through them, and as a tree of text."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.hooks import RemovableHandle
 
 from cxrkit.engine.forward import pad_to_multiple
 from cxrkit.engine.rehearsal import count_multiply_adds
 from cxrkit.errors import PluginError
 from cxrkit.interfaces import Model
-from cxrkit.report.drawing import DISTINCT
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Block:
         path: the names of the modules that lead to it.
         layers: what it consists of, such as `2 × Conv2d 3×3, 2 × BatchNorm2d, 2 × ReLU`.
         shape: of its output for one film, without the batch: (channels, height, width), or another.
-        parameters: how many numbers it has.
+        parameters: how many numbers it uses that no block before it does.
         sources: the positions of the blocks whose outputs it gets, directly or through operations without a block.
     """
 
@@ -46,10 +44,12 @@ class Diagram:
     """A network at a size.
 
     Attributes:
-        name: the network's class.
+        name: the network's class; where that wraps another network, the name of that first.
         size: (height, width) of the film, as the network is shown it.
-        blocks: in the order of the computation.
-        parameters: of the whole network; `trained`: those that training changes.
+        blocks: in the order of the computation, outside training.
+        parameters: of the whole network.
+        used: of these, how many are used outside training: without side outputs' heads, or what a pruned head spares.
+        unused: the modules that aren't used outside training, each with its number of parameters.
         multiply_adds: of one film, in convolutions and matrix products.
     """
 
@@ -57,7 +57,8 @@ class Diagram:
     size: tuple[int, int]
     blocks: tuple[Block, ...]
     parameters: int
-    trained: int
+    used: int
+    unused: dict[str, int]
     multiply_adds: int
 
     def text(self) -> str:
@@ -72,49 +73,12 @@ class Diagram:
             above = tuple(modules)
             shape = "×".join(map(str, block.shape))
             rows.append((f"{'  ' * len(modules)}{name}: {block.layers}", shape, f"{block.parameters:,}"))
+        if other := self.used - sum(block.parameters for block in self.blocks):
+            rows.append(("in no block", "", f"{other:,}"))
+        rows += [("not used outside training", "", "")] if self.unused else []
+        rows += [(f"  {name}", "", f"{parameters:,}") for name, parameters in self.unused.items()]
         first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
         return "\n".join(f"{row[0]:<{first}}  {row[1]:>{second}}  {row[2]:>12}".rstrip() for row in rows)
-
-    def svg(self) -> str:
-        """A picture: from left to right as computed, lower where the resolution is; taller with more channels."""
-        step, row, margin = 26, 70, 60
-        drawn = [number for number, block in enumerate(self.blocks) if len(block.shape) == 3]
-        levels = {n: round(math.log2(max(1, self.size[0] / self.blocks[n].shape[1]))) for n in drawn}
-        parts_of = list(dict.fromkeys(self.blocks[n].path[0] for n in drawn))
-        colours = {name: DISTINCT[place % len(DISTINCT)] for place, name in enumerate(parts_of)}
-        deepest = max(levels.values(), default=0)
-        width = max(2 * margin + step * len(drawn), margin + 90 * len(parts_of), 420)
-        height = 2 * margin + row * (deepest + 1) + 20
-        places = {n: (margin + step * x + 9, margin + row * levels[n] + row / 2) for x, n in enumerate(drawn)}
-        parts = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif">',
-            '<rect width="100%" height="100%" fill="white"/>',
-            f'<text x="{margin}" y="24" font-size="14">{escape(self._title())}</text>',
-        ]
-        for level in sorted(set(levels.values())):
-            y = margin + row * level + row / 2
-            size = f"{self.size[0] >> level}×{self.size[1] >> level}"
-            parts.append(f'<text x="4" y="{y + 4:.0f}" font-size="11" fill="#555">{size}</text>')
-        parts += [_arrow(places[a], places[b]) for b in drawn for a in self.blocks[b].sources if a in places]
-        for n, (x, y) in places.items():
-            block = self.blocks[n]
-            tall = 8 + 5 * math.log2(1 + block.shape[0])
-            label = f"{'.'.join(block.path)}: {block.layers} → {'×'.join(map(str, block.shape))}"
-            parts.append(
-                f'<rect x="{x - 9}" y="{y - tall / 2:.1f}" width="18" height="{tall:.1f}" rx="2" '
-                f'fill="{colours[block.path[0]]}"><title>{escape(label)}</title></rect>'
-                f'<text x="{x}" y="{y + tall / 2 + 11:.1f}" font-size="9" text-anchor="middle">{block.shape[0]}</text>'
-            )
-        for place, (name, colour) in enumerate(colours.items()):
-            x, y = margin + 90 * place, height - 22
-            parts.append(
-                f'<rect x="{x}" y="{y}" width="10" height="10" rx="2" fill="{colour}"/>'
-                f'<text x="{x + 14}" y="{y + 9}" font-size="11">{escape(name)}</text>'
-            )
-        return "\n".join([*parts, "</svg>", ""])
-
-    def _title(self) -> str:
-        return f"{self.name}: {self.parameters:,} parameters, {self.multiply_adds / 1e9:.2f} billion multiply-adds"
 
 
 def diagram(model: Model, size: int) -> Diagram:
@@ -127,12 +91,11 @@ def diagram(model: Model, size: int) -> Diagram:
     """
     shadow = deepcopy(model).to("meta").eval()
     film = pad_to_multiple(torch.empty(1, 1, size, size), model.size_multiple).to("meta")
-    blocks: list[Block] = []
     flow = _Flow()
-    hooks = [
-        module.register_forward_hook(_recorder(tuple(name.split(".")), blocks, flow))
-        for name, module in _blocks(shadow)
-    ]
+    hooks: list[RemovableHandle] = []
+    for module, name in {module: name for name, module in _blocks(shadow)}.items():
+        hooks.append(module.register_forward_pre_hook(flow.begin))
+        hooks.append(module.register_forward_hook(flow.recorder(tuple(name.split("."))), with_kwargs=True))
     try:
         with torch.no_grad(), flow:
             shadow(film)
@@ -144,13 +107,13 @@ def diagram(model: Model, size: int) -> Diagram:
             f"{type(model).__name__} can't be drawn: {type(error).__name__}: {' '.join(str(error).split())}",
             "`cxrkit bench` measures its cost on films.",
         ) from error
-    parameters = list(model.parameters())
     return Diagram(
-        name=type(model).__name__,
+        name=_name(model),
         size=(film.shape[-2], film.shape[-1]),
-        blocks=tuple(blocks),
-        parameters=sum(parameter.numel() for parameter in parameters),
-        trained=sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        blocks=tuple(flow.blocks),
+        parameters=sum(parameter.numel() for parameter in shadow.parameters()),
+        used=sum(parameter.numel() for parameter in shadow.parameters() if id(parameter) in flow.used),
+        unused=dict(_unused(shadow, flow.used)),
         multiply_adds=multiply_adds,
     )
 
@@ -169,49 +132,90 @@ def _blocks(module: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]
 
 
 class _Flow(TorchDispatchMode):
-    """Remembers from which blocks each tensor comes, through operations that belong to none."""
+    """Follows a pass: its blocks, from which of them each tensor comes, and which parameters are read.
+
+    Attributes:
+        blocks: those passed so far.
+        used: the `id` of each parameter that was read.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.blocks: list[Block] = []
+        self.used: set[int] = set()
+        self._counted: set[int] = set()  # parameters that a block has shown
         self._known: dict[int, tuple[Tensor, frozenset[int]]] = {}  # tensors are kept: ids are reused
-
-    def of(self, values: Any) -> frozenset[int]:
-        """The positions of the blocks that the tensors among these values come from."""
-        found = [self._known[id(v)][1] for v in tree_leaves(values) if isinstance(v, Tensor) and id(v) in self._known]
-        return frozenset().union(*found)
-
-    def set(self, values: Any, blocks: frozenset[int]) -> None:
-        """The tensors among these values come from those blocks."""
-        self._known |= {id(v): (v, blocks) for v in tree_leaves(values) if isinstance(v, Tensor)}
+        self._overwritten: set[int] = set()  # since the last block began
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = _tensors((args, kwargs))
+        self.used |= {id(value) for value in given if isinstance(value, nn.Parameter)}
         made = func(*args, **(kwargs or {}))
-        self.set(made, self.of((args, kwargs)))
+        self._set(made, self._of(given))
+        self._overwritten |= {id(value) for value in _tensors(made)} & {id(value) for value in given}
         return made
 
+    def begin(self, module: nn.Module, inputs: Any) -> None:
+        """A forward pre-hook of a block."""
+        self._overwritten.clear()
 
-def _recorder(path: tuple[str, ...], blocks: list[Block], flow: _Flow) -> Any:
-    def record(module: nn.Module, inputs: Any, output: Any) -> None:
-        tensor = output if isinstance(output, Tensor) else next((o for o in output if isinstance(o, Tensor)), None)
-        shape = () if tensor is None else tuple(tensor.shape[1:])
-        layers = list(module.children()) or [module]
-        sources = tuple(sorted(flow.of(inputs)))
-        flow.set(output, frozenset([len(blocks)]))
-        blocks.append(Block(path, _in_words(layers), shape, sum(p.numel() for p in module.parameters()), sources))
+    def recorder(self, path: tuple[str, ...]) -> Any:
+        """A forward hook of the block with this path."""
 
-    return record
+        def record(module: nn.Module, inputs: Any, named_inputs: Any, output: Any) -> Any:
+            given = _tensors((inputs, named_inputs))
+            # What a block only passes on, as dropout does in evaluation, is also read by others: those don't get it
+            # from this block.
+            passed_on = {id(value) for value in given} - self._overwritten
+            output = tree_map(lambda value: value.view_as(value) if id(value) in passed_on else value, output)
+            tensor = next(iter(_tensors(output)), None)
+            own = {id(p): p.numel() for p in module.parameters() if id(p) in self.used - self._counted}
+            self._counted |= own.keys()
+            layers = _in_words(list(module.children()) or [module])
+            shape = () if tensor is None else tuple(tensor.shape[1:])
+            sources = tuple(sorted(self._of(given)))
+            self._set(output, frozenset([len(self.blocks)]))
+            self.blocks.append(Block(path, layers, shape, sum(own.values()), sources))
+            return output
+
+        return record
+
+    def _of(self, values: list[Tensor]) -> frozenset[int]:
+        """The positions of the blocks that these values come from."""
+        return frozenset().union(*(self._known[id(value)][1] for value in values if id(value) in self._known))
+
+    def _set(self, values: Any, blocks: frozenset[int]) -> None:
+        self._known |= {id(value): (value, blocks) for value in _tensors(values)}
 
 
-def _arrow(start: tuple[float, float], end: tuple[float, float]) -> str:
-    """A line from a block to the next; to one further away a curve above those between, or beside them."""
-    (x, y), (x2, y2) = (start[0] + 9, start[1]), (end[0] - 9, end[1])
-    if x2 - x < 20:
-        way = f"M{x},{y} L{x2},{y2}"
-    elif y == y2:
-        way = f"M{x - 9},{y - 20} C{x},{y - 42} {x2},{y - 42} {x2 + 9},{y - 20}"
-    else:
-        way = f"M{x},{y} C{x + 24},{y} {x2 - 24},{y2} {x2},{y2}"
-    return f'<path d="{way}" fill="none" stroke="#999" stroke-opacity="0.7"/>'
+def _tensors(values: Any) -> list[Tensor]:
+    return [value for value in tree_leaves(values) if isinstance(value, Tensor)]
+
+
+def _unused(module: nn.Module, used: set[int], path: str = "") -> Iterator[tuple[str, int]]:
+    """The outermost modules, and single parameters, of which nothing is used; with their numbers of parameters."""
+    for name, parameter in module.named_parameters(path, recurse=False):
+        if id(parameter) not in used:
+            yield name, parameter.numel()
+    for name, child in module.named_children():
+        inner, parameters = f"{path}.{name}" if path else name, list(child.parameters())
+        if parameters and not any(id(parameter) in used for parameter in parameters):
+            yield inner, sum(parameter.numel() for parameter in parameters)
+        else:
+            yield from _unused(child, used, inner)
+
+
+def _name(model: nn.Module) -> str:
+    """The network's class; of one that only wraps another package's network, what that is called, too."""
+    name, parts = type(model).__name__, list(model.children())
+    if len(parts) != 1 or _package(parts[0]) in ("torch", _package(model)):
+        return name
+    inner = getattr(parts[0], "name", None)
+    return f"{inner if isinstance(inner, str) else type(parts[0]).__name__} ({name})"
+
+
+def _package(module: nn.Module) -> str:
+    return type(module).__module__.partition(".")[0]
 
 
 def _in_words(layers: Sequence[nn.Module]) -> str:

@@ -79,10 +79,25 @@ def test_show_draws_a_model_and_counts_its_work(cxrkit, tmp_path) -> None:
     assert "2×32×32" in text
 
 
+def test_show_counts_what_a_pruned_network_uses(cxrkit, tmp_path) -> None:
+    picture = tmp_path / "net.svg"
+    words = ("show", "model", "unetpp", "--set", "model.inference_head=1", "--structures", "heart")
+    text = cxrkit(*words, "--svg", str(picture)).out
+    assert "9,041,700 weights with these parameters, for 1 output channel\n100,961 of them are used outside" in text
+    assert "(100,961 used outside training)" in picture.read_text()
+    content = json.loads(cxrkit(*words, "--json").out)
+    assert (content["weights"], content["used"]) == (9_041_700, 100_961)
+    assert content["used"] == sum(block["parameters"] for block in content["blocks"])
+    assert content["weights"] == content["used"] + sum(content["unused"].values())
+    assert content["unused"]["heads.2"] == 33
+
+
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
         (("loss", "dice", "--svg", "x.svg"), "has no diagram"),
+        (("loss", "dice", "--structures", "heart"), "has no diagram"),
+        (("model", "unet", "--structures", ","), "--structures is empty"),
         (("model", "unet", "--set", "model.depht=2"), "'depth'"),
         (("model", "monai:BasicUNets"), "'BasicUNet'"),
         (("model", "unet", "--set", "train.lr=1"), "no setting"),
