@@ -19,11 +19,13 @@ from cxrkit import Model
 from cxrkit_plugins.models.blocks import (
     KERAS_EPSILON,
     AttentionGate,
+    ChannelAttention,
     Merge,
     Norm,
     Normalise,
     Resampling,
     SameConvTranspose2d,
+    SpatialAttention,
     TwoStepConvLSTM,
     conv_norm_relu,
     dense_gradient,
@@ -39,6 +41,9 @@ class AttentionBCDUNet(Model):
     Channels double every second level (48, 48, 96, 96, centre 192). Levels of equal width are a pair: both
     their gates take the gating signal from the decoder feature that enters the pair. With an odd depth the
     deepest pair has one level. The decoder has no convolutions after its concatenations unless asked for.
+
+    `spatial_channel_attention` is SCAU-Net's as the released code has it, which sums where SCAU-Net averages and has 64
+    units in the channel part. The sum over a large film's pixels saturates that part's sigmoids.
     """
 
     capturable = True
@@ -64,7 +69,8 @@ class AttentionBCDUNet(Model):
         ] = "gating-up",
         decoder_convs: Annotated[bool, Field(description="a double convolution after each concatenation")] = False,
         spatial_channel_attention: Annotated[
-            bool, Field(description="SCAU-Net's spatial attention at both ends, channel attention at the centre")
+            bool,
+            Field(description="SCAU-Net's spatial attention at both ends, channel attention at the centre, with sums"),
         ] = False,
         norm: Annotated[Norm, Field(description="normalisation after each convolution")] = "batch",
         norm_momentum: Annotated[
@@ -104,9 +110,10 @@ class AttentionBCDUNet(Model):
             running = step.out_channels
         self.head = nn.Conv2d(running, len(self.channels), 1)
 
-        self.first_attention = SpatialAttention() if spatial_channel_attention else nn.Identity()
-        self.centre_attention = ChannelAttention(centre) if spatial_channel_attention else nn.Identity()
-        self.last_attention = SpatialAttention() if spatial_channel_attention else nn.Identity()
+        attention = spatial_channel_attention
+        self.first_attention = SpatialAttention("sum") if attention else nn.Identity()
+        self.centre_attention = ChannelAttention(centre, "sum", units=64) if attention else nn.Identity()
+        self.last_attention = SpatialAttention("sum") if attention else nn.Identity()
         self.apply(glorot_normal)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -173,33 +180,3 @@ class DecoderStep(nn.Module):
         gated = dense_gradient(self.gate(skip, self.gating_signal(pair_input)))
         joined: Tensor = self.convolve(torch.cat([F.relu(self.up(running)), gated], 1))
         return joined
-
-
-class SpatialAttention(nn.Module):
-    """One weight a pixel: the channels' average, a 7×7 convolution, a sigmoid (SCAU-Net, Zhao 2020).
-
-    SCAU-Net sums the channels; the average is that up to a factor that the convolution can learn.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(1, 1, 7, padding=3)
-
-    def forward(self, feature: Tensor) -> Tensor:
-        """`(B, C, H, W)` to the same, weighted."""
-        weighted: Tensor = feature * torch.sigmoid(self.conv(feature.mean(1, keepdim=True)))
-        return weighted
-
-
-class ChannelAttention(nn.Module):
-    """One weight a channel: the global average, two dense layers, a sigmoid (SCAU-Net, Zhao 2020)."""
-
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        hidden = max(1, features // 8)
-        self.dense = nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, features), nn.Sigmoid())
-
-    def forward(self, feature: Tensor) -> Tensor:
-        """`(B, C, H, W)` to the same, weighted."""
-        weights: Tensor = self.dense(feature.mean((2, 3)))
-        return feature * weights[:, :, None, None]

@@ -29,9 +29,10 @@ class BCDUNet(Model):
     the concatenation.
 
     The authors' network, BCDU-Net (D3) of their released code, is `bidirectional=False, two_channel_tail=True`; their
-    paper's text has the ConvLSTM in both directions, whose states are added. The tail, a convolution to two channels
-    with a ReLU before the head, is left out by default: for several structures it is a bottleneck, and both channels
-    can be zero on every film from the start, after which nothing learns.
+    paper's text has the ConvLSTM in both directions, with tanh(W→∗H→ + W←∗H← + b) of the two last states. Here they are
+    added without weights, bias and tanh: that is ours, and the following convolution weighs their sum. The tail, a
+    convolution to two channels with a ReLU before the head, is left out by default: for several structures it is a
+    bottleneck, and both channels can be zero on every film from the start, after which nothing learns.
     """
 
     size_multiple = 8

@@ -1,4 +1,4 @@
-"""What several networks are made of: double convolutions, norms, initial weights, gates, ConvLSTMs, residual blocks."""
+"""What several networks are made of: convolutions, norms, initial weights, attention, ConvLSTMs, residual blocks."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 Norm = Literal["batch", "group", "instance"]
 Resampling = Literal["gating-up", "features-down"]
 Merge = Literal["concat", "sum"]
+Pooling = Literal["mean", "sum"]
 #: Makes the normalisation of so many channels.
 Normalise = Callable[[int], nn.Module]
 
@@ -164,13 +165,57 @@ class CoarseGate(nn.Module):
         self.out = nn.Conv2d(features, features, 1)
         self.norm = norm
 
-    def forward(self, skip: Tensor, gating_signal: Tensor) -> Tensor:
-        """Skip `(B, features, H, W)` and gating signal `(B, gating, h, w)` to `(B, features, H, W)`."""
+    def forward(self, skip: Tensor, gating_signal: Tensor, channel_weights: Tensor | None = None) -> Tensor:
+        """Skip `(B, features, H, W)` and gating signal `(B, gating, h, w)` to `(B, features, H, W)`.
+
+        `channel_weights` `(B, features, 1, 1)` multiply the skip too, but attention is found on the skip as it is.
+        """
         theta = self.theta(skip)
         phi = resize(self.phi(gating_signal), theta)
         weights = torch.sigmoid(self.psi(F.relu(theta + phi)))
-        gated: Tensor = self.norm(self.out(skip * resize(weights, skip)))
+        weighted = skip * resize(weights, skip)
+        if channel_weights is not None:
+            weighted = weighted * channel_weights
+        gated: Tensor = self.norm(self.out(weighted))
         return dense_gradient(gated)
+
+
+class SpatialAttention(nn.Module):
+    """A weight in (0, 1) for each pixel, from the mean or sum of its channels (Zhao 2020): 305 parameters."""
+
+    def __init__(self, pooling: Pooling) -> None:
+        super().__init__()
+        self.pooling = pooling
+        self.weigh = nn.Sequential(
+            nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 1, 3, padding=1), nn.Sigmoid()
+        )
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """`(B, C, H, W)` to the same, weighted."""
+        pooled = feature.mean(1, keepdim=True) if self.pooling == "mean" else feature.sum(1, keepdim=True)
+        weighted: Tensor = feature * self.weigh(pooled)
+        return weighted
+
+
+class ChannelAttention(nn.Module):
+    """A weight in (0, 1) for each channel, from the mean or sum of its pixels by two dense layers (Zhao 2020).
+
+    Args:
+        features: channels.
+        pooling: "sum" grows with the number of pixels.
+        units: of the first dense layer; there are 2·units·features + units + features parameters.
+    """
+
+    def __init__(self, features: int, pooling: Pooling, *, units: int) -> None:
+        super().__init__()
+        self.pooling = pooling
+        self.weigh = nn.Sequential(nn.Linear(features, units), nn.ReLU(), nn.Linear(units, features), nn.Sigmoid())
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """`(B, C, H, W)` to the same, weighted."""
+        pooled = feature.mean((2, 3)) if self.pooling == "mean" else feature.sum((2, 3))
+        weights: Tensor = self.weigh(pooled)
+        return feature * weights[:, :, None, None]
 
 
 class TwoStepConvLSTM(nn.Module):

@@ -1,21 +1,21 @@
-"""Any 2-D segmentation network of MONAI that takes films of any size."""
+"""Networks of MONAI that make masks of a film's size, in two dimensions."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from cxrkit import ConfigError, Model
-from cxrkit.errors import nearest
+from cxrkit.errors import StorageError, nearest
 
 _LEVELS = {"channels": (16, 32, 64, 128, 256), "strides": (2, 2, 2, 2)}
-#: The networks, and values of those parameters that MONAI gives no default.
+#: The networks that our tests try, and values of those parameters that MONAI gives no default.
 NETWORKS: Mapping[str, Mapping[str, Any]] = {
     "AHNet": {"psp_block_num": 0},
     "AttentionUnet": _LEVELS,
@@ -33,27 +33,37 @@ NETWORKS: Mapping[str, Mapping[str, Any]] = {
 }
 _OURS = ("spatial_dims", "in_channels", "out_channels")
 _SEVERAL_OUTPUTS = ("deep_supervision", "dsdepth")
+_TESTED = f"Those that are tested: {', '.join(NETWORKS)}."
 
 
 class Monai(Model):
     """Images `(B, 1, H, W)` to logits `(B, C, H, W)` by a network of MONAI, in two dimensions.
 
-    `size_multiple` is found by trying: the smallest power of two whose multiples the network takes. Parameters without
-    a default in MONAI have one here: `UNet` and `AttentionUnet` 16 to 256 channels, `DynUNet` four halvings, and
-    `FlexibleUNet` a resnet18. Networks for images of one size only, as UNETR, aren't among them.
+    Any of `monai.networks.nets` whose constructor takes `spatial_dims`, `in_channels` and `out_channels`, and that makes
+    one mask of the film's size for each channel. This is tried, which also finds `size_multiple`: the smallest power of
+    two up to 64 whose multiples the network takes. Networks for images of one size only, as UNETR, don't pass.
+    Parameters without a default in MONAI have one here: `UNet` and `AttentionUnet` 16 to 256 channels, `DynUNet` four
+    halvings, and `FlexibleUNet` a resnet18.
 
     Raises:
         ConfigError: MONAI isn't installed, has no such network, or can't build it with these options.
+        StorageError: pretrained weights were requested and are unavailable.
     """
+
+    when_loading: ClassVar[Mapping[str, Any]] = {"pretrained": False}
 
     def __init__(
         self,
         channels: Sequence[str],
         *,
-        network: Annotated[str, Field(description=f"MONAI's name of it: {', '.join(NETWORKS)}")] = "UNet",
+        network: Annotated[str, Field(description=f"MONAI's name of it: {', '.join(NETWORKS)}, …")] = "UNet",
         options: Annotated[
             dict[str, Any] | None,
             Field(description="parameters of MONAI's network, {features: [16, 16, 32, 64, 128, 16]}"),
+        ] = None,
+        pretrained: Annotated[
+            bool | None,
+            Field(description="start from MONAI's weights, which few networks have (null: as in options)"),
         ] = None,
     ) -> None:
         super().__init__(channels)
@@ -61,69 +71,92 @@ class Monai(Model):
             from monai.networks import nets
         except ImportError as error:
             raise ConfigError("model 'monai': MONAI isn't installed.", "Run: pip install 'cxrkit[monai]'") from error
-        name = {known.lower(): known for known in NETWORKS}.get(network.lower())
-        if name is None or not hasattr(nets, name):
+        known = {name: found for name, found in vars(nets).items() if _is_candidate(found)}
+        factory = known.get(network) or {name.lower(): found for name, found in known.items()}.get(network.lower())
+        if factory is None:
             raise ConfigError(
-                f"model 'monai': there is no 2-D segmentation network '{network}'.",
-                f"{nearest(network, NETWORKS)}There are: {', '.join(NETWORKS)}.",
+                f"model 'monai': MONAI has no 2-D segmentation network '{network}'.",
+                f"{nearest(network, known)}{_TESTED}",
             )
-        self.network = _make(getattr(nets, name), name, options or {}, len(self.channels))
-        self.size_multiple = _size_multiple(self.network, name, len(self.channels))
+        values = dict(options or {}) if pretrained is None else {**(options or {}), "pretrained": pretrained}
+        if pretrained is False and "pretrained" not in inspect.signature(factory).parameters:
+            del values["pretrained"]
+        self.network = _make(factory, values, len(self.channels))
+        self.size_multiple = _size_multiple(self.network, factory.__name__, len(self.channels))
 
     def forward(self, images: Tensor) -> Tensor:
         """Float `(B, 1, H, W)` to logits `(B, C, H, W)`."""
         return _logits(self.network(images))
 
 
-def _make(factory: Any, name: str, options: Mapping[str, Any], classes: int) -> nn.Module:
-    known = [key for key in inspect.signature(factory).parameters if key not in (*_OURS, *_SEVERAL_OUTPUTS)]
+def _is_candidate(found: Any) -> bool:
+    return inspect.isclass(found) and inspect.signature(found).parameters.keys() >= set(_OURS)
+
+
+def _make(factory: type[nn.Module], options: Mapping[str, Any], classes: int) -> nn.Module:
+    name, parameters = factory.__name__, inspect.signature(factory).parameters
+    known = [key for key in parameters if key not in (*_OURS, *_SEVERAL_OUTPUTS, "kwargs")]
     for key in options:
         if key not in known:
             raise ConfigError(
                 f"model 'monai': '{key}' is no option of {name} that can be set here.",
                 f"{nearest(key, known)}There are: {', '.join(known)}.",
             )
-    values = {**NETWORKS[name], **options, "spatial_dims": 2, "in_channels": 1, "out_channels": classes}
+    values = {**NETWORKS.get(name, {}), **options, "spatial_dims": 2, "in_channels": 1, "out_channels": classes}
+    missing = [key for key in known if parameters[key].default is inspect.Parameter.empty and key not in values]
+    if missing:
+        raise ConfigError(
+            f"model 'monai': {name} needs values for {', '.join(missing)}.",
+            f"Write them into options, or choose another network. {_TESTED}",
+        )
     try:
-        made: nn.Module = factory(**values)
+        return factory(**values)
     except ImportError as error:  # of what only some networks need
         reason = str(error).partition("\n")[0]
         raise ConfigError(f"model 'monai': {name}: {reason}", "Run: pip install 'cxrkit[monai]'") from error
     except Exception as error:
-        reason = " ".join(str(error).split())
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        if options.get("pretrained") and isinstance(error, OSError):
+            raise StorageError(
+                f"model 'monai': the pretrained weights of {name} can't be loaded: {reason}",
+                "Set pretrained=false, or connect to the network once so that they are downloaded and kept.",
+            ) from error
         raise ConfigError(
-            f"model 'monai': {name} can't be built with {dict(options)}: {type(error).__name__}: {reason}",
+            f"model 'monai': {name} can't be built with {dict(options)}: {reason}",
             "MONAI's documentation of the network explains its parameters.",
         ) from error
-    return made
 
 
 def _logits(output: Any) -> Tensor:
     """The logits alone: some networks return a list of one."""
-    logits: Tensor = output[0] if isinstance(output, list | tuple) else output
+    if isinstance(output, list | tuple):
+        (output,) = output
+    logits: Tensor = output
     return logits
 
 
-@torch.no_grad()
 def _size_multiple(network: nn.Module, name: str, classes: int) -> int:
     """The smallest power of two whose multiples a network takes as height and width.
 
     Raises:
         ConfigError: there is none up to 64.
     """
-    network = deepcopy(network).to("meta").eval()  # shapes without numbers
+    trial = deepcopy(network).to("meta")  # shapes without numbers
     for multiple in (1, 2, 4, 8, 16, 32, 64):
-        size = _odd_multiples(multiple)
-        try:
-            output = _logits(network(torch.empty(1, 1, *size, device="meta")))
-        except (RuntimeError, ValueError, IndexError):
-            continue
-        if tuple(output.shape) == (1, classes, *size):
+        if all(_makes_masks(trial.train(training), classes, _odd_multiples(multiple)) for training in (False, True)):
             return multiple
     raise ConfigError(
         f"model 'monai': {name} with these options doesn't return masks of the film's size.",
-        "Leave out the options, or choose values with as many steps up as down.",
+        f"Leave out the options, choose values with as many steps up as down, or another network. {_TESTED}",
     )
+
+
+@torch.no_grad()
+def _makes_masks(trial: nn.Module, classes: int, size: tuple[int, int]) -> bool:
+    try:
+        return _logits(trial(torch.empty(2, 1, *size, device="meta"))).shape == (2, classes, *size)
+    except Exception:  # each network complains in its own way
+        return False
 
 
 def _odd_multiples(multiple: int) -> tuple[int, int]:

@@ -17,8 +17,8 @@ class SpatialChannelGatedUNet(GatedUNet):
 
     Only the paper's abstract (10.3390/app10175729) is public: a gate on U-Net's skips with a spatial and a channel
     part. **The layers are ours.** The spatial part is Oktay's gate, from skip and decoder; the channel part weighs the
-    skip's channels by the decoder's feature alone: global average, two dense layers, sigmoid. All else is as in
-    `attn-unet`, so that the two differ in the gates alone.
+    skip's channels by the decoder's feature alone: global average, two dense layers, sigmoid. Both multiply the skip,
+    before the gate's last convolution. All else is as in `attn-unet`, so that the two differ in the gates alone.
     """
 
     capturable = True
@@ -66,6 +66,6 @@ class SpatialChannelGate(nn.Module):
 
     def forward(self, skip: Tensor, gating_signal: Tensor) -> Tensor:
         """Skip `(B, features, H, W)` and gating signal `(B, gating, h, w)` to `(B, features, H, W)`."""
-        gated: Tensor = self.spatial(skip, gating_signal)
         weights: Tensor = self.channel(gating_signal.mean((2, 3)))
-        return gated * weights[:, :, None, None]
+        gated: Tensor = self.spatial(skip, gating_signal, weights[:, :, None, None])
+        return gated

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,16 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from cxrkit import Model
-from cxrkit_plugins.models.blocks import ContractingPath, Norm, double_conv, he_normal, normaliser
+from cxrkit_plugins.models.blocks import (
+    ChannelAttention,
+    ContractingPath,
+    Norm,
+    Pooling,
+    SpatialAttention,
+    double_conv,
+    he_normal,
+    normaliser,
+)
 
 
 class SCAUNet(Model):
@@ -34,7 +43,7 @@ class SCAUNet(Model):
         spatial_attention: Annotated[bool, Field(description="weigh the first level's feature by pixel")] = True,
         channel_attention: Annotated[bool, Field(description="weigh the deepest feature by channel")] = True,
         pooling: Annotated[
-            Literal["mean", "sum"], Field(description="how attention summarises channels and pixels; the paper's: mean")
+            Pooling, Field(description="how attention summarises channels and pixels; the paper's: mean")
         ] = "mean",
         norm: Annotated[Norm, Field(description="normalisation after each convolution")] = "batch",
         norm_momentum: Annotated[
@@ -49,7 +58,7 @@ class SCAUNet(Model):
         if spatial_attention:
             blocks[0] = nn.Sequential(blocks[0], SpatialAttention(pooling))
         if channel_attention:
-            blocks[-1] = nn.Sequential(blocks[-1], ChannelAttention(widths[-1], pooling))
+            blocks[-1] = nn.Sequential(blocks[-1], ChannelAttention(widths[-1], pooling, units=32))
         self.encoder = ContractingPath(blocks)
         self.decoder = nn.ModuleList(
             double_conv(below + width, width, normalise) for width, below in reversed(list(pairwise(widths)))
@@ -65,35 +74,3 @@ class SCAUNet(Model):
             feature = convolve(torch.cat([skip, up], 1))
         logits: Tensor = self.head(feature)
         return logits
-
-
-class SpatialAttention(nn.Module):
-    """A weight in (0, 1) for each pixel, from the mean or sum of its channels: 305 parameters at any width."""
-
-    def __init__(self, pooling: Literal["mean", "sum"]) -> None:
-        super().__init__()
-        self.pooling = pooling
-        self.weigh = nn.Sequential(
-            nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 1, 3, padding=1), nn.Sigmoid()
-        )
-
-    def forward(self, feature: Tensor) -> Tensor:
-        """`(B, C, H, W)` to the same, weighted."""
-        pooled = feature.mean(1, keepdim=True) if self.pooling == "mean" else feature.sum(1, keepdim=True)
-        weighted: Tensor = feature * self.weigh(pooled)
-        return weighted
-
-
-class ChannelAttention(nn.Module):
-    """A weight in (0, 1) for each channel, from the mean or sum of its pixels: 65·C + 32 parameters."""
-
-    def __init__(self, features: int, pooling: Literal["mean", "sum"]) -> None:
-        super().__init__()
-        self.pooling = pooling
-        self.weigh = nn.Sequential(nn.Linear(features, 32), nn.ReLU(), nn.Linear(32, features), nn.Sigmoid())
-
-    def forward(self, feature: Tensor) -> Tensor:
-        """`(B, C, H, W)` to the same, weighted."""
-        pooled = feature.mean((2, 3)) if self.pooling == "mean" else feature.sum((2, 3))
-        weights: Tensor = self.weigh(pooled)
-        return feature * weights[:, :, None, None]

@@ -19,8 +19,8 @@ class UNetPlusPlus(Model):
 
     Node (i, j) lies at level i. It reads the nodes (i, 0) to (i, j − 1) and, up-convolved, node (i + 1, j − 1). With
     deep supervision there is a head on each node (0, 1) to (0, depth), all at full resolution; in training the last
-    is the main output and the others are `SideOutputs`. Elsewhere the output is the mean of all heads ("accurate"), or
-    that of one: then only the nodes that it needs are computed ("fast", pruned).
+    is the main output and the others are `SideOutputs`. Elsewhere it is the mean of all heads' probabilities, as a
+    logit ("accurate"), or one head's logit: then only the nodes that it needs are computed ("fast", pruned).
 
     As in the authors' code there is dropout after each convolution and no batch norm. The network of that name in
     segmentation-models-pytorch is another one; `smp` has it.
@@ -39,7 +39,7 @@ class UNetPlusPlus(Model):
         depth: Annotated[int, Field(ge=1, le=6, description="how often the resolution is halved")] = 4,
         deep_supervision: Annotated[bool, Field(description="a head at every depth, not only at the last")] = True,
         inference_head: Annotated[
-            int | None, Field(ge=1, description="outside training, the head of this depth alone; null: the heads' mean")
+            int | None, Field(ge=1, description="outside training, the head of this depth alone; null: the mean of all")
         ] = None,
         dropout: Annotated[float, Field(ge=0, lt=1, description="share of values dropped after convolutions")] = 0.5,
     ) -> None:
@@ -77,9 +77,14 @@ class UNetPlusPlus(Model):
                 rows[i].append(self.nodes[f"{i}-{j}"](torch.cat([up, *rows[i]], 1)))
         if not self.training:
             logits = [self.heads[str(j)](rows[0][j]) for j in self.inference_heads]
-            return logits[0] if len(logits) == 1 else torch.stack(logits).mean(0)
+            return logits[0] if len(logits) == 1 else _logit_of_mean_probability(torch.stack(logits))
         *sides, main = (head(rows[0][int(j)]) for j, head in self.heads.items())
         return SideOutputs(main, tuple(sides)) if sides else main
+
+
+def _logit_of_mean_probability(logits: Tensor) -> Tensor:
+    """Logits `(heads, ...)` to the logit of their sigmoids' mean, finite where these round to 0 or 1."""
+    return F.logsigmoid(logits).logsumexp(0) - F.logsigmoid(-logits).logsumexp(0)
 
 
 def _unit(before: int, after: int, dropout: float) -> nn.Sequential:
