@@ -40,7 +40,9 @@ def register_models(register: Register) -> None:
         summary="CoLe-CNN: structures minus their context (Pezzano 2020; layers ours, after the abstract)",
     )
     register(
-        "monai", f"{models}.monai:Monai", summary="any 2-D segmentation network of MONAI (pip install 'cxrkit[monai]')"
+        "monai",
+        f"{models}.monai:Monai",
+        summary="any MONAI network that makes 2-D masks of a film's size (pip install 'cxrkit[monai]')",
     )
     register("smp", f"{models}.smp:SegmentationModelsPytorch", summary="any segmentation-models-pytorch network")
 

@@ -68,7 +68,41 @@ class InstanceNormalised(Good):
         return self.up(features + self.back(self.normed(self.deep(features))))
 
 
-@pytest.mark.parametrize("network", [Supervised, InstanceNormalised])
+class ZeroScores(Good):
+    """Starts from zero scores, as FCN does, so that at first no gradient reaches what is below."""
+
+    def __init__(self, channels: Sequence[str]) -> None:
+        super().__init__(channels)
+        nn.init.zeros_(self.up.weight)
+
+
+class NarrowAndBiased(Good):
+    """Has one hidden unit, whose ReLU is dead for half of all films, and a bias that the normalisation takes away."""
+
+    def __init__(self, channels: Sequence[str]) -> None:
+        super().__init__(channels)
+        self.down = nn.Conv2d(1, 4, 3, stride=2, padding=1)
+        self.weigh = nn.Sequential(nn.Linear(4, 1, bias=False), nn.ReLU(), nn.Linear(1, 4, bias=False), nn.Sigmoid())
+
+    def forward(self, images: Tensor) -> Any:
+        features = torch.relu(self.norm(self.down(images)))
+        return self.up(features * self.weigh(features.mean((2, 3)))[:, :, None, None])
+
+
+class Gated(Good):
+    """Lets in a branch by a factor that starts at zero (ReZero)."""
+
+    def __init__(self, channels: Sequence[str]) -> None:
+        super().__init__(channels)
+        self.branch = nn.Conv2d(4, 4, 1)
+        self.factor = nn.Parameter(torch.zeros(1))
+
+    def forward(self, images: Tensor) -> Any:
+        features = torch.relu(self.norm(self.down(images)))
+        return self.up(features + self.factor * self.branch(features))
+
+
+@pytest.mark.parametrize("network", [Supervised, InstanceNormalised, ZeroScores, NarrowAndBiased, Gated])
 def test_other_sound_networks_pass(failures: Judge, network: type[Model]) -> None:
     assert failures("model", network) == {}
 
@@ -137,6 +171,25 @@ class Unused(Good):
     def __init__(self, channels: Sequence[str]) -> None:
         super().__init__(channels)
         self.forgotten = nn.Conv2d(1, 1, 1)
+
+
+class TimesZero(Gated):
+    """Multiplies a branch by a zero that never changes."""
+
+    def forward(self, images: Tensor) -> Any:
+        features = torch.relu(self.norm(self.down(images)))
+        return self.up(features + 0 * self.factor * self.branch(features))
+
+
+class Clipped(Good):
+    """Clips what a layer gives to a range that it never reaches."""
+
+    def __init__(self, channels: Sequence[str]) -> None:
+        super().__init__(channels)
+        self.shift = nn.Parameter(torch.zeros(4, 1, 1))
+
+    def forward(self, images: Tensor) -> Any:
+        return super().forward(images) + (self.shift - 9).relu()
 
 
 class InfiniteSlope(Good):
@@ -279,6 +332,8 @@ FAULTS: list[tuple[type[Model], str, str]] = [
     (Positive, "outputs are logits", "above"),
     (LogProbabilities, "outputs are logits", "below"),
     (Unused, "gradients reach every parameter", "forgotten.weight, forgotten.bias (2 of 7)"),
+    (TimesZero, "gradients reach every parameter", "zeros for factor, branch.weight, branch.bias (3 of 8)"),
+    (Clipped, "gradients reach every parameter", "only zeros for shift (1 of 6)"),
     (InfiniteSlope, "gradients reach every parameter", "finite gradients"),
     (AlwaysDropout, "evaluation repeats itself", "self.training"),
     (DrawsInEvaluation, "evaluation repeats itself", "draw no random numbers"),

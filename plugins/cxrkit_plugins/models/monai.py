@@ -39,11 +39,11 @@ _TESTED = f"Those that are tested: {', '.join(NETWORKS)}."
 class Monai(Model):
     """Images `(B, 1, H, W)` to logits `(B, C, H, W)` by a network of MONAI, in two dimensions.
 
-    Any of `monai.networks.nets` whose constructor takes `spatial_dims`, `in_channels` and `out_channels`, and that makes
-    one mask of the film's size for each channel. This is tried, which also finds `size_multiple`: the smallest power of
-    two up to 64 whose multiples the network takes. Networks for images of one size only, as UNETR, don't pass.
-    Parameters without a default in MONAI have one here: `UNet` and `AttentionUnet` 16 to 256 channels, `DynUNet` four
-    halvings, and `FlexibleUNet` a resnet18.
+    Any of `monai.networks.nets` whose constructor takes `spatial_dims`, `in_channels` and `out_channels`, and that
+    makes one mask of the film's size for each channel. This is tried, which also finds `size_multiple`: the smallest
+    power of two up to 64 whose multiples the network takes. Networks for images of one size only, as UNETR, don't
+    pass. Parameters without a default in MONAI have one here: `UNet` and `AttentionUnet` 16 to 256 channels, `DynUNet`
+    four halvings, and `FlexibleUNet` a resnet18.
 
     Raises:
         ConfigError: MONAI isn't installed, has no such network, or can't build it with these options.
@@ -78,9 +78,9 @@ class Monai(Model):
                 f"model 'monai': MONAI has no 2-D segmentation network '{network}'.",
                 f"{nearest(network, known)}{_TESTED}",
             )
-        values = dict(options or {}) if pretrained is None else {**(options or {}), "pretrained": pretrained}
-        if pretrained is False and "pretrained" not in inspect.signature(factory).parameters:
-            del values["pretrained"]
+        values = dict(options or {})
+        if pretrained or (pretrained is False and "pretrained" in inspect.signature(factory).parameters):
+            values["pretrained"] = pretrained
         self.network = _make(factory, values, len(self.channels))
         self.size_multiple = _size_multiple(self.network, factory.__name__, len(self.channels))
 
@@ -90,7 +90,9 @@ class Monai(Model):
 
 
 def _is_candidate(found: Any) -> bool:
-    return inspect.isclass(found) and inspect.signature(found).parameters.keys() >= set(_OURS)
+    if not (inspect.isclass(found) and issubclass(found, nn.Module)):
+        return False
+    return inspect.signature(found).parameters.keys() >= set(_OURS)
 
 
 def _make(factory: type[nn.Module], options: Mapping[str, Any], classes: int) -> nn.Module:

@@ -217,20 +217,24 @@ def test_instance_norm_is_pytorchs() -> None:
     torch.testing.assert_close(model.encoder[0][1](x), F.instance_norm(x, eps=1e-3))
 
 
-def test_spatial_and_channel_attention_weigh_both_ends_and_the_centre() -> None:
+def test_spatial_and_channel_attention_weigh_both_ends_and_the_centre_by_sums() -> None:
     torch.manual_seed(0)
     model = AttentionBCDUNet(CHANNELS, base_channels=4, depth=2, spatial_channel_attention=True).eval()
+    places = {"first": model.first_attention, "centre": model.centre_attention, "last": model.last_attention}
+    seen: dict[str, tuple[Tensor, Tensor]] = {}
+    for name, attention in places.items():
+        attention.register_forward_hook(lambda _, inputs, output, name=name: seen.update({name: (inputs[0], output)}))
     with torch.no_grad():
-        for attention in (model.first_attention, model.last_attention):
-            attention.conv.weight.zero_()
-            attention.conv.bias.zero_()
-        feature = torch.rand(2, 4, 6, 6)
-        torch.testing.assert_close(model.first_attention(feature), feature / 2)  # sigmoid(0)
-        centre = torch.rand(2, 8, 3, 3)
-        weighed = model.centre_attention(centre)
-    weights = weighed / centre
-    torch.testing.assert_close(weights, weights.mean((2, 3), keepdim=True).expand_as(weights))
-    assert ((weights > 0) & (weights < 1)).all()
+        model(0.1 * torch.randn(1, 1, 16, 16))
+        for name, channels in (("first", 4), ("last", 8)):
+            feature, weighted = seen[name]
+            assert feature.shape == (1, channels, 16, 16)
+            weights = places[name].weigh(feature.sum(1, keepdim=True))
+            torch.testing.assert_close(weighted, feature * weights)
+        feature, weighted = seen["centre"]
+        assert feature.shape == (1, 8, 4, 4)
+        weights = model.centre_attention.weigh(feature.sum((2, 3)))
+        torch.testing.assert_close(weighted, feature * weights[:, :, None, None])
 
 
 def test_it_can_be_mapped_over_films_and_weights() -> None:

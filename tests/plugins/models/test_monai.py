@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cxrkit.config import make_config, resolve
-from cxrkit.errors import ConfigError
+from cxrkit.errors import ConfigError, StorageError
 from cxrkit.plugins import registry
 from cxrkit_plugins.models.monai import NETWORKS, Monai
 
@@ -50,6 +50,9 @@ def test_options_reach_the_network() -> None:
         ({"options": {"strides": [2]}}, "documentation"),
         ({"network": "DynUNet", "options": {"deep_supervision": True}}, "kernel_size"),
         ({"network": "DynUNet", "options": {"strides": (2, 2, 2, 2, 2)}}, "as many steps up as down"),
+        ({"network": "DiffusionModelUNet"}, "another network"),  # its forward asks for more than images
+        ({"network": "VQVAE"}, "another network"),  # it returns a loss too
+        ({"network": "UNet", "pretrained": True}, "There are: channels"),
     ],
     ids=str,
 )
@@ -57,6 +60,34 @@ def test_what_does_not_exist_or_fit_is_reported_with_a_hint(parameters: dict[str
     with pytest.raises(ConfigError) as caught:
         Monai(CHANNELS, **parameters)
     assert hint in caught.value.remedy
+
+
+def test_a_network_that_is_not_listed_is_tried() -> None:
+    model = Monai(CHANNELS, network="AutoEncoder", options={"channels": (4, 8), "strides": (2, 2)})
+    assert model.size_multiple == 4
+    assert model(torch.randn(2, 1, 8, 12)).shape == (2, 2, 8, 12)
+
+
+@pytest.mark.parametrize("error", [AssertionError, TypeError, KeyError])
+def test_a_networks_own_error_is_no_traceback(monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
+    def refuse(*_: object) -> None:
+        raise error("no")
+
+    monkeypatch.setattr("monai.networks.nets.BasicUNet.forward", refuse)
+    with pytest.raises(ConfigError, match="doesn't return masks of the film's size"):
+        Monai(CHANNELS, network="BasicUNet")
+
+
+def test_pretrained_weights_are_downloaded_for_a_new_training_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("monai.networks.nets.efficientnet.model_zoo.load_url", fail)
+    options = {"backbone": "efficientnet-b0", "pretrained": True}
+    with pytest.raises(StorageError, match="no route to host"):
+        Monai(CHANNELS, network="FlexibleUNet", options=options)
+    Monai(CHANNELS, network="FlexibleUNet", options=options, **Monai.when_loading)
+    Monai(CHANNELS, network="BasicUNet", **Monai.when_loading)
 
 
 def test_without_monai_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,6 +58,12 @@ def test_count(name: str, outputs: int, parameters: dict[str, Any], expected: in
     assert count(name, outputs, parameters) == expected
 
 
+def test_attention_of_attn_bcdu_is_the_released_codes() -> None:
+    """Two spatial parts, and a channel part of 64 units on the centre's 192 channels."""
+    added = count("attn-bcdu", 4, {"spatial_channel_attention": True}) - count("attn-bcdu", 4, {})
+    assert added == 2 * 305 + 129 * 192 + 64
+
+
 def test_attention_of_scau_net_adds_what_the_paper_says() -> None:
     whole = count("scau", 4, {})
     assert whole - count("scau", 4, {"spatial_attention": False}) == 305

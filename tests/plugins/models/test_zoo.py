@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -13,12 +13,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from cxrkit import SideOutputs
 from cxrkit.errors import ConfigError
 from cxrkit_plugins.models.bcdu import BCDUNet
-from cxrkit_plugins.models.blocks import AttentionGate, CoarseGate, interpolate_bilinearly
+from cxrkit_plugins.models.blocks import AttentionGate, ChannelAttention, SpatialAttention, interpolate_bilinearly
 from cxrkit_plugins.models.cole import CoLeCNN
 from cxrkit_plugins.models.fcn import FCN
 from cxrkit_plugins.models.focal_attn_unet import FocalAttentionUNet
 from cxrkit_plugins.models.scag import SpatialChannelGate
-from cxrkit_plugins.models.scau import ChannelAttention, SpatialAttention
 from cxrkit_plugins.models.unetpp import UNetPlusPlus
 
 CHANNELS = ("left_lung", "heart")
@@ -57,7 +56,8 @@ def test_unetpp_infers_by_the_mean_of_its_heads_or_by_one_for_less_work() -> Non
     whole = UNetPlusPlus(CHANNELS, base_channels=4, depth=3, dropout=0.0)
     heads = side_outputs(whole, images)
     assert [side.shape for side in heads.sides] == [(2, 2, 16, 24)] * 2
-    torch.testing.assert_close(whole.eval()(images), torch.stack([*heads.sides, heads.main]).mean(0))
+    mean = torch.stack([*heads.sides, heads.main]).sigmoid().mean(0)
+    torch.testing.assert_close(whole.eval()(images).sigmoid(), mean)
     costs = [multiply_adds(whole, images)]
     for depth, expected in ((2, heads.sides[1]), (1, heads.sides[0])):
         pruned = UNetPlusPlus(CHANNELS, base_channels=4, depth=3, dropout=0.0, inference_head=depth).eval()
@@ -66,6 +66,25 @@ def test_unetpp_infers_by_the_mean_of_its_heads_or_by_one_for_less_work() -> Non
         costs.append(multiply_adds(pruned, images))
     assert costs == sorted(costs, reverse=True)
     assert costs[2] < costs[0] / 2
+
+
+@pytest.mark.parametrize(
+    ("logits", "expected"),
+    [
+        ((-1.0, -1.0, -1.0, 8.0), 0.4516),  # the mean of the logits would give 0.78
+        ((0.5, 0.5, 0.5, 0.5), 0.6225),
+        ((-200.0, -200.0, -200.0, 200.0), 0.25),
+        ((200.0, 200.0, 200.0, 200.0), 1.0),
+    ],
+)
+def test_unetpp_averages_probabilities(logits: tuple[float, ...], expected: float) -> None:
+    model = UNetPlusPlus(CHANNELS, base_channels=1, dropout=0.0).eval()
+    for head, logit in zip(model.heads.values(), logits, strict=True):
+        nn.init.zeros_(head.weight)
+        nn.init.constant_(head.bias, logit)
+    averaged = model(torch.randn(1, 1, 16, 16))
+    assert averaged.isfinite().all()
+    torch.testing.assert_close(averaged.sigmoid(), torch.full((1, 2, 16, 16), expected), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(("options", "heads"), [({}, "1, 2"), ({"deep_supervision": False}, "There is: 2.")])
@@ -106,7 +125,7 @@ def test_deconvolutions_interpolate_bilinearly_at_the_start() -> None:
 
 
 @pytest.mark.parametrize("pooling", ["mean", "sum"])
-def test_scau_attention_is_its_formula(pooling: str) -> None:
+def test_scau_attention_is_its_formula(pooling: Literal["mean", "sum"]) -> None:
     torch.manual_seed(0)
     feature = torch.randn(2, 6, 5, 7)
     scale = {"mean": 1.0, "sum": 6.0}[pooling]
@@ -114,20 +133,21 @@ def test_scau_attention_is_its_formula(pooling: str) -> None:
     expected = torch.sigmoid(spatial.weigh[2](F.relu(spatial.weigh[0](scale * feature.mean(1, keepdim=True)))))
     torch.testing.assert_close(spatial(feature), feature * expected)
     scale = {"mean": 1.0, "sum": 35.0}[pooling]
-    channel = ChannelAttention(6, pooling)
+    channel = ChannelAttention(6, pooling, units=3)
     expected = torch.sigmoid(channel.weigh[2](F.relu(channel.weigh[0](scale * feature.mean((2, 3))))))
     torch.testing.assert_close(channel(feature), feature * expected[:, :, None, None])
 
 
-def test_spatial_channel_gate_weighs_what_oktays_gate_lets_through() -> None:
+def test_spatial_channel_gate_weighs_the_skip_by_pixel_and_by_channel() -> None:
     torch.manual_seed(0)
     gate = SpatialChannelGate(8, 6, 4, nn.Identity())
     skip, signal = torch.randn(2, 8, 8, 8), torch.randn(2, 6, 4, 4)
-    assert isinstance(gate.spatial, CoarseGate)
-    weights = gate(skip, signal) / gate.spatial(skip, signal)
-    torch.testing.assert_close(weights, weights.mean((2, 3), keepdim=True).expand_as(weights), rtol=1e-3, atol=1e-4)
-    assert 0 < weights.min() < weights.max() < 1
-    assert len(gate.channel[0].weight) == 2
+    attention = torch.sigmoid(gate.spatial.psi(F.relu(gate.spatial.theta(skip) + gate.spatial.phi(signal))))
+    by_pixel = F.interpolate(attention, size=(8, 8), mode="bilinear", align_corners=False)
+    first, _, second, _ = gate.channel
+    assert first.out_features == 2
+    by_channel = torch.sigmoid(second(F.relu(first(signal.mean((2, 3))))))[:, :, None, None]
+    torch.testing.assert_close(gate(skip, signal), gate.spatial.out(skip * by_pixel * by_channel))
 
 
 def test_focal_attn_unets_gate_adds() -> None:
