@@ -140,7 +140,7 @@ def gradients_reach_every_parameter(subject: Subject) -> None:
     other parameters isn't asked for.
     """
     reached = set[str]()
-    for step in range(9):
+    for step in range(30):
         if step % 3 == 0:
             model: Model = subject.build(CHANNELS).train()
             trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
