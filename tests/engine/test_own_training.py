@@ -119,17 +119,18 @@ def test_a_divergence_names_the_critics_weight(new_run: NewRun, components: Regi
 
 
 class TwoProcesses:
-    """What the loop needs of two processes, of which the other one's gradients are the same."""
+    """What the loop needs of two processes, whose means differ from this one's values by a constant."""
 
     world_size = 2
 
     def __init__(self) -> None:
         self.shapes: list[tuple[int, ...]] = []
         self.other_learns = True
+        self.apart = 0.0
 
     def all_reduce(self, value: Tensor, reduce_op: str) -> Tensor:
         self.shapes.append(tuple(value.shape))
-        return value + self.other_learns if reduce_op == "sum" else value
+        return value + (self.other_learns if reduce_op == "sum" else self.apart)
 
 
 def with_two_processes() -> tuple[Loss, OwnTraining, TwoProcesses, Batch]:
@@ -149,6 +150,20 @@ def test_a_process_without_films_for_the_critic_takes_part_all_the_same() -> Non
         calls.append(processes.shapes)
     assert calls[0] == calls[1]
     assert len(calls[0]) == 2 * (1 + len([*loss.parameters(), *loss.buffers()]))
+
+
+def test_processes_count_the_critics_answers_together() -> None:
+    """So that the state that one of them saves is that of all."""
+    loss, training, processes, batch = with_two_processes()
+    processes.apart = 0.25
+    training.begin(0)
+    training.update(torch.randn(2, 1, 16, 16), batch)
+    (tally,) = loss.buffers()
+    assert tally[1] == 1.25
+    processes.other_learns = False
+    training.begin(5)
+    training.update(torch.randn(2, 1, 16, 16), batch.with_(known=torch.full((2, 1), False)))
+    assert tally[1] == 1.25
 
 
 @pytest.mark.parametrize("other_learns", [True, False])
