@@ -142,6 +142,31 @@ def test_perturbations_are_scored_once(
         perturbations.main()
 
 
+def test_runs_are_paired_that_differ_in_one_factor(tmp_path: Path) -> None:
+    measures = "lungs_dice,heart_dice," + ",".join(
+        f"{name}_{what}" for name in ("lungs", "heart") for what in ("dice_after", "hd95", "parts", "holes")
+    )
+    rows = [
+        ("off", "10", 0, 0.5),
+        ("on", "10", 0, 0.6),
+        ("off", "10", 1, 0.5),
+        ("on", "10", 1, 0.8),
+        ("on", "20", 0, 0.9),
+    ]
+    (tmp_path / "runs.csv").write_text(
+        f"arm,critic,train_size,seed,{measures},ctr_error,paper_dsc\n"
+        + "".join(f"x,{critic},{size},{seed},{dice}{',' * 11}\n" for critic, size, seed, dice in rows)
+    )
+    done = subprocess.run(
+        [sys.executable, SCRIPTS / "pairs.py", tmp_path / "runs.csv", "critic=off,on"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "lungs_dice: +0.2000 ± 0.1414, larger in 2 of 2, p = 0.500\n"
+
+
 def test_networks_are_compared_over_seeds_where_they_finished(tmp_path: Path) -> None:
     measures = "lungs_dice,heart_dice,lungs_hd95,heart_hd95,heart_parts,heart_holes"
     (tmp_path / "runs.csv").write_text(
