@@ -294,9 +294,9 @@ def test_a_number_without_its_issuer_counts_with_all_that_are_the_same(tmp_path:
 def test_films_of_one_patient_stay_together(tmp_path: Path) -> None:
     films = tmp_path / "films"
     for name, patient in (
-        ("b", "4711"),
-        ("a", "4711"),
-        ("c", "4712"),
+        ("b", "Q4711"),
+        ("a", "Q4711"),
+        ("c", "Q4712"),
         ("d", "ANONYMOUS"),
         ("e", "Anonymous"),
         ("f", ""),
@@ -310,7 +310,7 @@ def test_films_of_one_patient_stay_together(tmp_path: Path) -> None:
                 confirm(server, listed[name])
         entries = folder_dataset(tmp_path / "data").entries()
         assert {entry.id: entry.group for entry in entries} == dict(zip("abcdefg", "bbcdefg", strict=True))
-    assert "471" not in (tmp_path / "data/manifest.csv").read_text() + (tmp_path / "data/journal.jsonl").read_text()
+    assert "Q471" not in (tmp_path / "data/manifest.csv").read_text() + (tmp_path / "data/journal.jsonl").read_text()
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path, films: Path) -> None:
