@@ -139,8 +139,9 @@ def located(where: object) -> Iterator[None]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint of the form `Did you mean 'a' or 'b'? ` for a mistyped name; empty if nothing is near."""
-    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    """A hint of the form `Did you mean 'a' or 'b'? ` for a mistyped name in any case; empty if nothing is near."""
+    spelt = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(name.lower(), spelt, n=3, cutoff=0.5)
     if not near:
         return ""
-    return "Did you mean " + " or ".join(f"'{n}'" for n in near) + "? "
+    return "Did you mean " + " or ".join(f"'{spelt[n]}'" for n in near) + "? "

@@ -19,12 +19,13 @@ import typer.main
 import ways
 from predictions_page import predictions_page
 from pydantic import BaseModel
-from rendering import bounds, code, constructor, docstring, literal, signature, table, type_name, value_text
+from rendering import code, constructor, docstring, literal, signature, table, type_name, value_text
 
 import cxrkit
 import cxrkit.commands
 import cxrkit.testing
 from cxrkit import errors
+from cxrkit.cli.describe import range_text
 from cxrkit.cli.flags import split_default
 from cxrkit.config import ComponentConfig, RunConfig
 from cxrkit.kinds import KINDS
@@ -238,7 +239,7 @@ def _component(component: Component) -> Iterator[str]:
         (
             code(name),
             type_name(field.annotation),
-            bounds(field),
+            range_text(field),
             "must be given" if field.is_required() else value_text(field.get_default(call_default_factory=True)),
             literal(field.description or ""),
         )
@@ -270,7 +271,7 @@ def _settings(part: type[BaseModel], defaults: BaseModel | None, path: str) -> I
         if found is None or issubclass(found, ComponentConfig) or field.description:
             shown = "must be given" if defaults is None and field.is_required() else _default(default)
             meaning = literal(field.description or "") or _of_component(path, name)
-            rows.append((code(f"{path}{name}"), _kind(field.annotation), bounds(field), shown, meaning))
+            rows.append((code(f"{path}{name}"), _kind(field.annotation), range_text(field), shown, meaning))
         if found is not None:
             inner.append((found, default if isinstance(default, found) else None, f"{path}{name}."))
     if issubclass(part, ComponentConfig):

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Annotated, Any, ForwardRef, Literal
 
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
 _SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Raises")
 
@@ -65,23 +64,6 @@ def type_name(annotation: Any) -> str:
 def _alternatives(names: Iterable[str]) -> str:
     unique = list(dict.fromkeys(names))
     return " or ".join([", ".join(unique[:-1]), unique[-1]]) if len(unique) > 1 else unique[0]
-
-
-def bounds(field: FieldInfo) -> str:
-    """The range that a field's constraints allow: `1 to 6`, `> 0`, `≥ 0 and < 1`."""
-    limits: dict[str, Any] = {}
-    for constraint in field.metadata:
-        for name in ("ge", "gt", "le", "lt"):
-            if (value := getattr(constraint, name, None)) is not None:
-                limits[name] = value
-    if "ge" in limits and "le" in limits:
-        return f"{_number(limits['ge'])} to {_number(limits['le'])}"
-    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
-    return " and ".join(f"{signs[name]} {_number(value)}" for name, value in limits.items())
-
-
-def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
 def value_text(value: Any) -> str:

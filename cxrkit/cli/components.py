@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from contextlib import redirect_stdout
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,6 +32,8 @@ _STAGES = {
 }
 #: Channels that a model is built with to count its parameters, unless others are named.
 _CHANNELS = ("left_lung", "right_lung", "heart", "background")
+#: Side of the film that a model is drawn with, unless another is named.
+_SIZE = 256
 
 
 def list_components(
@@ -71,8 +74,9 @@ def show_component(
         ),
     ],
     size: Annotated[
-        int, typer.Option("--size", min=16, max=4096, help="Of a model: side of the film, in pixels.")
-    ] = 256,
+        int | None,
+        option("--size", "Of a model: side of the film, in pixels.", metavar="N", default=str(_SIZE), min=16, max=4096),
+    ] = None,
     structures: Annotated[
         str | None,
         option(
@@ -91,17 +95,16 @@ def show_component(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Explain a component and its parameters; of a model also its blocks, parameters and multiply-adds."""
-    from dataclasses import asdict
-
+    """Explain a component and its parameters; of a model also its blocks, weights and multiply-adds."""
     from cxrkit.cli.console import show, show_json
     from cxrkit.cli.describe import parameters_of
     from cxrkit.cli.loading import load_plugins
     from cxrkit.cli.settings import names_of
 
     component, values = load_plugins().registry.find(_kind(kind), name)
-    if component.kind != "model" and (svg or set_ or structures):
-        raise ConfigError(f"A {component.kind} has no diagram.", "Leave out --svg, --set and --structures.")
+    for_models = {"--size": size, "--structures": structures, "--svg": svg, "--set": set_}
+    if component.kind != "model" and (flags := [flag for flag, value in for_models.items() if value]):
+        raise ConfigError(f"{', '.join(flags)}: only of models; {name} is of kind {component.kind}.", "Leave it out.")
     channels = _CHANNELS if structures is None else tuple(names_of(structures))
     with redirect_stdout(sys.stderr):  # what the component prints
         parameters = parameters_of(component)
@@ -109,11 +112,13 @@ def show_component(
         if component.kind == "weights":
             documentation = component.build().card
         given = values | _model_parameters(set_ or [])
-        drawn = _draw(component, given, channels, size) if component.kind == "model" else None
-    if svg is not None and drawn is not None:
+        network = _network(component, given, channels, size or _SIZE) if component.kind == "model" else _Network()
+    if network.fault is not None and (svg is not None or given):
+        raise network.fault
+    if svg is not None and network.diagram is not None:
         from cxrkit.report.diagram_picture import picture
 
-        write_text(svg, picture(drawn))
+        write_text(svg, picture(network.diagram))
     if as_json:
         show_json(
             {
@@ -126,21 +131,24 @@ def show_component(
                 "parameters": [asdict(parameter) for parameter in parameters],
             }
             | ({"stage": getattr(component.target, "stage", "input")} if component.kind == "augment" else {})
-            | _numbers(component, drawn)
+            | (network.numbers() if component.kind == "model" else {})
         )
         return
     heading = f"{component.kind} {component.name}: {component.summary}"
     show(heading, f"from {component.distribution} {component.version}")
     if component.kind == "augment":
         show(_STAGES.get(getattr(component.target, "stage", "input"), "acts at an unknown stage"))
-    if drawn is not None:
+    if network.weights is not None:
         meant = "these" if values or set_ else "the default"
         outputs = f"{len(channels)} output channel{'s' if len(channels) != 1 else ''}"
-        show(f"{drawn.parameters:,} weights with {meant} parameters, for {outputs}")
-        if drawn.used != drawn.parameters:
+        show(f"{network.weights:,} weights with {meant} parameters, for {outputs}")
+    if drawn := network.diagram:
+        if drawn.used != drawn.weights:
             show(f"{drawn.used:,} of them are used outside training")
         side = "×".join(map(str, drawn.size))
         show(f"{drawn.multiply_adds / 1e9:,.3f} billion multiply-adds for a film of {side}")
+    elif network.fault is not None:
+        show(f"Not drawn: {network.fault}")
     if documentation:
         show("", documentation)
     if component.kind == "weights":
@@ -196,26 +204,32 @@ def _model_parameters(assignments: list[str]) -> dict[str, Any]:
     return parameters
 
 
-def _draw(component: Component, values: dict[str, Any], channels: tuple[str, ...], size: int) -> Diagram | None:
-    """A model's diagram; None where it can't be built as it is, unless parameters were given for it."""
+@dataclass(frozen=True)
+class _Network:
+    """What was found out about a model: nothing, its weights or all; and why no more."""
+
+    weights: int | None = None
+    diagram: Diagram | None = None
+    fault: CxrkitError | None = None
+
+    def numbers(self) -> dict[str, Any]:
+        """For `--json`."""
+        found: dict[str, Any] = {"weights": self.weights}
+        if self.fault is not None:
+            found["not_drawn"] = str(self.fault)
+        if self.diagram is not None:
+            keys = ("used", "unused", "size", "multiply_adds", "blocks")
+            found |= {key: asdict(self.diagram)[key] for key in keys}
+        return found
+
+
+def _network(component: Component, values: dict[str, Any], channels: tuple[str, ...], size: int) -> _Network:
     from cxrkit.report.diagram import diagram
 
+    weights = None
     try:
         model = component.build(channels, **{**getattr(component.target, "when_loading", {}), **values})
-        return diagram(model, size)
-    except CxrkitError:
-        if values:
-            raise
-        return None
-
-
-def _numbers(component: Component, drawn: Diagram | None) -> dict[str, Any]:
-    """What `--json` says of a model beyond its parameters."""
-    from dataclasses import asdict
-
-    if component.kind != "model":
-        return {}
-    if drawn is None:
-        return {"weights": None}
-    keys = ("used", "unused", "size", "multiply_adds", "blocks")
-    return {"weights": drawn.parameters} | {key: asdict(drawn)[key] for key in keys}
+        weights = sum(parameter.numel() for parameter in model.parameters())
+        return _Network(weights, diagram(model, size))
+    except CxrkitError as fault:
+        return _Network(weights, fault=fault)

@@ -78,7 +78,7 @@ def range_text(field: FieldInfo) -> str:
         if getattr(item, name, None) is not None
     }
     if {"ge", "le"} <= bounds.keys():
-        parts = [f"{value_text(bounds.pop('ge'))} to {value_text(bounds.pop('le'))}"]
+        parts = [f"{_bound(bounds.pop('ge'))} to {_bound(bounds.pop('le'))}"]
     else:
         parts = []
     words = {
@@ -90,5 +90,9 @@ def range_text(field: FieldInfo) -> str:
         "min_length": "at least {} long",
         "max_length": "at most {} long",
     }
-    parts += [words[name].format(value_text(value)) for name, value in bounds.items()]
+    parts += [words[name].format(_bound(value)) for name, value in bounds.items()]
     return ", ".join(parts)
+
+
+def _bound(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"

@@ -167,7 +167,11 @@ class Rehearsal:
 
 @torch.no_grad()
 def count_multiply_adds(network: Model, film: Tensor) -> int:
-    """Multiply-adds of a forward pass in convolutions and matrix products, in evaluation mode; on any device."""
+    """Multiply-adds of a forward pass in convolutions and matrix products, in evaluation mode; on any device.
+
+    Those that are made: where a transposed convolution is computed as an ordinary one with zeros among its weights, as
+    in attn-bcdu and focal-attn-unet, multiplications by these count.
+    """
     with _no_fused_products(), FlopCounterMode(display=False) as counter:
         network(pad_to_multiple(film, network.size_multiple))
     return int(counter.get_total_flops()) // 2

@@ -58,8 +58,14 @@ class Trial:
             processes: that share a batch.
 
         Raises:
-            ConfigError: no such films, or a layer would normalise single values; says what to choose.
+            ConfigError: no such films, too small ones, or a layer would normalise single values; says what to choose.
         """
+        if size < self.multiple:
+            raise ConfigError(
+                f"model '{self.name}': films of {size}x{size} pixels are too small: it takes multiples of "
+                f"{self.multiple}, so most of what it sees would be padding.",
+                f"Use --size {self.multiple} or a multiple of it, or a network that halves the resolution less often.",
+            )
         fault = self._fault(films, size)
         if fault is None:
             return

@@ -28,14 +28,14 @@ class Block:
         path: the names of the modules that lead to it.
         layers: what it consists of, such as `2 × Conv2d 3×3, 2 × BatchNorm2d, 2 × ReLU`.
         shape: of its output for one film, without the batch: (channels, height, width), or another.
-        parameters: how many numbers it uses that no block before it does.
+        weights: how many numbers, biases included, it uses that no block before it does.
         sources: the positions of the blocks whose outputs it gets, directly or through operations without a block.
     """
 
     path: tuple[str, ...]
     layers: str
     shape: tuple[int, ...]
-    parameters: int
+    weights: int
     sources: tuple[int, ...] = ()
 
 
@@ -47,23 +47,23 @@ class Diagram:
         name: the network's class; where that wraps another network, the name of that first.
         size: (height, width) of the film, as the network is shown it.
         blocks: in the order of the computation, outside training.
-        parameters: of the whole network.
+        weights: how many numbers the whole network has.
         used: of these, how many are used outside training: without side outputs' heads, or what a pruned head spares.
-        unused: the modules that aren't used outside training, each with its number of parameters.
+        unused: the modules that aren't used outside training, each with its number of weights.
         multiply_adds: of one film, in convolutions and matrix products.
     """
 
     name: str
     size: tuple[int, int]
     blocks: tuple[Block, ...]
-    parameters: int
+    weights: int
     used: int
     unused: dict[str, int]
     multiply_adds: int
 
     def text(self) -> str:
-        """A line for each block below the modules that it is part of, with its output's shape and its parameters."""
-        rows = [(f"{self.name}, one film of {self.size[0]}×{self.size[1]}", "output", "parameters")]
+        """A line for each block below the modules that it is part of, with its output's shape and its weights."""
+        rows = [(f"{self.name}, one film of {self.size[0]}×{self.size[1]}", "output", "weights")]
         above: tuple[str, ...] = ()
         for block in self.blocks:
             *modules, name = block.path
@@ -72,11 +72,11 @@ class Diagram:
             rows += [("  " * depth + module, "", "") for depth, module in enumerate(modules[start:], start)]
             above = tuple(modules)
             shape = "×".join(map(str, block.shape))
-            rows.append((f"{'  ' * len(modules)}{name}: {block.layers}", shape, f"{block.parameters:,}"))
-        if other := self.used - sum(block.parameters for block in self.blocks):
+            rows.append((f"{'  ' * len(modules)}{name}: {block.layers}", shape, f"{block.weights:,}"))
+        if other := self.used - sum(block.weights for block in self.blocks):
             rows.append(("in no block", "", f"{other:,}"))
         rows += [("not used outside training", "", "")] if self.unused else []
-        rows += [(f"  {name}", "", f"{parameters:,}") for name, parameters in self.unused.items()]
+        rows += [(f"  {name}", "", f"{weights:,}") for name, weights in self.unused.items()]
         first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
         return "\n".join(f"{row[0]:<{first}}  {row[1]:>{second}}  {row[2]:>12}".rstrip() for row in rows)
 
@@ -111,7 +111,7 @@ def diagram(model: Model, size: int) -> Diagram:
         name=_name(model),
         size=(film.shape[-2], film.shape[-1]),
         blocks=tuple(flow.blocks),
-        parameters=sum(parameter.numel() for parameter in shadow.parameters()),
+        weights=sum(parameter.numel() for parameter in shadow.parameters()),
         used=sum(parameter.numel() for parameter in shadow.parameters() if id(parameter) in flow.used),
         unused=dict(_unused(shadow, flow.used)),
         multiply_adds=multiply_adds,

@@ -66,8 +66,8 @@ def picture(diagram: Diagram) -> str:
 
 
 def _numbers(diagram: Diagram) -> str:
-    used = "" if diagram.used == diagram.parameters else f" ({diagram.used:,} used outside training)"
-    return f"{diagram.parameters:,} parameters{used}, {diagram.multiply_adds / 1e9:.2f} billion multiply-adds"
+    used = "" if diagram.used == diagram.weights else f" ({diagram.used:,} used outside training)"
+    return f"{diagram.weights:,} weights{used}, {diagram.multiply_adds / 1e9:.2f} billion multiply-adds"
 
 
 def _size(block: Block) -> tuple[int, ...]:

@@ -22,7 +22,9 @@ def register_models(register: Register) -> None:
         "unetpp", f"{models}.unetpp:UNetPlusPlus", summary="U-Net++: nested skips, a head at each depth (Zhou 2018)"
     )
     register("fcn", f"{models}.fcn:FCN", summary="FCN-32s, 16s and 8s on VGG-16 (Long 2015)")
-    register("scau", f"{models}.scau:SCAUNet", summary="SCAU-Net: spatial and channel attention (Zhao 2020)")
+    register(
+        "scau", f"{models}.scau:SCAUNet", summary="SCAU-Net: spatial and channel attention (Zhao 2020; widths ours)"
+    )
     register(
         "scag",
         f"{models}.scag:SpatialChannelGatedUNet",
@@ -33,11 +35,15 @@ def register_models(register: Register) -> None:
         f"{models}.focal_attn_unet:FocalAttentionUNet",
         summary="Attention U-Net with image pyramid and deep supervision (Abraham & Khan 2019)",
     )
-    register("scan", f"{models}.scan:SCANSegmentor", summary="SCAN's segmentor, of 271 thousand weights (Dai 2018)")
+    register(
+        "scan",
+        f"{models}.scan:SCANSegmentor",
+        summary="SCAN's segmentor, of 271 thousand weights (Dai 2018; layers ours, after their number)",
+    )
     register(
         "cole",
         f"{models}.cole:CoLeCNN",
-        summary="CoLe-CNN: structures minus their context (Pezzano 2020; layers ours, after the abstract)",
+        summary="CoLe-CNN: structures minus their context (Pezzano 2020; layers ours, after the description)",
     )
     register(
         "monai",

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Annotated, Literal
 from xml.etree import ElementTree
 
 import pytest
 from pydantic import Field
+from torch import Tensor, nn
 
+from cxrkit import Model
 from cxrkit.cli.describe import parameters_of, type_text, value_text
 from cxrkit.registry import Component
 
@@ -62,11 +65,11 @@ def test_show_draws_a_model_and_counts_its_work(cxrkit, tmp_path) -> None:
     content = json.loads(cxrkit("show", "model", "unet", *flags, "--svg", str(picture), "--json").out)
     first, below, up, joined, head = content["blocks"]
     assert (first["path"], first["shape"]) == (["encoder", "0"], [2, 32, 32])
-    assert (below["shape"], below["parameters"]) == ([4, 16, 16], 9 * 2 * 4 + 4 + 9 * 4 * 4 + 4)
+    assert (below["shape"], below["weights"]) == ([4, 16, 16], 9 * 2 * 4 + 4 + 9 * 4 * 4 + 4)
     assert up["layers"] == "ConvTranspose2d 2×2"
     assert joined["shape"] == first["shape"]
-    assert (head["shape"], head["parameters"]) == ([4, 32, 32], 2 * 4 + 4)
-    assert content["weights"] == sum(block["parameters"] for block in content["blocks"])
+    assert (head["shape"], head["weights"]) == ([4, 32, 32], 2 * 4 + 4)
+    assert content["weights"] == sum(block["weights"] for block in content["blocks"])
     pixels = 32 * 32
     full = 9 * (1 * 2 + 2 * 2 + 4 * 2 + 2 * 2) + 2 * 4  # of each pixel: both double convolutions and the head
     coarse = 9 * (2 * 4 + 4 * 4) + 4 * (4 * 2)  # of each quarter: the deepest double convolution, the up-convolution
@@ -87,7 +90,7 @@ def test_show_counts_what_a_pruned_network_uses(cxrkit, tmp_path) -> None:
     assert "(100,961 used outside training)" in picture.read_text()
     content = json.loads(cxrkit(*words, "--json").out)
     assert (content["weights"], content["used"]) == (9_041_700, 100_961)
-    assert content["used"] == sum(block["parameters"] for block in content["blocks"])
+    assert content["used"] == sum(block["weights"] for block in content["blocks"])
     assert content["weights"] == content["used"] + sum(content["unused"].values())
     assert content["unused"]["heads.2"] == 33
 
@@ -95,8 +98,8 @@ def test_show_counts_what_a_pruned_network_uses(cxrkit, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
-        (("loss", "dice", "--svg", "x.svg"), "has no diagram"),
-        (("loss", "dice", "--structures", "heart"), "has no diagram"),
+        (("loss", "dice", "--svg", "x.svg"), "--svg: only of models"),
+        (("augment", "intensity", "--structures", "heart", "--size", "32"), "--size, --structures: only of models"),
         (("model", "unet", "--structures", ","), "--structures is empty"),
         (("model", "unet", "--set", "model.depht=2"), "'depth'"),
         (("model", "monai:BasicUNets"), "'BasicUNet'"),
@@ -109,6 +112,43 @@ def test_what_cannot_be_drawn_is_reported(cxrkit, words, hint) -> None:
     assert outcome.code != 0
     assert hint in outcome.err
     assert "Traceback" not in outcome.err
+
+
+class _ReadsValues(Model):
+    """Its forward looks at the film's values, so it can't be followed without them."""
+
+    size_multiple = 1
+
+    def __init__(self, channels: Sequence[str]) -> None:
+        super().__init__(channels)
+        self.head = nn.Conv2d(1, len(self.channels), 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.head(images * float(images.mean()))
+        return logits
+
+
+class _NeedsWidth(_ReadsValues):
+    def __init__(self, channels: Sequence[str], *, width: int) -> None:
+        super().__init__(channels)
+
+
+@pytest.mark.parametrize(
+    ("factory", "weights", "reason"), [(_ReadsValues, 8, "can't be drawn"), (_NeedsWidth, None, "width")]
+)
+def test_a_model_without_a_diagram_says_why(cxrkit, monkeypatch, tmp_path, factory, weights, reason) -> None:
+    odd = Component("model", "odd", factory, "odd", "somewhere", "1.0")
+    monkeypatch.setattr("cxrkit.registry.Registry.find", lambda self, kind, name: (odd, {}))
+    content = json.loads(cxrkit("show", "model", "odd", "--json").out)
+    assert content["weights"] == weights
+    assert reason in content["not_drawn"]
+    shown = cxrkit("show", "model", "odd").out
+    assert f"Not drawn: {content['not_drawn'].splitlines()[0]}" in " ".join(shown.split())
+    assert ("8 weights" in shown) == (weights is not None)
+    outcome = cxrkit("show", "model", "odd", "--svg", str(tmp_path / "odd.svg"))
+    assert outcome.code != 0
+    assert reason in outcome.err
+    assert not (tmp_path / "odd.svg").exists()
 
 
 def test_show_says_how_to_set_a_losses_parameter(cxrkit) -> None:

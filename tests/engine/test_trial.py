@@ -45,6 +45,14 @@ def test_what_can_be_normalised_is_not_refused(components: Registry) -> None:
     Trial(unet(components, "group"), "unet").check(1, 16)
 
 
+def test_films_smaller_than_the_networks_multiple_are_refused(components: Registry) -> None:
+    deep = components.get("model", "unetpp").build(("heart",), base_channels=2, depth=5)
+    with pytest.raises(ConfigError, match="16x16 pixels are too small: it takes multiples of 32") as caught:
+        Trial(deep, "unetpp").check(2, 16)
+    assert "--size 32" in caught.value.remedy
+    Trial(deep, "unetpp").check(2, 48)  # padded, by a third
+
+
 def test_a_batch_of_several_processes_is_that_of_all(components: Registry) -> None:
     with pytest.raises(ConfigError) as caught:
         Trial(unet(components, "batch"), "unet").check(1, 16, processes=3)

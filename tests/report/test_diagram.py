@@ -116,13 +116,13 @@ class Bare(Model):
 def test_what_training_alone_uses_is_listed_and_the_rest_adds_up(make: Callable[[], Model], used, unused) -> None:
     model = make()
     drawn = diagram(model, 32)
-    assert drawn.parameters == sum(parameter.numel() for parameter in model.parameters())
-    assert drawn.parameters == drawn.used + unused
+    assert drawn.weights == sum(parameter.numel() for parameter in model.parameters())
+    assert drawn.weights == drawn.used + unused
     assert used in (None, drawn.used)
     assert sum(drawn.unused.values()) == unused
     lines = drawn.text().splitlines()[1:]
     counts = [int(found[1].replace(",", "")) for line in lines if (found := re.search(r"\s([\d,]+)$", line))]
-    assert sum(counts) == drawn.parameters
+    assert sum(counts) == drawn.weights
     assert (f"({drawn.used:,} used outside training)" in picture(drawn)) == (unused > 0)
 
 

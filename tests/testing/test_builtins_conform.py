@@ -48,7 +48,7 @@ def test_conformance(case: Case) -> None:
     [
         ("attn-bcdu", {"base_channels": 4, "lstm_filters": 4, "bidirectional": False}),
         ("attn-unet", {"base_channels": 4, "depth": 3, "deep_supervision": True}),
-        ("bcdu", {"base_channels": 4, "bidirectional": False, "dense_blocks": 1}),
+        ("bcdu", {"base_channels": 4, "bidirectional": False, "dense_blocks": 1, "two_channel_tail": True}),
         ("cole", {"base_channels": 4, "branch_supervision": True}),
         ("fcn", {"base_channels": 2, "variant": "32s"}),
         ("focal-attn-unet", {"base_channels": 4, "image_pyramid": False, "deep_supervision": False}),

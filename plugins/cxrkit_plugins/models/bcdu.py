@@ -15,9 +15,11 @@ from cxrkit_plugins.models.blocks import (
     KERAS_EPSILON,
     ContractingPath,
     ConvLSTM,
+    Normalise,
     TwoStepConvLSTM,
     double_conv,
     he_normal,
+    normaliser,
 )
 
 
@@ -58,6 +60,9 @@ class BCDUNet(Model):
         dropout: Annotated[
             float, Field(ge=0, lt=1, description="share of values dropped in the deepest skip and between dense blocks")
         ] = 0.5,
+        norm_momentum: Annotated[
+            float, Field(gt=0, le=1, description="share of the newest batch in moving statistics (authors': 0.01)")
+        ] = 0.1,
     ) -> None:
         super().__init__(channels)
         widths = [base_channels, 2 * base_channels, 4 * base_channels]
@@ -69,7 +74,10 @@ class BCDUNet(Model):
         inputs = [widths[-1], *(block * centre for block in range(1, dense_blocks))]
         self.centre = nn.ModuleList(double_conv(before, centre, None) for before in inputs)
         self.dropout = nn.Dropout(dropout)
-        self.decoder = nn.ModuleList(DecoderStep(width, bidirectional=bidirectional) for width in reversed(widths))
+        normalise = normaliser("batch", norm_momentum, KERAS_EPSILON)
+        self.decoder = nn.ModuleList(
+            DecoderStep(width, normalise, bidirectional=bidirectional) for width in reversed(widths)
+        )
         tail = [nn.Conv2d(base_channels, 2, 3, padding=1), nn.ReLU(inplace=True)] if two_channel_tail else []
         self.tail = nn.Sequential(*tail)
         self.head = nn.Conv2d(2 if two_channel_tail else base_channels, len(self.channels), 1)
@@ -94,11 +102,9 @@ class BCDUNet(Model):
 class DecoderStep(nn.Module):
     """Up-convolution with batch norm, ConvLSTM over [skip, up], double convolution."""
 
-    def __init__(self, width: int, *, bidirectional: bool) -> None:
+    def __init__(self, width: int, normalise: Normalise, *, bidirectional: bool) -> None:
         super().__init__()
-        self.up = nn.Sequential(
-            nn.ConvTranspose2d(2 * width, width, 2, stride=2), nn.BatchNorm2d(width, eps=KERAS_EPSILON), nn.ReLU()
-        )
+        self.up = nn.Sequential(nn.ConvTranspose2d(2 * width, width, 2, stride=2), normalise(width), nn.ReLU())
         self.lstm = TwoStepConvLSTM(width, width // 2, bidirectional=bidirectional, merge="sum")
         for lstm in self.lstm.modules():
             if isinstance(lstm, ConvLSTM):

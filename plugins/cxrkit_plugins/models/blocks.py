@@ -197,6 +197,11 @@ class SpatialAttention(nn.Module):
         return weighted
 
 
+def weights_of_channels(before: int, units: int, after: int) -> nn.Sequential:
+    """Two dense layers and a sigmoid: `(B, before)` to weights in (0, 1), `(B, after)`."""
+    return nn.Sequential(nn.Linear(before, units), nn.ReLU(), nn.Linear(units, after), nn.Sigmoid())
+
+
 class ChannelAttention(nn.Module):
     """A weight in (0, 1) for each channel, from the mean or sum of its pixels by two dense layers (Zhao 2020).
 
@@ -209,7 +214,7 @@ class ChannelAttention(nn.Module):
     def __init__(self, features: int, pooling: Pooling, *, units: int) -> None:
         super().__init__()
         self.pooling = pooling
-        self.weigh = nn.Sequential(nn.Linear(features, units), nn.ReLU(), nn.Linear(units, features), nn.Sigmoid())
+        self.weigh = weights_of_channels(features, units, features)
 
     def forward(self, feature: Tensor) -> Tensor:
         """`(B, C, H, W)` to the same, weighted."""

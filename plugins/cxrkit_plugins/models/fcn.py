@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from cxrkit import Model
-from cxrkit_plugins.models.blocks import he_normal, interpolate_bilinearly
+from cxrkit_plugins.models.blocks import conv_norm_relu, he_normal, interpolate_bilinearly
 
 _PADDING = 100
 #: Of each level, its convolutions and the padding of the first.
@@ -37,9 +37,7 @@ class FCN(Model):
         self,
         channels: Sequence[str],
         *,
-        variant: Annotated[
-            Literal["32s", "16s", "8s"], Field(description="the coarsest stride that masks are made at in one step")
-        ] = "8s",
+        variant: Annotated[Literal["32s", "16s", "8s"], Field(description="stride of the last upsampling")] = "8s",
         base_channels: Annotated[
             int, Field(ge=1, description="channels of the first level: ×2, ×4, ×8, ×8 below, ×64 in dense layers")
         ] = 64,
@@ -101,5 +99,5 @@ def _crop(feature: Tensor, start: int, shape: torch.Size) -> Tensor:
 def _level(before: int, after: int, convolutions: int, padding: int) -> nn.Sequential:
     layers: list[nn.Module] = [nn.Conv2d(before, after, 3, padding=padding), nn.ReLU(inplace=True)]
     for _ in range(convolutions - 1):
-        layers += [nn.Conv2d(after, after, 3, padding=1), nn.ReLU(inplace=True)]
+        layers += conv_norm_relu(after, after, 3, None)
     return nn.Sequential(*layers)

@@ -28,8 +28,8 @@ class FocalAttentionUNet(Model):
 
     An Attention U-Net of four levels, smaller than Oktay's, with the film at halved sizes as further inputs. In
     training it gives `SideOutputs` at an eighth, a quarter and half of the size, coarsest first. The layers are those
-    of the authors' code (paper: arXiv 1810.07842), the fourth level's 64 channels and the second gate's signal from the
-    first decoder step included. Their loss is `focal-tversky` with `main_exponent=1` and `side_targets=stride`.
+    of the authors' code (paper: arXiv 1810.07842), the fourth level's 64 channels and the third gate's signal from the
+    first decoder step included. Their loss is ours with the values that `cxrkit show loss focal-tversky` names.
     """
 
     size_multiple = 16

@@ -41,9 +41,9 @@ class Monai(Model):
 
     Any of `monai.networks.nets` whose constructor takes `spatial_dims`, `in_channels` and `out_channels`, and that
     makes one mask of the film's size for each channel. This is tried, which also finds `size_multiple`: the smallest
-    power of two up to 64 whose multiples the network takes. Networks for images of one size only, as UNETR, don't
-    pass. Parameters without a default in MONAI have one here: `UNet` and `AttentionUnet` 16 to 256 channels, `DynUNet`
-    four halvings, and `FlexibleUNet` a resnet18.
+    power of two up to 64 whose multiples the network takes, or the `img_size` in `options` of a network for images of
+    one size only, such as UNETR. Parameters without a default in MONAI have one here: `UNet` and `AttentionUnet` 16 to
+    256 channels, `DynUNet` four halvings, and `FlexibleUNet` a resnet18.
 
     Raises:
         ConfigError: MONAI isn't installed, has no such network, or can't build it with these options.
@@ -56,10 +56,10 @@ class Monai(Model):
         self,
         channels: Sequence[str],
         *,
-        network: Annotated[str, Field(description=f"MONAI's name of it: {', '.join(NETWORKS)}, …")] = "UNet",
+        network: Annotated[str, Field(description=f"MONAI's name for it: {', '.join(NETWORKS)}, …")] = "UNet",
         options: Annotated[
             dict[str, Any] | None,
-            Field(description="parameters of MONAI's network, {features: [16, 16, 32, 64, 128, 16]}"),
+            Field(description="parameters of MONAI's network, such as {features: [16, 16, 32, 64, 128, 16]}"),
         ] = None,
         pretrained: Annotated[
             bool | None,
@@ -75,14 +75,14 @@ class Monai(Model):
         factory = known.get(network) or {name.lower(): found for name, found in known.items()}.get(network.lower())
         if factory is None:
             raise ConfigError(
-                f"model 'monai': MONAI has no 2-D segmentation network '{network}'.",
-                f"{nearest(network, known)}{_TESTED}",
+                f"model 'monai': '{network}' isn't a network of MONAI, or not one that can be built for films.",
+                f"{nearest(network, dict.fromkeys(found.__name__ for found in known.values()))}{_TESTED}",
             )
         values = dict(options or {})
         if pretrained or (pretrained is False and "pretrained" in inspect.signature(factory).parameters):
             values["pretrained"] = pretrained
         self.network = _make(factory, values, len(self.channels))
-        self.size_multiple = _size_multiple(self.network, factory.__name__, len(self.channels))
+        self.size_multiple = _size_multiple(self.network, factory.__name__, len(self.channels), values.get("img_size"))
 
     def forward(self, images: Tensor) -> Tensor:
         """Float `(B, 1, H, W)` to logits `(B, C, H, W)`."""
@@ -101,7 +101,7 @@ def _make(factory: type[nn.Module], options: Mapping[str, Any], classes: int) ->
     for key in options:
         if key not in known:
             raise ConfigError(
-                f"model 'monai': '{key}' is no option of {name} that can be set here.",
+                f"model 'monai': '{key}' isn't an option of {name}, or can't be set here.",
                 f"{nearest(key, known)}There are: {', '.join(known)}.",
             )
     values = {**NETWORKS.get(name, {}), **options, "spatial_dims": 2, "in_channels": 1, "out_channels": classes}
@@ -137,19 +137,22 @@ def _logits(output: Any) -> Tensor:
     return logits
 
 
-def _size_multiple(network: nn.Module, name: str, classes: int) -> int:
-    """The smallest power of two whose multiples a network takes as height and width.
+def _size_multiple(network: nn.Module, name: str, classes: int, only: Any) -> int:
+    """The smallest power of two whose multiples a network takes as height and width, or the only size that it takes.
 
     Raises:
-        ConfigError: there is none up to 64.
+        ConfigError: there is none up to 64, nor is it this only size.
     """
     trial = deepcopy(network).to("meta")  # shapes without numbers
-    for multiple in (1, 2, 4, 8, 16, 32, 64):
-        if all(_makes_masks(trial.train(training), classes, _odd_multiples(multiple)) for training in (False, True)):
+    sizes = {multiple: _odd_multiples(multiple) for multiple in (1, 2, 4, 8, 16, 32, 64)}
+    sides = set(only) if isinstance(only, list | tuple) else {only}
+    sizes |= {side: (side, side) for side in sides if isinstance(side, int) and len(sides) == 1}
+    for multiple, size in sizes.items():
+        if all(_makes_masks(trial.train(training), classes, size) for training in (False, True)):
             return multiple
     raise ConfigError(
-        f"model 'monai': {name} with these options doesn't return masks of the film's size.",
-        f"Leave out the options, choose values with as many steps up as down, or another network. {_TESTED}",
+        f"model 'monai': {name} with these options doesn't return one mask of the film's size for each channel.",
+        f"Choose options with as many steps up as down, or another network. {_TESTED}",
     )
 
 

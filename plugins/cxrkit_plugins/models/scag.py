@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from cxrkit_plugins.models.attn_unet import GatedUNet
-from cxrkit_plugins.models.blocks import CoarseGate, Norm, normaliser
+from cxrkit_plugins.models.blocks import CoarseGate, Norm, normaliser, weights_of_channels
 
 
 class SpatialChannelGatedUNet(GatedUNet):
@@ -18,7 +18,8 @@ class SpatialChannelGatedUNet(GatedUNet):
     Only the paper's abstract (10.3390/app10175729) is public: a gate on U-Net's skips with a spatial and a channel
     part. **The layers are ours.** The spatial part is Oktay's gate, from skip and decoder; the channel part weighs the
     skip's channels by the decoder's feature alone: global average, two dense layers, sigmoid. Both multiply the skip,
-    before the gate's last convolution. All else is as in `attn-unet`, so that the two differ in the gates alone.
+    before the gate's last convolution. All else is as in `attn-unet`: with the same `gate_first_skip` (by default true
+    here, false there) the two differ in the gates alone.
     """
 
     capturable = True
@@ -32,7 +33,7 @@ class SpatialChannelGatedUNet(GatedUNet):
         gate_first_skip: Annotated[bool, Field(description="gate the skip at full resolution too")] = True,
         channel_reduction: Annotated[
             int,
-            Field(ge=1, description="the channel part's first dense layer has this times fewer units than channels"),
+            Field(ge=1, description="channels divided by this are the units of the channel part's first dense layer"),
         ] = 8,
         deep_supervision: Annotated[bool, Field(description="side outputs at every decoder level in training")] = False,
         norm: Annotated[Norm, Field(description="normalisation after each convolution")] = "batch",
@@ -54,15 +55,14 @@ class SpatialChannelGate(nn.Module):
     Args:
         features: channels of the skip.
         gating: channels of the gating signal, the decoder's feature.
-        reduction: how many times fewer units than channels the channel part's first layer has.
+        reduction: the channels divided by this are the units of the channel part's first layer.
         norm: comes last in the spatial part, on `features` channels.
     """
 
     def __init__(self, features: int, gating: int, reduction: int, norm: nn.Module) -> None:
         super().__init__()
         self.spatial = CoarseGate(features, gating, norm)
-        units = max(1, features // reduction)
-        self.channel = nn.Sequential(nn.Linear(gating, units), nn.ReLU(), nn.Linear(units, features), nn.Sigmoid())
+        self.channel = weights_of_channels(gating, max(1, features // reduction), features)
 
     def forward(self, skip: Tensor, gating_signal: Tensor) -> Tensor:
         """Skip `(B, features, H, W)` and gating signal `(B, gating, h, w)` to `(B, features, H, W)`."""

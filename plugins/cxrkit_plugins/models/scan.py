@@ -9,15 +9,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from cxrkit import Model
-from cxrkit_plugins.models.blocks import he_normal, interpolate_bilinearly, residual_trunk
+from cxrkit_plugins.models.blocks import he_normal, interpolate_bilinearly, normaliser, residual_trunk
 
 
 class SCANSegmentor(Model):
     """Images `(B, 1, H, W)` to logits `(B, C, H, W)`; H and W are multiples of 16 (Dai 2018, arXiv 1703.08770).
 
     Residual blocks with 8, 16, 32 and 64 channels, average pooling between them, five blocks at a sixteenth of the
-    resolution, and one learned deconvolution back to the film's size. The paper names 21 layers and 271 thousand
-    parameters but no table of layers: these are a list that reproduces both (271,440 for four channels).
+    resolution, and one learned deconvolution back to the film's size. The paper states 21 layers and 271 thousand
+    parameters but gives no table: **the layers are ours**, with that many parameters (271,440 for four channels).
     """
 
     size_multiple = 16
@@ -36,7 +36,7 @@ class SCANSegmentor(Model):
     ) -> None:
         super().__init__(channels)
         classes = len(self.channels)
-        self.trunk = residual_trunk(1, base_channels, lambda width: nn.BatchNorm2d(width, momentum=norm_momentum))
+        self.trunk = residual_trunk(1, base_channels, normaliser("batch", norm_momentum))
         self.score = nn.Conv2d(8 * base_channels, classes, 1)
         self.up = nn.ConvTranspose2d(classes, classes, 32, stride=16, padding=8)
         self.apply(he_normal)

@@ -25,11 +25,12 @@ from cxrkit_plugins.models.blocks import (
 
 
 class SCAUNet(Model):
-    """Images `(B, 1, H, W)` to logits `(B, C, H, W)`; H and W are multiples of 2^depth (Zhao 2020).
+    """Images `(B, 1, H, W)` to logits `(B, C, H, W)`; H and W are multiples of 2^depth (Zhao 2020,
+    10.3389/fbioe.2020.00670).
 
     A U-Net with batch norm and bilinear upsampling without convolutions. The first level's feature is weighed by
     pixel before it is pooled and skipped, the deepest one by channel. The paper doesn't print its channels: 64 to
-    1024, as U-Net's, are assumed. (Zhao 2020, 10.3389/fbioe.2020.00670)
+    1024, as U-Net's, are assumed.
     """
 
     capturable = True

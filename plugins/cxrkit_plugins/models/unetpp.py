@@ -19,8 +19,9 @@ class UNetPlusPlus(Model):
 
     Node (i, j) lies at level i. It reads the nodes (i, 0) to (i, j − 1) and, up-convolved, node (i + 1, j − 1). With
     deep supervision there is a head on each node (0, 1) to (0, depth), all at full resolution; in training the last
-    is the main output and the others are `SideOutputs`. Elsewhere it is the mean of all heads' probabilities, as a
-    logit ("accurate"), or one head's logit: then only the nodes that it needs are computed ("fast", pruned).
+    is the main output and the others are `SideOutputs`. Outside training the output is the mean of all heads'
+    probabilities, as a logit ("accurate"), or one head's logit: then only the nodes that it needs are computed
+    ("fast", pruned).
 
     As in the authors' code there is dropout after each convolution and no batch norm. The network of that name in
     segmentation-models-pytorch is another one; `smp` has it.

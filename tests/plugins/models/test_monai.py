@@ -44,6 +44,7 @@ def test_options_reach_the_network() -> None:
     ("parameters", "hint"),
     [
         ({"network": "AttentionUnets"}, "'AttentionUnet'"),
+        ({"network": "unet++"}, "'UNet'"),
         ({"network": "UNETR"}, "SwinUNETR"),
         ({"options": {"chanels": [8]}}, "'channels'"),
         ({"options": {"in_channels": 3}}, "channels"),
@@ -62,6 +63,14 @@ def test_what_does_not_exist_or_fit_is_reported_with_a_hint(parameters: dict[str
     assert hint in caught.value.remedy
 
 
+@pytest.mark.parametrize("size", [32, [32, 32]])
+def test_a_network_for_images_of_one_size_takes_that(size: object) -> None:
+    options = {"img_size": size, "feature_size": 2, "hidden_size": 12, "mlp_dim": 12, "num_heads": 2}
+    model = Monai(CHANNELS, network="UNETR", options=options)
+    assert model.size_multiple == 32
+    assert model(torch.randn(2, 1, 32, 32)).shape == (2, 2, 32, 32)
+
+
 def test_a_network_that_is_not_listed_is_tried() -> None:
     model = Monai(CHANNELS, network="AutoEncoder", options={"channels": (4, 8), "strides": (2, 2)})
     assert model.size_multiple == 4
@@ -74,7 +83,7 @@ def test_a_networks_own_error_is_no_traceback(monkeypatch: pytest.MonkeyPatch, e
         raise error("no")
 
     monkeypatch.setattr("monai.networks.nets.BasicUNet.forward", refuse)
-    with pytest.raises(ConfigError, match="doesn't return masks of the film's size"):
+    with pytest.raises(ConfigError, match="doesn't return one mask of the film's size"):
         Monai(CHANNELS, network="BasicUNet")
 
 

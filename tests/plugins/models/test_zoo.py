@@ -18,6 +18,7 @@ from cxrkit_plugins.models.cole import CoLeCNN
 from cxrkit_plugins.models.fcn import FCN
 from cxrkit_plugins.models.focal_attn_unet import FocalAttentionUNet
 from cxrkit_plugins.models.scag import SpatialChannelGate
+from cxrkit_plugins.models.scau import SCAUNet
 from cxrkit_plugins.models.unetpp import UNetPlusPlus
 
 CHANNELS = ("left_lung", "heart")
@@ -48,6 +49,67 @@ def test_bcdus_tail_has_two_channels_that_are_not_negative() -> None:
     model(torch.randn(2, 1, 16, 16))
     assert seen[0].shape == (2, 2, 16, 16)
     assert (seen[0] >= 0).all()
+    assert (seen[0] > 0).any()
+
+
+class Tenfold(nn.Module):
+    """Stands for dropout, so that its places can be seen."""
+
+    def forward(self, feature: Tensor) -> Tensor:
+        return 10 * feature
+
+
+def inputs_of(module: nn.Module, seen: list[tuple[Tensor, ...]]) -> None:
+    """Collect what it is given."""
+    module.register_forward_pre_hook(lambda _, given: seen.append(tuple(value.clone() for value in given)))
+
+
+def test_bcdu_drops_the_deepest_skip_and_between_dense_blocks_only() -> None:
+    torch.manual_seed(0)
+    model = BCDUNet(CHANNELS, base_channels=2)
+    model.dropout = Tenfold()  # type: ignore[assignment]
+    seen: list[tuple[Tensor, ...]] = []
+    for module in (*model.centre, *model.decoder):
+        inputs_of(module, seen)
+    images = torch.randn(1, 1, 16, 16)
+    model(images)
+    deepest = model.encoder(images)[-1]
+    (first,), (second,), (third,), (centre, skip), *_ = seen
+    torch.testing.assert_close(first, F.max_pool2d(deepest, 2))
+    a = 10 * model.centre[0](first)
+    b = 10 * model.centre[1](second)
+    torch.testing.assert_close(second, a)
+    torch.testing.assert_close(third, torch.cat([b, a], 1))
+    torch.testing.assert_close(centre, 10 * model.centre[2](third))
+    torch.testing.assert_close(skip, 10 * deepest)
+    d1 = BCDUNet(CHANNELS, base_channels=2, dense_blocks=1)
+    d1.dropout = Tenfold()  # type: ignore[assignment]
+    seen.clear()
+    for module in (d1.centre[0], d1.decoder[0]):
+        inputs_of(module, seen)
+    d1(images)
+    torch.testing.assert_close(seen[1][0], d1.centre[0](seen[0][0]))
+
+
+def test_bcdus_released_lstm_reads_the_coarser_feature_first_and_the_skip_last() -> None:
+    torch.manual_seed(0)
+    step = BCDUNet(CHANNELS, base_channels=32, bidirectional=False).decoder[0]
+    assert step.lstm.forwards is None
+    seen: list[tuple[Tensor, ...]] = []
+    inputs_of(step.lstm.backwards, seen)
+    running, skip = torch.randn(1, 256, 4, 4), torch.randn(1, 128, 8, 8)
+    step(running, skip)
+    torch.testing.assert_close(seen[0], (step.up(running), skip))
+    deviation = float(step.lstm.backwards.input_weight.std())
+    assert deviation == pytest.approx((2 / (9 * 128)) ** 0.5, rel=0.02), "He-normal"
+
+
+def test_dropout_follows_each_layer_that_has_it() -> None:
+    unit = UNetPlusPlus(CHANNELS, base_channels=2, depth=1, dropout=0.3).nodes["0-1"]
+    assert [type(layer) for layer in unit] == 2 * [nn.Conv2d, nn.ReLU, nn.Dropout]
+    dense = FCN(CHANNELS, base_channels=1, dropout=0.3).dense
+    assert [type(layer) for layer in dense] == 2 * [nn.Conv2d, nn.ReLU, nn.Dropout]
+    assert {layer.p for layer in (*unit, *dense) if isinstance(layer, nn.Dropout)} == {0.3}
 
 
 def test_unetpp_infers_by_the_mean_of_its_heads_or_by_one_for_less_work() -> None:
@@ -136,6 +198,25 @@ def test_scau_attention_is_its_formula(pooling: Literal["mean", "sum"]) -> None:
     channel = ChannelAttention(6, pooling, units=3)
     expected = torch.sigmoid(channel.weigh[2](F.relu(channel.weigh[0](scale * feature.mean((2, 3))))))
     torch.testing.assert_close(channel(feature), feature * expected[:, :, None, None])
+
+
+def test_scau_pools_and_skips_the_feature_that_attention_weighed() -> None:
+    torch.manual_seed(0)
+    model = SCAUNet(CHANNELS, base_channels=4, depth=2).eval()
+    seen: list[tuple[Tensor, ...]] = []
+    for module in (model.encoder[1], model.decoder[0], model.decoder[-1]):
+        inputs_of(module, seen)
+    images = torch.randn(1, 1, 16, 16)
+    model(images)
+    weighed, *_, deepest = model.encoder(images)
+    (below,), (coarse,), (finest,) = seen[0], seen[1], seen[2]
+    torch.testing.assert_close(below, F.max_pool2d(weighed, 2))
+    torch.testing.assert_close(finest[:, :4], weighed)
+    convolve, attention = model.encoder[0]
+    torch.testing.assert_close(weighed, attention(convolve(images)))
+    up = F.interpolate(deepest, scale_factor=2.0, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(coarse[:, -16:], up)
+    assert isinstance(model.encoder[-1][1], ChannelAttention)
 
 
 def test_spatial_channel_gate_weighs_the_skip_by_pixel_and_by_channel() -> None:
