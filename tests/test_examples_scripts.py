@@ -41,15 +41,20 @@ def said(script: str, run: Path) -> list[str]:
     return done.stdout.splitlines()
 
 
-@pytest.fixture
-def heart_border(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    spec = importlib.util.spec_from_file_location("heart_border", SCRIPTS / "heart-border.py")
+def script(path: Path) -> ModuleType:
+    """A script, imported."""
+    spec = importlib.util.spec_from_file_location(path.stem.replace("-", "_"), path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def heart_border(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return script(SCRIPTS / "heart-border.py")
 
 
 def test_channels_agree_with_the_runs_own_scores(trained: api.TrainedRun) -> None:
@@ -91,12 +96,7 @@ def test_a_border_is_measured_on_either_side(heart_border: ModuleType) -> None:
 
 @pytest.fixture
 def perturbations() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("perturbations", SCRIPTS.parent / "perturbations.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script(SCRIPTS.parent / "perturbations.py")
 
 
 def test_perturbed_films_keep_their_masks(perturbations: ModuleType) -> None:
@@ -165,6 +165,30 @@ def test_runs_are_paired_that_differ_in_one_factor(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "lungs_dice: +0.2000 ± 0.1414, larger in 2 of 2, p = 0.500\n"
+
+
+def test_pairs_of_levels_are_pooled_and_may_contain_commas(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pairs = script(SCRIPTS / "pairs.py")
+    rows = [
+        ("Dice", "0", 0.5),
+        ('"Dice, l1"', "0", 0.6),
+        ("Dice", "0.2", 0.5),
+        ('"Dice, l1"', "0.2", 0.7),
+        ("Focal", "0.2", 0.4),
+        ('"Focal, l1"', "0.2", 0.8),
+    ]
+    measures = ",".join(pairs.MEASURES)
+    lines = [f"x,{loss},{mixup},0,{dice}{',' * (len(pairs.MEASURES) - 1)}" for loss, mixup, dice in rows]
+    (tmp_path / "runs.csv").write_text("\n".join([f"arm,loss,mixup,seed,{measures}", *lines]) + "\n")
+    asked = [str(tmp_path / "runs.csv"), "loss=Dice,Dice, l1", "loss=Focal,Focal, l1"]
+    pairs.main(asked)
+    assert "+0.2333 ± 0.1528, larger in 3 of 3" in capsys.readouterr().out
+    pairs.main([*asked, "mixup=0.2"])
+    assert "+0.3000 ± 0.1414, larger in 2 of 2" in capsys.readouterr().out
+    pairs.main([*asked, "mixup=0.4"])
+    assert "No runs differ in loss alone" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="'Dice,Dise' isn't two of the levels, which are: Dice; Dice, l1"):
+        pairs.main([asked[0], "loss=Dice,Dise"])
 
 
 def test_networks_are_compared_over_seeds_where_they_finished(tmp_path: Path) -> None:

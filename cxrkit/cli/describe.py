@@ -77,10 +77,8 @@ def range_text(field: FieldInfo) -> str:
         for name in ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length")
         if getattr(item, name, None) is not None
     }
-    if {"ge", "le"} <= bounds.keys():
-        parts = [f"{_bound(bounds.pop('ge'))} to {_bound(bounds.pop('le'))}"]
-    else:
-        parts = []
+    both = {"ge", "le"} <= bounds.keys()
+    parts = [f"{_bound(bounds.pop('ge'))} to {_bound(bounds.pop('le'))}"] if both else []
     words = {
         "ge": "at least {}",
         "gt": "above {}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +23,7 @@ from cxrkit.engine.predictor import Predictor, finite_probabilities, load_predic
 from cxrkit.engine.provenance import check_fingerprint, check_plugins
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.scores import Evaluation, FilmScores, score_film
-from cxrkit.errors import CxrkitError, DataError, NotFiniteError, located
+from cxrkit.errors import ConfigError, CxrkitError, DataError, NotFiniteError, PluginError, located
 from cxrkit.interfaces import BACKGROUND, Batch, Model
 from cxrkit.metrics.overlap import dice, soft_dice_pooled, soft_iou_per_channel
 from cxrkit.registry import Registry
@@ -176,16 +177,19 @@ def _choose_postprocess(
     remedy = "Choose a post-processing by its name, as in --postprocess fill-holes."
     store, indices, _ = _films(run, registry, "validation", observer, remedy)
     default = registry.default("postprocess")
-    names = sorted(registry.names("postprocess"), key=lambda name: name != default)
-    candidates = {name: find_postprocess(name, predictor, registry)[1] for name in names}
-    scores: dict[str, list[float]] = {name: [] for name in names}
+    candidates: dict[str, Postprocess] = {}
+    scores: dict[str, list[float]] = {}
+    for name in sorted(registry.names("postprocess"), key=lambda name: name != default):
+        with _left_out(name, candidates, observer):
+            candidates[name] = find_postprocess(name, predictor, registry)[1]
     true = _true_channels(predictor, store)
     for _, p, t, known in _predictions(predictor, store, indices, 4, observer):
-        for name, applied in candidates.items():
-            pair = film_pair(p, t, predictor.channels, None, known, applied, true)
-            judged = [one for structure, one in pair.structures.items() if structure in predictor.channels]
-            scores[name] += [dice(one.after.predicted, one.truth) for one in judged]
-    found = {name: float(np.mean(values)) for name, values in scores.items()}
+        for name, applied in list(candidates.items()):
+            with _left_out(name, candidates, observer):
+                pair = film_pair(p, t, predictor.channels, None, known, applied, true)
+                judged = [one for structure, one in pair.structures.items() if structure in predictor.channels]
+                scores.setdefault(name, []).extend(dice(one.after.predicted, one.truth) for one in judged)
+    found = {name: float(np.mean(scores[name])) for name in candidates}
     best = max(found, key=lambda name: found[name])  # the first of equals
     amend_card(weights, postprocess=ComponentConfig(name=best))
     shown = ", ".join(f"{name} {100 * mean:.2f}" for name, mean in found.items())
@@ -193,6 +197,16 @@ def _choose_postprocess(
         f"Dice % on {len(indices)} validation films: {shown}. {best} is stored with {weights.name}: predict uses it."
     )
     return best
+
+
+@contextmanager
+def _left_out(name: str, candidates: dict[str, Postprocess], observer: Observer) -> Iterator[None]:
+    """Leave out a post-processing that can't be used, as one of a broken plugin, rather than not choose at all."""
+    try:
+        yield
+    except (ConfigError, PluginError) as error:
+        candidates.pop(name, None)
+        observer.say(f"{name} is left out: {error.what}")
 
 
 def _films(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -21,9 +20,6 @@ from cxrkit.readings import Reading, TrainingReading
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-#: Readings by which losses judge their own training.
-_REMEMBERED = 50
-
 
 class OwnTraining:
     """The parameters of a run's losses, their optimizer, and what is reported of them.
@@ -39,7 +35,7 @@ class OwnTraining:
         groups = {name: _group(term) for name, term in self.terms.items()}
         self.names = [name for name, group in groups.items() if group["params"]]
         self.optimizer = torch.optim.Adam([groups[name] for name in self.names]) if self.names else None
-        self._logged: deque[TrainingReading] = deque(maxlen=_REMEMBERED)
+        self._logged: list[TrainingReading] = []
 
     def check(self, films: int, *, pseudo_labels: bool) -> None:
         """Make sure that adversarial losses learn from drawn masks, of so many training films that have any.
@@ -64,11 +60,9 @@ class OwnTraining:
         self._logged.extend(one for one in readings if isinstance(one, TrainingReading))
 
     def begin(self, step: int) -> None:
-        """Before each update of the network, and of its gradients."""
+        """Before each update of the network."""
         for term in self.terms.values():
             term.updates_made = step
-        if self.optimizer is not None:
-            self.optimizer.zero_grad(set_to_none=True)
 
     def update(self, logits: Tensor, batch: Batch) -> None:
         """One update of the losses' own parameters, after the network's; its logits are detached."""

@@ -77,6 +77,20 @@ class Emptying(cxrkit.Postprocess):
         return {name: np.zeros_like(mask) for name, mask in masks.items()}
 
 
+class Asking(Emptying):
+    """Can't be built without a parameter."""
+
+    def __init__(self, *, size: int) -> None:
+        super().__init__()
+
+
+class Forgetful(cxrkit.Postprocess):
+    """Returns no masks."""
+
+    def __call__(self, masks: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        return {}
+
+
 def test_scores_come_before_and_after_it_and_the_best_on_validation_is_kept(
     new_run: NewRun,
     components: Registry,
@@ -84,6 +98,8 @@ def test_scores_come_before_and_after_it_and_the_best_on_validation_is_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     add("postprocess", "empties", Emptying)
+    add("postprocess", "asks", Asking)
+    add("postprocess", "wrong", Forgetful)
     run = new_run("run", train__steps=6)
     train(run, components)
     plain, *_ = evaluate_run(run, components)
@@ -109,6 +125,8 @@ def test_scores_come_before_and_after_it_and_the_best_on_validation_is_kept(
     assert sum(predicted) == 2 + 3, "validation and test films, each once for all post-processings"
     assert chosen.postprocess != "empties"
     assert any("empties 0.00" in text and f"{chosen.postprocess} is stored" in text for text in said.said)
+    assert any("asks is left out" in text and "size" in text for text in said.said)
+    assert sum("wrong is left out: Forgetful: expected masks" in text for text in said.said) == 1
     card = load_network(run.weights(), components)[1]
     assert card.postprocess is not None
     assert card.postprocess.name == chosen.postprocess

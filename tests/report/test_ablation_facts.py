@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cxrkit.errors import DataError
+from cxrkit.readings import TrainingReading, as_record
 from cxrkit.report.ablation import all_caveats, summarise_ablation, write_ablation_report
 from cxrkit.report.ablation.facts import all_facts
 from tests.ablation.faking import Fake, with_provenance
@@ -50,6 +51,15 @@ def test_time_of_a_run_without_scores_counts(fake: Fake) -> None:
 
 def warned(fake: Fake, words: str) -> bool:
     return any(words in warning for warning in all_caveats(summarise_ablation(fake.results())))
+
+
+def test_what_a_loss_said_when_runs_ended_is_reported(fake: Fake) -> None:
+    for slug, remarks in (("dice", ("The critic has won.", "")), ("bce", ("", "The critic has lost."))):
+        readings = (TrainingReading(step, 0.5, 0.8, 1e-3, 1.0, remark=remark) for step, remark in enumerate(remarks))
+        lines = "".join(json.dumps(as_record(reading)) + "\n" for reading in readings)
+        (fake.score(slug, DICES) / "metrics.jsonl").write_text(lines)
+    assert warned(fake, "At the end of bce, seed 0: The critic has lost.")
+    assert not warned(fake, "won")
 
 
 def test_a_run_that_was_continued_elsewhere_is_reported(fake: Fake) -> None:

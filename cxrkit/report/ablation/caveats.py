@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from cxrkit.ablation.results import STATES, Results, RunResult
+from cxrkit.readings import TrainingReading
 from cxrkit.report.ablation.columns import differing_inputs
 from cxrkit.report.ablation.numbers import Numbers
 from cxrkit.report.summary import listed
@@ -24,6 +25,7 @@ def all_caveats(numbers: Numbers) -> tuple[str, ...]:
         *_weights(results),
         *_settings(results),
         *_circumstances(results),
+        *_remarks(results),
         *_effects(numbers),
     )
 
@@ -182,6 +184,17 @@ def _circumstances(results: Results) -> Iterator[str]:
             "Runs were continued on another machine, or with other versions, which can change their numbers a little: "
             f"{listed(continued, '; ')}."
         )
+
+
+def _remarks(results: Results) -> Iterator[str]:
+    """What losses said of their own training when a run ended."""
+    runs: dict[str, list[str]] = defaultdict(list)
+    for run in results.finished:
+        readings = [reading for reading in run.run.metrics() if isinstance(reading, TrainingReading)]
+        if readings and readings[-1].remark:
+            runs[readings[-1].remark].append(run.name)
+    for remark, names in runs.items():
+        yield f"At the end of {listed(names, '; ')}: {remark}"
 
 
 def _effects(numbers: Numbers) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from statistics import fmean
 from typing import Annotated, Literal
 
 import torch
@@ -22,6 +23,8 @@ ACCURACY, TERM = "critic_accuracy", "critic_term"
 LONG = 20
 #: Readings after which an adversarial term that outweighs all else is reported.
 SHORT = 2
+#: DSC above which masks aren't poor, whatever the term's share. It counts the background: empty masks reach 0.7.
+FAIR = 0.8
 SMALLEST = 16
 
 
@@ -43,21 +46,23 @@ class CriticLoss(Loss):
         self,
         *,
         sees: Annotated[
-            Literal["masks", "masks-and-film"], Field(description="what it judges: masks alone, or with their film")
+            Literal["masks", "masks-and-film"],
+            Field(description="what it judges: masks alone, or with their film"),
         ] = "masks",
         base_channels: Annotated[
-            int, Field(ge=2, description="channels of its first level; each of the next three doubles")
+            int, Field(ge=2, description="channels of the critic's first level; each of the next three doubles")
         ] = 8,
         start: Annotated[
-            int, Field(ge=0, description="updates of the network before it joins and begins to learn")
+            int, Field(ge=0, description="updates of the network before the critic joins and begins to learn")
         ] = 0,
-        network_steps: Annotated[int, Field(ge=1, description="updates of the network for each of its own")] = 5,
-        learning_rate: Annotated[float, Field(gt=0, le=1, description="of its own optimizer, Adam")] = 2e-4,
+        network_steps: Annotated[int, Field(ge=1, description="updates of the network for each of the critic's")] = 5,
+        learning_rate: Annotated[float, Field(gt=0, le=1, description="of the critic's optimizer, Adam")] = 2e-4,
         spectral_norm: Annotated[
             bool, Field(description="divide each layer's weights by their norm, which bounds how steep it gets")
         ] = False,
         soften: Annotated[
-            int, Field(ge=0, description="pixels over which it is shown the outlines of drawn masks blurred; 0: sharp")
+            int,
+            Field(ge=0, description="pixels over which it sees the outlines of drawn masks blurred; 0: sharp"),
         ] = 0,
     ) -> None:
         super().__init__()
@@ -129,12 +134,12 @@ class CriticLoss(Loss):
         return {ACCURACY: accuracy, TERM: self._term.to(accuracy.device)}
 
     def remark(self, readings: Sequence[TrainingReading]) -> str:
-        """Whether the critic outweighs the losses that compare masks, or has won or lost for long."""
+        """Whether the critic outweighs the losses that compare masks, or has won or lost for a long time."""
         accuracies = [reading.own[ACCURACY] for reading in readings if ACCURACY in reading.own][-LONG:]
         judged = [reading for reading in readings if TERM in reading.own][-SHORT:]
         shares = [self.term_weight * reading.own[TERM] / max(reading.loss, 1e-12) for reading in judged]
         # A large share alone is what a critic that has won leaves of a small loss.
-        usual = max(0.5, max((reading.train_dsc for reading in readings), default=0) - 0.1)
+        usual = max(FAIR, max((reading.train_dsc for reading in readings), default=0) - 0.1)
         if len(shares) == SHORT and min(shares) > 0.9 and max(reading.train_dsc for reading in judged) < usual:
             return (
                 f"The critic's weight of {self.term_weight:g} is so large that the training diverges from the drawn "
@@ -142,13 +147,13 @@ class CriticLoss(Loss):
             )
         if len(accuracies) == LONG and min(accuracies) >= 0.99:
             return (
-                "The critic has won: it has told nearly all masks apart for long, and there is little that the network "
-                "can learn from it. Use --set loss.critic.spectral_norm=true, soften=1, or a smaller learning_rate."
+                "The critic has won: for a long time it has recognised nearly all masks, and the network can learn "
+                "little from it. Use --set loss.critic.spectral_norm=true, soften=1, or a smaller learning_rate."
             )
-        if len(accuracies) == LONG and sum(accuracies) <= 0.5 * LONG:
+        if len(accuracies) == LONG and max(fmean(accuracies), fmean(accuracies[LONG // 2 :])) <= 0.5:
             return (
-                "The critic has lost: for long it has told masks apart no better than by chance, and the network "
-                "learns nothing from it. Use a larger --set loss.critic.learning_rate, or sees=masks-and-film."
+                "The critic has lost: for a long time it has recognised masks no better than by chance, and "
+                "the network can learn little of it. Use a larger --set loss.critic.learning_rate, or sees=masks-and-film."
             )
         return ""
 
@@ -165,9 +170,10 @@ class CriticLoss(Loss):
 
     @contextmanager
     def _frozen(self) -> Iterator[None]:
-        """Without gradients of the critic's weights, which the network's update doesn't need."""
-        self.critic.requires_grad_(False)
+        """As the network's update needs it: without gradients of its weights, nor a step of their norms' iteration."""
+        training = self.critic.training
+        self.critic.requires_grad_(False).eval()
         try:
             yield
         finally:
-            self.critic.requires_grad_(True)
+            self.critic.requires_grad_(True).train(training)

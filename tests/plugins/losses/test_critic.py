@@ -53,8 +53,19 @@ def test_it_learns_to_tell_drawn_masks_from_predicted_ones_and_the_network_to_de
     before = loss.total(logits, targets, images)
     (slope,) = torch.autograd.grad(before, logits)
     assert loss.total(logits - 30 * slope / slope.norm(), targets, images) < before
-    assert not any(value.grad is None for value in loss.parameters())
+    optimizer.zero_grad(set_to_none=True)
+    loss.total(logits, targets, images).backward()
+    assert all(value.grad is None for value in loss.parameters()), "the network's update isn't the critic's"
     assert all(value.requires_grad for value in loss.parameters())
+
+
+def test_the_networks_update_changes_nothing_of_the_critic() -> None:
+    loss, (logits, targets, images) = critic(spectral_norm=True), films()
+    before = {name: value.clone() for name, value in loss.state_dict().items()}
+    loss.train().total(logits, targets, images)
+    assert all(torch.equal(value, before[name]) for name, value in loss.state_dict().items())
+    loss.own_loss(logits, targets, images)
+    assert any(not torch.equal(value, before[name]) for name, value in loss.state_dict().items() if "_u" in name)
 
 
 def test_only_what_it_is_to_see_matters() -> None:
@@ -182,6 +193,8 @@ def readings(accuracies: list[float], term: float = 0.7, dsc: tuple[float, ...] 
         (0.01, [0.6, 0.4] * 10, 0.7, (0.9,), "has lost"),
         (0.01, [0.8] + [0.5] * 20, 0.7, (0.9,), "has lost"),
         (0.01, [0.6] * 30, 0.7, (0.9,), None),
+        (0.01, [0.2] * 10 + [0.7] * 10, 0.7, (0.9,), None),  # it recovers
+        (1e4, [0.8] * 2, 0.7, (0.72,), "weight of 10000 is so large"),  # empty masks: the background counts
         (1e4, [0.8] * 2, 0.7, (0.4,), "weight of 10000 is so large that the training diverges"),
         (1e4, [0.8] * 4, 0.7, (0.9, 0.9, 0.7), "weight of 10000 is so large that the training diverges"),
         (1e4, [0.8] * 2, 0.7, (0.9,), None),
