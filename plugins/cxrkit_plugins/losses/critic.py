@@ -152,8 +152,9 @@ class CriticLoss(Loss):
             )
         if len(accuracies) == LONG and max(fmean(accuracies), fmean(accuracies[LONG // 2 :])) <= 0.5:
             return (
-                "The critic has lost: for a long time it has recognised masks no better than by chance, and "
-                "the network can learn little of it. Use a larger --set loss.critic.learning_rate, or sees=masks-and-film."
+                "The critic has lost: for a long time it has recognised masks no better than by chance, and the "
+                "network can learn little from it. Use a larger --set loss.critic.learning_rate, or "
+                "sees=masks-and-film."
             )
         return ""
 
