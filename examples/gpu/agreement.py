@@ -1,8 +1,9 @@
-"""Dice between nnU-Net's masks, those of the shipped weights, and those drawn by hand, on the test films of a split.
+"""Dice between nnU-Net's masks, those of our weights, and those drawn by hand, on the test films of a split.
 
-    python examples/gpu/agreement.py control-masks.tar.gz FILMS examples/splits/wingspan-all.json
+    python examples/gpu/agreement.py control-masks.tar.gz FILMS examples/splits/wingspan-all.json WEIGHTS
 
-The archive is what the stage `control` wrote; FILMS has `images/` and `masks/<structure>/`.
+The archive is what the stage `control` wrote; FILMS has `images/` and `masks/<structure>/`; WEIGHTS are a file or
+a name, such as lungs-heart.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ def joined(masks: Masks) -> Masks:
     return {"lungs": masks["left_lung"] | masks["right_lung"], "heart": masks["heart"]}
 
 
-def main(archive: Path, films: Path, split: Path) -> None:
+def main(archive: Path, films: Path, split: Path, weights: str) -> None:
     """Print means over films, and how the two systems' Dice coefficients correlate."""
-    segment = cxrkit.load("lungs-heart")
+    segment = cxrkit.load(weights)
     found: dict[str, list[tuple[float, float, float]]] = {"lungs": [], "heart": []}
     with tarfile.open(archive) as tar:
         for film in json.loads(split.read_text(encoding="utf-8"))["test"]:
@@ -47,7 +48,7 @@ def main(archive: Path, films: Path, split: Path) -> None:
         scores = np.array(values)
         closer = int((scores[:, 2] > scores[:, :2].max(axis=1)).sum())
         print(
-            f"{name}: nnU-Net {scores[:, 0].mean():.3f}, shipped weights {scores[:, 1].mean():.3f}, "
+            f"{name}: nnU-Net {scores[:, 0].mean():.3f}, ours {scores[:, 1].mean():.3f}, "
             f"one against the other {scores[:, 2].mean():.3f}; correlation over films "
             f"{np.corrcoef(scores[:, 0], scores[:, 1])[0, 1]:.2f}; on {closer} of {len(scores)} films they are closer "
             "to each other than either to the drawn masks"
@@ -55,4 +56,4 @@ def main(archive: Path, films: Path, split: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]))
+    main(*map(Path, sys.argv[1:4]), sys.argv[4])
