@@ -258,13 +258,13 @@ def make_config(*layers: Mapping[str, Any], overrides: Mapping[str, Any] | None 
     try:
         return RunConfig.model_validate(merged)
     except ValidationError as error:
-        raise ConfigError(*_explain(error)) from error
+        raise ConfigError(*_explain(error, merged)) from error
 
 
-def _explain(error: ValidationError) -> tuple[str, str]:
+def _explain(error: ValidationError, values: Mapping[str, Any]) -> tuple[str, str]:
     lines: list[str] = []
     for fault in error.errors():
-        path = ".".join(str(step) for step in fault["loc"] if step not in FORMS_OF_DATA)
+        path = _path(fault["loc"], values)
         if fault["type"] == "extra_forbidden":
             known = _known_keys(fault["loc"][:-1])
             hint = nearest(str(fault["loc"][-1]), known)
@@ -276,6 +276,17 @@ def _explain(error: ValidationError) -> tuple[str, str]:
     shown_lines = [*dict.fromkeys(lines)]
     more = [f"And {len(shown_lines) - 10} more faults."] if len(shown_lines) > 10 else []
     return " ".join(shown_lines[:10] + more), remedy
+
+
+def _path(location: Sequence[int | str], values: Mapping[str, Any]) -> str:
+    """A setting as `--set` names it: that of one of several losses by its name, that of a single one without."""
+    section, *rest = [step for step in location if step not in FORMS_OF_DATA] or [""]
+    if section == "loss" and rest and isinstance(rest[0], int):
+        terms = RunConfig._losses(values["loss"])
+        given = terms[rest[0]]
+        name = given.get("name", rest[0]) if isinstance(given, Mapping) else rest[0]
+        rest[:1] = [name] if len(terms) > 1 else []
+    return ".".join(map(str, (section, *rest)))
 
 
 def _known_keys(path: Sequence[int | str]) -> list[str]:

@@ -104,6 +104,22 @@ class TestOverrides:
         assert ".NAME.PARAMETER=value" in caught.value.remedy
 
     @pytest.mark.parametrize(
+        ("loss", "words"),
+        [
+            ("dice + 0*critic", "loss.critic.weight: Input should be greater"),
+            ("0*dice", "loss.weight: Input should be greater"),
+            ({"name": "dice", "weight": 0}, "loss.weight: Input should be greater"),
+            (["bce", {"name": "dice", "weight": 0}], "loss.dice.weight: Input should be greater"),
+            (["bce", {"weight": 0}], "loss.1.name: Field required"),
+            (["bce", 3], "loss.1: Input should be"),
+        ],
+    )
+    def test_in_a_loss_name_it(self, loss: Any, words: str) -> None:
+        with pytest.raises(ConfigError) as caught:
+            make_config({"loss": loss})
+        assert caught.value.what.startswith(words)
+
+    @pytest.mark.parametrize(
         ("path", "hint"),
         [
             ("modle.depth", "'model'"),
