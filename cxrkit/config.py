@@ -7,6 +7,7 @@ named), a YAML file, and overrides from the command line (`a.dotted.path` to a v
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -261,6 +262,10 @@ def make_config(*layers: Mapping[str, Any], overrides: Mapping[str, Any] | None 
         raise ConfigError(*_explain(error, merged)) from error
 
 
+#: What pydantic calls a type of a union, in the place of an error.
+_TYPE = re.compile(r"constrained-|\w+\[")
+
+
 def _explain(error: ValidationError, values: Mapping[str, Any]) -> tuple[str, str]:
     lines: list[str] = []
     for fault in error.errors():
@@ -280,7 +285,8 @@ def _explain(error: ValidationError, values: Mapping[str, Any]) -> tuple[str, st
 
 def _path(location: Sequence[int | str], values: Mapping[str, Any]) -> str:
     """A setting as `--set` names it: that of one of several losses by its name, that of a single one without."""
-    section, *rest = [step for step in location if step not in FORMS_OF_DATA] or [""]
+    steps = [step for step in location if step not in FORMS_OF_DATA and not _TYPE.match(str(step))]
+    section, *rest = steps or [""]
     if section == "loss" and rest and isinstance(rest[0], int):
         terms = RunConfig._losses(values["loss"])
         given = terms[rest[0]]

@@ -58,7 +58,9 @@ def from_record(record: Any) -> Reading | None:
     """The reading of such a line; None if it is something else."""
     if isinstance(record, dict) and isinstance(record.get("step"), int):
         for kind in (TrainingReading, ValidationReading):
-            if all(one.name in record for one in fields(kind) if _required(one)):
+            if all(one.name in record for one in fields(kind) if _required(one)) and isinstance(
+                record.get("remark", ""), str
+            ):
                 return kind(**{one.name: record[one.name] for one in fields(kind) if one.name in record})
     return None
 

@@ -185,10 +185,17 @@ def test_pairs_of_levels_are_pooled_and_may_contain_commas(tmp_path: Path, capsy
     assert "+0.2333 ± 0.1528, larger in 3 of 3" in capsys.readouterr().out
     pairs.main([*asked, "mixup=0.2"])
     assert "+0.3000 ± 0.1414, larger in 2 of 2" in capsys.readouterr().out
-    pairs.main([*asked, "mixup=0.4"])
-    assert "No runs differ in loss alone" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="'Dice,Dise' isn't two of the levels, which are: Dice; Dice, l1"):
-        pairs.main([asked[0], "loss=Dice,Dise"])
+    pairs.main([asked[0], "mixup=0,0.2", "loss=Focal"])
+    assert "no runs differ in mixup alone" in capsys.readouterr().out
+    for wrong, words in (
+        (["loss=Dice,Dise"], "'Dice,Dise' isn't two of the levels, which are: Dice; Dice, l1"),
+        (["lss=Dice,Dice, l1"], "has no factor 'lss'"),
+        ([*asked[1:], "mixpu=0.2"], "has no factor 'mixpu'"),
+        ([*asked[1:], "mixup=0.4"], "mixup has no level 0.4"),
+        ([], "RUNS.csv"),
+    ):
+        with pytest.raises(SystemExit, match=words):
+            pairs.main([asked[0], *wrong])
 
 
 def test_networks_are_compared_over_seeds_where_they_finished(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def show_component(
     component, values = load_plugins().registry.find(_kind(kind), name)
     for_models = {"--size": size, "--structures": structures, "--svg": svg, "--set": set_}
     if component.kind != "model" and (flags := [flag for flag, value in for_models.items() if value]):
-        raise ConfigError(f"{', '.join(flags)}: only of models; {name} is of kind {component.kind}.", "Leave it out.")
+        raise ConfigError(f"{' and '.join(flags)}: only for models; {name} is a {component.kind}.", "Leave it out.")
     channels = _CHANNELS if structures is None else tuple(names_of(structures))
     with redirect_stdout(sys.stderr):  # what the component prints
         parameters = parameters_of(component)
@@ -218,18 +218,22 @@ class _Network:
         if self.fault is not None:
             found["not_drawn"] = str(self.fault)
         if self.diagram is not None:
-            keys = ("used", "unused", "size", "multiply_adds", "blocks")
-            found |= {key: asdict(self.diagram)[key] for key in keys}
+            drawn = asdict(self.diagram)
+            found |= {key: drawn[key] for key in ("used", "unused", "size", "multiply_adds", "blocks")}
         return found
 
 
 def _network(component: Component, values: dict[str, Any], channels: tuple[str, ...], size: int) -> _Network:
+    from torch.nn.parameter import is_lazy
+
     from cxrkit.report.diagram import diagram
 
     weights = None
     try:
         model = component.build(channels, **{**getattr(component.target, "when_loading", {}), **values})
-        weights = sum(parameter.numel() for parameter in model.parameters())
+        parameters = list(model.parameters())
+        if not any(is_lazy(parameter) for parameter in parameters):  # those have no number before a first film
+            weights = sum(parameter.numel() for parameter in parameters)
         return _Network(weights, diagram(model, size))
     except CxrkitError as fault:
         return _Network(weights, fault=fault)

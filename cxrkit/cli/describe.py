@@ -88,9 +88,12 @@ def range_text(field: FieldInfo) -> str:
         "min_length": "at least {} long",
         "max_length": "at most {} long",
     }
+    if bounds.get("min_length") == 1:
+        del bounds["min_length"]
+        parts.append("not empty")
     parts += [words[name].format(_bound(value)) for name, value in bounds.items()]
     return ", ".join(parts)
 
 
-def _bound(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+def _bound(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else value_text(value)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cxrkit.config import ComponentConfig
-from cxrkit.errors import ContractError
+from cxrkit.errors import ContractError, CxrkitError, reason
 from cxrkit.registry import Registry
 from cxrkit.services import Postprocess
 
@@ -36,9 +36,16 @@ def postprocessed(postprocess: Postprocess, masks: Mapping[str, np.ndarray]) -> 
     """A film's masks, bool `(H, W)` by structure, after a post-processing.
 
     Raises:
-        ContractError: it returns others than those structures, or another shape or type.
+        ContractError: it fails, or returns others than those structures, or another shape or type.
     """
-    made = postprocess({name: mask.copy() for name, mask in masks.items()})
+    try:
+        made = dict(postprocess({name: mask.copy() for name, mask in masks.items()}))
+    except CxrkitError:
+        raise
+    except Exception as error:
+        raise ContractError(
+            f"{type(postprocess).__name__} fails: {reason(error)}.", "Choose another --postprocess, or fix this one."
+        ) from error
     whole = {name: np.asarray(made[name]) for name in masks if name in made}
     if len(whole) < len(masks) or len(made) > len(masks):
         raise ContractError(

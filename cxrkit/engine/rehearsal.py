@@ -169,7 +169,7 @@ class Rehearsal:
 def count_multiply_adds(network: Model, film: Tensor) -> int:
     """Multiply-adds of a forward pass in convolutions and matrix products, in evaluation mode; on any device.
 
-    Those that are made: where a transposed convolution is computed as an ordinary one with zeros among its weights, as
+    As they are executed: where a transposed convolution is computed as an ordinary one with zeros among its weights, as
     in attn-bcdu and focal-attn-unet, multiplications by these count.
     """
     with _no_fused_products(), FlopCounterMode(display=False) as counter:

@@ -60,11 +60,11 @@ class Trial:
         Raises:
             ConfigError: no such films, too small ones, or a layer would normalise single values; says what to choose.
         """
-        if size < self.multiple:
+        if 2 * size**2 < self.multiple**2:
             raise ConfigError(
-                f"model '{self.name}': films of {size}x{size} pixels are too small: it takes multiples of "
-                f"{self.multiple}, so most of what it sees would be padding.",
-                f"Use --size {self.multiple} or a multiple of it, or a network that halves the resolution less often.",
+                f"model '{self.name}': films of {size}x{size} pixels are too small: they are padded to "
+                f"{self.multiple}x{self.multiple}, so most of what it sees would be padding.",
+                f"Use --size {self.multiple}, or a network that takes smaller films.",
             )
         fault = self._fault(films, size)
         if fault is None:

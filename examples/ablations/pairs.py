@@ -62,15 +62,22 @@ def paired(runs: Sequence[Run], factor: str, a: str, b: str) -> Iterator[tuple[R
 
 def main(arguments: Sequence[str]) -> None:
     """Print a line for each measure."""
-    file, *chosen = arguments
+    file, *chosen = arguments or [""]
     given: dict[str, list[str]] = defaultdict(list)
-    for name, level in (argument.split("=", 1) for argument in chosen):
+    for name, _, level in (argument.partition("=") for argument in chosen):
         given[name].append(level)
+    if not given:
+        raise SystemExit(__doc__)
     factor = next(iter(given))
     asked = given.pop(factor)
     known = read(Path(file))
+    for name in (factor, *given):
+        if not known or name not in known[0]:
+            raise SystemExit(f"{file} has no factor '{name}'.")
+        if unknown := set(given.get(name, ())) - {run[name] for run in known}:
+            raise SystemExit(f"{file}: {name} has no level {', '.join(sorted(unknown))}.")
     levels = {run[factor] for run in known}
-    runs = [run for run in known if all(run.get(key) in some for key, some in given.items())]
+    runs = [run for run in known if all(run[key] in some for key, some in given.items())]
     pairs = [pair for text in asked for pair in paired(runs, factor, *levels_of(text, levels))]
     for measure in MEASURES if pairs else ():
         changes = np.array([float(y[measure]) - float(x[measure]) for x, y in pairs if x[measure] and y[measure]])
@@ -79,7 +86,7 @@ def main(arguments: Sequence[str]) -> None:
             larger = f"larger in {(changes > 0).sum()} of {len(changes)}"
             print(f"{measure}: {changes.mean():+.4f} ± {changes.std(ddof=1):.4f}, {larger}, p = {p:.3f}")
     if not pairs:
-        print(f"No runs differ in {factor} alone with these levels.")
+        print(f"{file}: no runs differ in {factor} alone with these levels.")
 
 
 if __name__ == "__main__":

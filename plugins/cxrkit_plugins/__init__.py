@@ -38,12 +38,12 @@ def register_models(register: Register) -> None:
     register(
         "scan",
         f"{models}.scan:SCANSegmentor",
-        summary="SCAN's segmentor, of 271 thousand weights (Dai 2018; layers ours, after their number)",
+        summary="SCAN's segmentor, of 271 thousand weights (Dai 2018; layers ours, with that many)",
     )
     register(
         "cole",
         f"{models}.cole:CoLeCNN",
-        summary="CoLe-CNN: structures minus their context (Pezzano 2020; layers ours, after the description)",
+        summary="CoLe-CNN: structures minus their context (Pezzano 2020; layers ours, after a description)",
     )
     register(
         "monai",

@@ -98,8 +98,8 @@ def test_show_counts_what_a_pruned_network_uses(cxrkit, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
-        (("loss", "dice", "--svg", "x.svg"), "--svg: only of models"),
-        (("augment", "intensity", "--structures", "heart", "--size", "32"), "--size, --structures: only of models"),
+        (("loss", "dice", "--svg", "x.svg"), "--svg: only for models"),
+        (("augment", "intensity", "--structures", "heart", "--size", "32"), "--size and --structures: only for models"),
         (("model", "unet", "--structures", ","), "--structures is empty"),
         (("model", "unet", "--set", "model.depht=2"), "'depth'"),
         (("model", "monai:BasicUNets"), "'BasicUNet'"),
@@ -133,8 +133,15 @@ class _NeedsWidth(_ReadsValues):
         super().__init__(channels)
 
 
+class _Lazy(_ReadsValues):
+    def __init__(self, channels: Sequence[str]) -> None:
+        super().__init__(channels)
+        self.head = nn.LazyConv2d(len(self.channels), 1)  # type: ignore[assignment]
+
+
 @pytest.mark.parametrize(
-    ("factory", "weights", "reason"), [(_ReadsValues, 8, "can't be drawn"), (_NeedsWidth, None, "width")]
+    ("factory", "weights", "reason"),
+    [(_ReadsValues, 8, "can't be drawn"), (_NeedsWidth, None, "width"), (_Lazy, None, "can't be drawn")],
 )
 def test_a_model_without_a_diagram_says_why(cxrkit, monkeypatch, tmp_path, factory, weights, reason) -> None:
     odd = Component("model", "odd", factory, "odd", "somewhere", "1.0")

@@ -70,6 +70,12 @@ def test_a_post_processing_that_breaks_its_contract_is_named(made: dict[str, np.
         postprocessed(Wrong(made), {"heart": np.ones((12, 12), bool)})
 
 
+def test_a_post_processing_that_fails_is_named() -> None:
+    for made in (None, 3):
+        with pytest.raises(ContractError, match="Wrong fails: TypeError"):
+            postprocessed(Wrong(made), {"heart": np.ones((12, 12), bool)})  # type: ignore[arg-type]
+
+
 class Emptying(cxrkit.Postprocess):
     """Removes everything."""
 

@@ -45,12 +45,13 @@ def test_what_can_be_normalised_is_not_refused(components: Registry) -> None:
     Trial(unet(components, "group"), "unet").check(1, 16)
 
 
-def test_films_smaller_than_the_networks_multiple_are_refused(components: Registry) -> None:
-    deep = components.get("model", "unetpp").build(("heart",), base_channels=2, depth=5)
-    with pytest.raises(ConfigError, match="16x16 pixels are too small: it takes multiples of 32") as caught:
-        Trial(deep, "unetpp").check(2, 16)
+def test_films_that_would_be_padding_for_the_most_part_are_refused(components: Registry) -> None:
+    trial = Trial(components.get("model", "unetpp").build(("heart",), base_channels=2, depth=5), "unetpp")
+    with pytest.raises(ConfigError, match="22x22 pixels are too small: they are padded to 32x32") as caught:
+        trial.check(2, 22)
     assert "--size 32" in caught.value.remedy
-    Trial(deep, "unetpp").check(2, 48)  # padded, by a third
+    for size in (23, 30, 33):
+        trial.check(2, size)
 
 
 def test_a_batch_of_several_processes_is_that_of_all(components: Registry) -> None:

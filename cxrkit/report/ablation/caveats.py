@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 
 from cxrkit.ablation.results import STATES, Results, RunResult
 from cxrkit.readings import TrainingReading
@@ -190,9 +191,11 @@ def _remarks(results: Results) -> Iterator[str]:
     """What losses said of their own training when a run ended."""
     runs: dict[str, list[str]] = defaultdict(list)
     for run in results.finished:
-        readings = [reading for reading in run.run.metrics() if isinstance(reading, TrainingReading)]
-        if readings and readings[-1].remark:
-            runs[readings[-1].remark].append(run.name)
+        with suppress(OSError):
+            readings = [reading for reading in run.run.metrics() if isinstance(reading, TrainingReading)]
+            if readings and run.honest is not None and readings[-1].step >= run.honest.step:
+                runs[readings[-1].remark].append(run.name)
+    runs.pop("", None)
     for remark, names in runs.items():
         yield f"At the end of {listed(names, '; ')}: {remark}"
 

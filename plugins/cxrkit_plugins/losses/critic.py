@@ -147,12 +147,12 @@ class CriticLoss(Loss):
             )
         if len(accuracies) == LONG and min(accuracies) >= 0.99:
             return (
-                "The critic has won: for a long time it has recognised nearly all masks, and the network can learn "
-                "little from it. Use --set loss.critic.spectral_norm=true, soften=1, or a smaller learning_rate."
+                "The critic has won: for a long time it has judged nearly all masks correctly, and the network can "
+                "learn little from it. Use --set loss.critic.spectral_norm=true, soften=1, or a smaller learning_rate."
             )
         if len(accuracies) == LONG and max(fmean(accuracies), fmean(accuracies[LONG // 2 :])) <= 0.5:
             return (
-                "The critic has lost: for a long time it has recognised masks no better than by chance, and the "
+                "The critic has lost: for a long time it has judged masks no better than by chance, and the "
                 "network can learn little from it. Use a larger --set loss.critic.learning_rate, or "
                 "sees=masks-and-film."
             )

@@ -29,7 +29,8 @@ class FocalAttentionUNet(Model):
     An Attention U-Net of four levels, smaller than Oktay's, with the film at halved sizes as further inputs. In
     training it gives `SideOutputs` at an eighth, a quarter and half of the size, coarsest first. The layers are those
     of the authors' code (paper: arXiv 1810.07842), the fourth level's 64 channels and the third gate's signal from the
-    first decoder step included. Their loss is ours with the values that `cxrkit show loss focal-tversky` names.
+    first decoder step included. For the authors' loss use `focal-tversky` with the
+    values that `cxrkit show loss focal-tversky` gives.
     """
 
     size_multiple = 16

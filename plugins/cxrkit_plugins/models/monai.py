@@ -42,8 +42,9 @@ class Monai(Model):
     Any of `monai.networks.nets` whose constructor takes `spatial_dims`, `in_channels` and `out_channels`, and that
     makes one mask of the film's size for each channel. This is tried, which also finds `size_multiple`: the smallest
     power of two up to 64 whose multiples the network takes, or the `img_size` in `options` of a network for images of
-    one size only, such as UNETR. Parameters without a default in MONAI have one here: `UNet` and `AttentionUnet` 16 to
-    256 channels, `DynUNet` four halvings, and `FlexibleUNet` a resnet18.
+    one size only, such as UNETR, which then takes films of exactly that size. Parameters without a default in MONAI
+    have one here: `UNet` and `AttentionUnet` 16 to 256 channels, `DynUNet` four halvings, and `FlexibleUNet` a
+    resnet18.
 
     Raises:
         ConfigError: MONAI isn't installed, has no such network, or can't build it with these options.
@@ -76,7 +77,7 @@ class Monai(Model):
         if factory is None:
             raise ConfigError(
                 f"model 'monai': '{network}' isn't a network of MONAI, or not one that can be built for films.",
-                f"{nearest(network, dict.fromkeys(found.__name__ for found in known.values()))}{_TESTED}",
+                f"{nearest(network, (found.__name__ for found in known.values()))}{_TESTED}",
             )
         values = dict(options or {})
         if pretrained or (pretrained is False and "pretrained" in inspect.signature(factory).parameters):

@@ -33,7 +33,7 @@ class SpatialChannelGatedUNet(GatedUNet):
         gate_first_skip: Annotated[bool, Field(description="gate the skip at full resolution too")] = True,
         channel_reduction: Annotated[
             int,
-            Field(ge=1, description="channels divided by this are the units of the channel part's first dense layer"),
+            Field(ge=1, description="the channel part's first dense layer has channels / this units"),
         ] = 8,
         deep_supervision: Annotated[bool, Field(description="side outputs at every decoder level in training")] = False,
         norm: Annotated[Norm, Field(description="normalisation after each convolution")] = "batch",
@@ -55,7 +55,7 @@ class SpatialChannelGate(nn.Module):
     Args:
         features: channels of the skip.
         gating: channels of the gating signal, the decoder's feature.
-        reduction: the channels divided by this are the units of the channel part's first layer.
+        reduction: the channel part's first layer has `features` / `reduction` units.
         norm: comes last in the spatial part, on `features` channels.
     """
 
