@@ -55,7 +55,9 @@ def warned(fake: Fake, words: str) -> bool:
 
 def test_what_a_loss_said_when_runs_ended_is_reported(fake: Fake) -> None:
     for slug, remarks in (("dice", ("The critic has won.", "")), ("bce", ("", "The critic has lost."))):
-        readings = (TrainingReading(step, 0.5, 0.8, 1e-3, 1.0, remark=remark) for step, remark in enumerate(remarks))
+        readings = (
+            TrainingReading(1000 * step, 0.5, 0.8, 1e-3, 1.0, remark=remark) for step, remark in enumerate(remarks)
+        )
         lines = "".join(json.dumps(as_record(reading)) + "\n" for reading in readings)
         (fake.score(slug, DICES) / "metrics.jsonl").write_text(lines)
     assert warned(fake, "At the end of bce, seed 0: The critic has lost.")
