@@ -3,7 +3,8 @@
     python examples/ablations/zoo.py zoo.png OWN.csv OWN.json 2M.csv 2M.json
 
 A CSV is the runs.csv of an ablation's report, a JSON what `cxrkit bench PLAN --json` printed. In the picture, networks
-of the first pair are filled, those of the second hollow; a small dot is a seed.
+of the first pair are filled, those of the second hollow; a small dot is a seed. Those far below the best lie on the
+lower edge, with their mean written beside them.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ from pathlib import Path
 from statistics import mean
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullLocator
 
 from cxrkit.report.drawing import DISTINCT, INK, new_figure, style
 from cxrkit.report.write import save_figure
 
 Run = Mapping[str, str]
 MARKERS = ("o", "s", "^", "D")
+#: Points of Dice below the best, which the picture covers.
+SPAN = 5
 
 
 @dataclass(frozen=True)
@@ -84,22 +88,38 @@ def table(zoo: Zoo, size: str) -> str:
     return "\n".join(lines)
 
 
-def draw(axes: Axes, zoos: Sequence[Zoo], structure: str, size: str, look: Mapping[str, tuple[str, str]]) -> None:
-    """The Dice coefficient of each network against its multiply-adds."""
+def draw(
+    axes: Axes, zoos: Sequence[Zoo], structure: str, size: str, look: Mapping[str, tuple[str, str]], best: float
+) -> None:
+    """The Dice coefficient, in percent, of each network against its multiply-adds."""
+    lowest = best - SPAN
     for network, (colour, marker) in look.items():
         places = []
         for zoo, filled in zip(zoos, (True, False), strict=False):
             scores = [100 * float(run[f"{structure}_dice"]) for run in zoo.runs.get((network, size), ())]
             if scores:
-                cost = zoo.costs[network]["multiply_adds"] / 1e9
-                places.append((cost, mean(scores)))
+                cost, height = zoo.costs[network]["multiply_adds"] / 1e9, max(mean(scores), lowest)
+                places.append((cost, height))
                 face = colour if filled else "white"
-                axes.plot(cost, mean(scores), marker, color=colour, markerfacecolor=face, markersize=6)
-                axes.plot([cost] * len(scores), scores, ".", color=colour, markersize=2)
+                axes.plot(cost, height, marker, color=colour, markerfacecolor=face, markersize=6, clip_on=False)
+                shown = [score for score in scores if score > lowest]
+                axes.plot([cost] * len(shown), shown, ".", color=colour, markersize=2)
+                if mean(scores) < lowest:
+                    axes.annotate(
+                        f"{mean(scores):.0f}",
+                        (cost, height),
+                        (6, 4),
+                        textcoords="offset points",
+                        fontsize=7,
+                        color=colour,
+                    )
         if places:
             axes.plot(*zip(*places, strict=True), color=colour, linewidth=0.5, zorder=0)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
     axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_ylim(lowest, best + 0.5)
     style(axes)
     films = "all films" if size == "all" else f"{size} films"
     axes.set_title(f"{structure}, {films}", loc="left", fontsize=9, color=INK)
@@ -118,8 +138,11 @@ def main(picture: Path, files: Sequence[Path]) -> None:
     grid = figure.subplots(2, len(sizes), sharex=True, sharey="row", squeeze=False)
     for row, structure in zip(grid, ("lungs", "heart"), strict=True):
         row[0].set_ylabel("Dice, %", fontsize=8, color=INK)
+        scores = [
+            mean(100 * float(run[f"{structure}_dice"]) for run in some) for zoo in zoos for some in zoo.runs.values()
+        ]
         for axes, size in zip(row, sizes, strict=True):
-            draw(axes, zoos, structure, size, look)
+            draw(axes, zoos, structure, size, look, max(scores))
     for axes in grid[-1]:
         axes.set_xlabel("billion multiply-adds for a film", fontsize=8, color=INK)
     handles = [grid[0, 0].plot([], [], marker, color=colour, label=name)[0] for name, (colour, marker) in look.items()]
