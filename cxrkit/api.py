@@ -29,7 +29,9 @@ from cxrkit.engine.films import (
 )
 from cxrkit.engine.hardware import check_processes, make_fabric
 from cxrkit.engine.loop import STEADIER
+from cxrkit.engine.objective import build_loss
 from cxrkit.engine.observer import Observer, Silent
+from cxrkit.engine.own_training import check_adversaries
 from cxrkit.engine.postprocessing import Choice
 from cxrkit.engine.rehearsal import Rehearsal
 from cxrkit.engine.run import RunDirectory
@@ -135,7 +137,9 @@ def check_training(config: RunConfig, out: Path | str | None = None, observer: O
     sampler_of(chosen, films, augments, fabric.world_size)
     films = with_films_as_taken(films, chosen, augments, components, listener)
     report_unwatched(films, listener)
-    find_unlabelled(chosen, films, listener)
+    unlabelled = find_unlabelled(chosen, films, listener)
+    loss = build_loss(chosen.loss, components, films.channels)
+    check_adversaries(loss, chosen.loss, films, pseudo_labels=unlabelled is not None)
     # Two films behave as any larger batch does, except for the memory that they take.
     batch_size = min(chosen.train.batch_size, 2)
     training = chosen.train.model_copy(update={"devices": 1, "num_nodes": 1, "batch_size": batch_size})

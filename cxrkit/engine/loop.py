@@ -26,7 +26,7 @@ from cxrkit.engine.forward import apply_model, main_logits, pad_to_multiple
 from cxrkit.engine.loggers import Loggers
 from cxrkit.engine.objective import batch_loss, build_loss, soft_dice, without_side_outputs
 from cxrkit.engine.observer import Observer
-from cxrkit.engine.own_training import OwnTraining
+from cxrkit.engine.own_training import OwnTraining, check_adversaries
 from cxrkit.engine.provenance import identity_of
 from cxrkit.engine.run import RunDirectory
 from cxrkit.engine.sampling import derive_seed, generator
@@ -148,8 +148,8 @@ class TrainingLoop:
 
     def go(self, stop: threading.Event) -> None:
         """Train to the end, or until `stop` is set."""
-        drawn = sum(bool(film.known(self.films.store.structures)) for film in self.films.training)
-        self.own.check(drawn, pseudo_labels=self.pseudo_labels is not None)
+        pseudo_labels = self.pseudo_labels is not None
+        check_adversaries(self.loss, self.config.loss, self.films, pseudo_labels=pseudo_labels)
         if self.run.state_file.is_file():
             self._restore()
         if self.fabric.is_global_zero:

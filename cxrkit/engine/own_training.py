@@ -20,6 +20,8 @@ from cxrkit.readings import Reading, TrainingReading
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+    from cxrkit.engine.films import Films
+
 
 class OwnTraining:
     """The parameters of a run's losses, their optimizer, and what is reported of them.
@@ -36,24 +38,6 @@ class OwnTraining:
         self.names = [name for name, group in groups.items() if group["params"]]
         self.optimizer = torch.optim.Adam([groups[name] for name in self.names]) if self.names else None
         self._logged: list[TrainingReading] = []
-
-    def check(self, films: int, *, pseudo_labels: bool) -> None:
-        """Make sure that adversarial losses learn from drawn masks, of so many training films that have any.
-
-        Raises:
-            ConfigError: there are too few, or a network draws some of the masks.
-        """
-        for name in (name for name, term in self.terms.items() if term.adversarial):
-            if films < 2:
-                raise ConfigError(
-                    f"loss '{name}': it has the masks of a single training film, which it would learn by heart.",
-                    f"Use a --train-size of at least 2, or leave out {name}.",
-                )
-            if pseudo_labels:
-                raise ConfigError(
-                    f"loss '{name}': with --unlabelled, it would learn from masks that the network itself has drawn.",
-                    f"Leave out --unlabelled, or {name}.",
-                )
 
     def remember(self, readings: Iterable[Reading]) -> None:
         """Readings that were made before a run continues."""
@@ -109,6 +93,26 @@ class OwnTraining:
         """What makes a training with adversarial losses less likely to diverge, followed by a space; or ""."""
         judges = [f"{term.term_weight:g}*{name}" for name, term in self.terms.items() if term.adversarial]
         return f"Use a smaller weight than in {' and '.join(judges)}. " if judges else ""
+
+
+def check_adversaries(loss: Loss, configs: Sequence[LossConfig], films: Films, *, pseudo_labels: bool) -> None:
+    """Make sure that adversarial losses learn from drawn masks.
+
+    Raises:
+        ConfigError: there are too few training films with masks, or a network draws some of the masks.
+    """
+    drawn = sum(bool(film.known(films.store.structures)) for film in films.training)
+    for name in (config.name for config, term in zip(configs, terms_of(loss), strict=True) if term.adversarial):
+        if drawn < 2:
+            raise ConfigError(
+                f"loss '{name}': it has the masks of a single training film, which it would learn by heart.",
+                f"Use a --train-size of at least 2, or leave out {name}.",
+            )
+        if pseudo_labels:
+            raise ConfigError(
+                f"loss '{name}': with --unlabelled, it would learn from masks that the network itself has drawn.",
+                f"Leave out --unlabelled, or {name}.",
+            )
 
 
 def own_loss(loss: Loss, logits: Tensor, batch: Batch) -> Tensor | None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import cxrkit
+from cxrkit.api import check_training
 from cxrkit.config import LossConfig
 from cxrkit.engine.checkpoint import load_network, load_state
 from cxrkit.engine.evaluate import evaluate_run
@@ -64,6 +65,16 @@ def test_a_killed_run_ends_bit_equal_with_the_critics_state(
     assert set(own(straight)[6]) == {"critic_accuracy", "critic_term"}
 
 
+def test_in_bf16_the_critics_readings_are_nearly_those_of_32_bits(new_run: NewRun, components: Registry) -> None:
+    terms = []
+    for precision in ("32", "bf16"):
+        run = new_run(f"run-{precision}", loss=with_critic(), train__precision=precision)
+        train(run, components)
+        terms.append(own(run)[6]["critic_term"])
+    assert terms[0] != terms[1]
+    assert terms[1] == pytest.approx(terms[0], rel=0.05)
+
+
 def test_the_kept_network_is_one_as_any_other(new_run: NewRun, components: Registry) -> None:
     plain, judged = new_run("plain"), new_run("judged", loss=with_critic())
     late = new_run("late", loss=with_critic(start=1000))
@@ -106,9 +117,12 @@ def test_readings_without_anything_of_their_own_are_written_as_before() -> None:
 def test_too_few_drawn_masks_are_refused(
     new_run: NewRun, components: Registry, settings: dict[str, Any], words: str
 ) -> None:
+    run = new_run("run", loss=with_critic(), **settings)
     with pytest.raises(ConfigError, match=words) as caught:
-        train(new_run("run", loss=with_critic(), **settings), components)
+        train(run, components)
     assert "leave out critic" in caught.value.remedy or "or critic" in caught.value.remedy
+    with pytest.raises(ConfigError, match=words):
+        check_training(run.config(), run.path.parent / "another")
 
 
 def test_a_divergence_names_the_critics_weight(new_run: NewRun, components: Registry) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from cxrkit import comparisons
+from cxrkit.engine.scores import StructureScores
 from cxrkit.report.ablation import summarise_ablation
 from cxrkit.report.ablation.curves import draw_curves, read_curves
 from cxrkit.report.ablation.figures import draw_all_figures
@@ -83,6 +84,19 @@ def test_readings_of_a_validation_without_its_score_are_left_out(tmp_path: Path)
         stream.write('{"step": 4, "validation": {"loss": 1.0}, "on": "validation"}\n')
         stream.write('{"step": 5, "validation": {"dsc": 1}, "on": "validation"}\n')
     assert sorted(read_curves(arm).valid) == [1, 2, 3, 5]
+
+
+def test_parts_and_holes_have_a_table(tmp_path: Path) -> None:
+    fake = Fake(tmp_path / "mine", {"loss": ["dice", "bce"]})
+    for slug, parts in (("dice", (1, 2)), ("bce", (4, 4))):
+        hearts = [StructureScores(dice=0.9, parts=n, holes=0, parts_after=1, holes_after=0) for n in parts]
+        films = [film(f"{n}", 0.9).model_copy(update={"structures": {"heart": one}}) for n, one in enumerate(hearts)]
+        fake.write(slug, evaluation(films))
+    comparisons.report(fake.path)
+    section = (fake.path / "report" / "report.md").read_text().partition("## Parts and holes")[2].partition("\n## ")[0]
+    assert "| arm | seeds | heart Parts | heart Holes | heart Parts after | heart Holes after |" in section
+    assert "| dice | 1/1 | **1.50** | 0.00 | 1.00 | 0.00 |" in section
+    assert "| bce | 1/1 | 4.00 | 0.00 | 1.00 | 0.00 |" in section
 
 
 def test_pictures_of_an_earlier_report_go(fake: Fake, report: Path) -> None:

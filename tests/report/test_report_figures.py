@@ -42,6 +42,14 @@ def panels(chest, evaluation) -> list[Panel]:
     ]
 
 
+def test_what_losses_report_of_themselves_has_curves() -> None:
+    own = [{"critic_accuracy": 0.5 + step / 100, "critic_term": 0.7} for step in range(3)]
+    figure = draw_curves([TrainingReading(10 * n, 0.5, 0.7, 1e-3, 1.0, one) for n, one in enumerate(own)])
+    shown = {axes.get_title(loc="left"): axes for axes in figure.axes if axes.axison}
+    assert list(shown)[2:] == ["critic accuracy", "critic term"]
+    assert list(shown["critic accuracy"].lines[0].get_ydata()) == [0.5, 0.51, 0.52]
+
+
 @pytest.fixture
 def run(tmp_path) -> RunDirectory:
     made = RunDirectory.create(tmp_path / "run", make_config({"seed": 7}))

@@ -47,6 +47,13 @@ class Numbers:
         return tuple(chosen)
 
     @property
+    def plausibility(self) -> tuple[Column, ...]:
+        """Parts and holes, before and after post-processing: of lungs and heart, or else of every structure."""
+        columns = [column for column in self.columns if column.measure.unit == "count"]
+        usual = [column for column in columns if column.structure in (LUNGS, "heart")]
+        return tuple(usual if any(column.structure == LUNGS for column in columns) else columns)
+
+    @property
     def primary(self) -> tuple[Column, ...]:
         """What the verdict is on: honest Dice of lungs and heart (or of every structure), and the paper's DSC."""
         columns = [

@@ -50,16 +50,17 @@ _EFFECTS = (
 )
 
 
-def seeds_table(numbers: Numbers) -> Table:
-    """A row for each arm, mean ± standard deviation over seeds."""
-    columns = numbers.main
+def seeds_table(numbers: Numbers, columns: Sequence[Column] | None = None) -> Table:
+    """A row for each arm, mean ± standard deviation over seeds, in some columns; None: the main ones."""
+    whole = columns is None
+    columns = numbers.main if columns is None else columns
 
     def text(arm: ArmNumbers, column: Column) -> str:
         cell = arm.cells[column.key]
         mean = NONE if cell.mean is None else column.measure.text(cell.mean, cell.std)
         return mean + (f" ({cell.lost} lost)" if cell.lost else "")
 
-    missed = any(arm.missed for arm in numbers.arms)
+    missed = whole and any(arm.missed for arm in numbers.arms)
     rows = tuple(
         (
             *(arm.label, f"{arm.finished}/{len(arm.runs)}"),

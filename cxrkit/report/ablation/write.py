@@ -90,6 +90,9 @@ def _sections(numbers: Numbers, pictures: Sequence[Picture], films: Sequence[Pic
     reading = tables.how_to_read(numbers)
     yield Section("Over seeds", (setting(results), tables.seeds_table(numbers), reading))
     yield Section("Over films", (tables.films_table(numbers),))
+    if plausibility := numbers.plausibility:
+        after = "Connected parts of masks as thresholded, and holes in them; “after”: after post-processing."
+        yield Section("Parts and holes", (after, tables.seeds_table(numbers, plausibility)))
     single, rest = tables.primary_comparisons(numbers)
     if single or rest:
         folded: list[Item] = []

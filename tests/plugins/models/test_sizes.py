@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from cxrkit.plugins import registry
+from cxrkit_plugins.models.blocks import CoarseGate
 
 FOUR = ("left_lung", "right_lung", "heart", "background")
 BCDU = {"bidirectional": False, "two_channel_tail": True}
@@ -49,6 +51,8 @@ def count(name: str, outputs: int, parameters: dict[str, Any]) -> int:
         ("focal-attn-unet", 1, {"image_pyramid": False}, 5_302_247 - 7_040),
         # Dai 2018: 271 thousand.
         ("scan", 4, {}, 271_440),
+        ("unet", 1, {"norm": "none"}, 31_030_593),
+        ("unet", 1, {}, 31_036_481),
         ("unet", 4, {"norm": "none"}, 31_030_788),
         ("unet", 4, {}, 31_036_676),
     ],
@@ -56,6 +60,10 @@ def count(name: str, outputs: int, parameters: dict[str, Any]) -> int:
 )
 def test_count(name: str, outputs: int, parameters: dict[str, Any], expected: int) -> None:
     assert count(name, outputs, parameters) == expected
+
+
+def test_oktays_gate() -> None:
+    assert sum(value.numel() for value in CoarseGate(256, 512, nn.BatchNorm2d(256)).parameters()) == 263_169
 
 
 def test_attention_of_attn_bcdu_is_the_released_codes() -> None:
