@@ -201,7 +201,7 @@ def _choose_postprocess(
 
 @contextmanager
 def _left_out(name: str, candidates: dict[str, Postprocess], observer: Observer) -> Iterator[None]:
-    """Leave out a post-processing that can't be used, as one of a broken plugin, rather than not choose at all."""
+    """Leave out a post-processing that can't be used, such as that of a broken plugin, and choose among the others."""
     try:
         yield
     except (ConfigError, PluginError) as error:
