@@ -104,7 +104,8 @@ def show_component(
     component, values = load_plugins().registry.find(_kind(kind), name)
     for_models = {"--size": size, "--structures": structures, "--svg": svg, "--set": set_}
     if component.kind != "model" and (flags := [flag for flag, value in for_models.items() if value]):
-        raise ConfigError(f"{' and '.join(flags)}: only for models, not for the {component.kind} {name}.", "Leave it out.")
+        what = f"{' and '.join(flags)}: only for models, not for the {component.kind} {name}."
+        raise ConfigError(what, "Leave it out.")
     channels = _CHANNELS if structures is None else tuple(names_of(structures))
     with redirect_stdout(sys.stderr):  # what the component prints
         parameters = parameters_of(component)
