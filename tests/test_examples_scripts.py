@@ -223,3 +223,40 @@ def test_networks_are_compared_over_seeds_where_they_finished(tmp_path: Path) ->
     assert lines.count(unet) == 2
     assert lines.count("| SCAN | 2.03 | 2.50 | 250 / 41 | 91.0 | 0.0 | 3.0 / – | 0.00 | 0.00 |") == 2
     assert cv2.imread(str(tmp_path / "zoo.png")).shape[1] == 1440
+
+
+def test_a_difference_outlasts_when_it_is_significant_and_of_one_sign_at_every_level(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outlasting = script(SCRIPTS / "outlasting.py")
+    rows = [
+        # by what "B" differs from A: A is larger (or not) at both numbers of films; p; seeds in which A is larger
+        ("SCAN", (0.02, 0.01, 2), (0.03, 0.049, 2)),
+        ("smaller", (-0.02, 0.01, 0), (-0.03, 0.01, 0)),
+        ("insignificant", (0.02, 0.05, 2), (0.02, 0.01, 2)),
+        ("both signs", (0.02, 0.01, 2), (-0.02, 0.01, 0)),
+        ("a seed otherwise", (0.02, 0.01, 1), (0.02, 0.01, 2)),
+        ("few films alone", (0.02, 0.01, 2), None),
+        ("no film shared", (0.02, 0.01, 2), ("", "", "")),
+    ]
+    lines = ["measure,a,b,difference,p_holm,seeds,a_larger_seeds"]
+    for name, *both in rows:
+        for size, values in zip(("10", "all"), both, strict=True):
+            if values is not None:
+                difference, p, larger = values
+                lines.append(f"lungs_dice,U-Net · n {size},{name} · n {size},{difference},{p},2,{larger}")
+    lines.append("lungs_dice,U-Net · n 10,SCAN · n all,0.5,0.01,2,2")
+    lines.append("heart_dice,U-Net · n 10,SCAN · n 10,0.5,0.9,2,2")
+    file = tmp_path / "comparisons.csv"
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    outlasting.main([str(file), "n"])
+    assert capsys.readouterr().out == ("lungs_dice:\n  SCAN < U-Net\n  U-Net < smaller\nheart_dice:\n  no difference\n")
+    outlasting.main([str(file), "n", "heart_dice"])
+    assert capsys.readouterr().out == "heart_dice:\n  no difference\n"
+    for wrong, words in (
+        ([str(file)], "COMPARISONS.csv"),
+        ([str(file), "size"], "no arm with a level of 'size'"),
+        ([str(file), "n", "dsc"], "has no dsc; its measures: lungs_dice, heart_dice"),
+    ):
+        with pytest.raises(SystemExit, match=words):
+            outlasting.main(wrong)
