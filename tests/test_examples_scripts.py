@@ -43,10 +43,11 @@ def said(script: str, run: Path) -> list[str]:
 
 def script(path: Path) -> ModuleType:
     """A script, imported."""
-    spec = importlib.util.spec_from_file_location(path.stem.replace("-", "_"), path)
+    spec = importlib.util.spec_from_file_location(f"example_{path.stem.replace('-', '_')}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look there
     spec.loader.exec_module(module)
     return module
 
@@ -223,6 +224,26 @@ def test_networks_are_compared_over_seeds_where_they_finished(tmp_path: Path) ->
     assert lines.count(unet) == 2
     assert lines.count("| SCAN | 2.03 | 2.50 | 250 / 41 | 91.0 | 0.0 | 3.0 / – | 0.00 | 0.00 |") == 2
     assert cv2.imread(str(tmp_path / "zoo.png")).shape[1] == 1440
+
+
+def test_networks_of_two_widths_are_compared_seed_by_seed() -> None:
+    zoo = script(SCRIPTS / "zoo.py")
+
+    def some(*runs: tuple[str, str, str, float, float]) -> object:
+        grouped: dict[tuple[str, str], list[dict[str, str]]] = {}
+        for network, size, seed, lungs, heart in runs:
+            run = {"seed": seed, "lungs_dice": str(lungs), "heart_dice": str(heart)}
+            grouped.setdefault((network, size), []).append(run)
+        return zoo.Zoo(grouped, {})
+
+    wide = some(("U-Net", "10", "0", 0.95, 0.9), ("U-Net", "10", "1", 0.9, 0.9), ("FCN", "10", "0", 0.8, 0.7))
+    narrow = some(("U-Net", "10", "0", 0.94, 0.92), ("U-Net", "10", "2", 0.1, 0.1), ("U-Net", "all", "0", 0.9, 0.9))
+    assert zoo.differences(wide, narrow).splitlines() == [
+        "| network | lungs, 10 | heart, 10 |",
+        "| --- | ---: | ---: |",
+        "| U-Net | +1.0 | −2.0 |",
+        "| FCN | – | – |",
+    ]
 
 
 def test_a_difference_outlasts_when_it_is_significant_and_of_one_sign_at_every_level(

@@ -4,7 +4,8 @@
 
 A CSV is the runs.csv of an ablation's report, a JSON what `cxrkit bench PLAN --json` printed. In the picture, networks
 of the first pair are filled, those of the second hollow; a small dot is a seed. Those far below the best lie on the
-lower edge, with their mean written beside them.
+lower edge, with their mean written beside them. After the tables come differences in the Dice coefficient, the first
+pair minus the second.
 """
 
 from __future__ import annotations
@@ -88,6 +89,26 @@ def table(zoo: Zoo, size: str) -> str:
     return "\n".join(lines)
 
 
+def differences(first: Zoo, second: Zoo) -> str:
+    """Points of Dice by which each network scores more in the first, in the mean of the seeds that both have."""
+    sizes = [size for size in dict.fromkeys(size for _, size in first.runs) if any(n == size for _, n in second.runs)]
+    heads = [f"{structure}, {size}" for size in sizes for structure in ("lungs", "heart")]
+    lines = [f"| network | {' | '.join(heads)} |", f"| --- |{' ---: |' * len(heads)}"]
+    for network in first.networks():
+        cells = []
+        for size in sizes:
+            by_seed = [{run["seed"]: run for run in zoo.runs.get((network, size), ())} for zoo in (first, second)]
+            for structure in ("lungs", "heart"):
+                scores = [
+                    100 * (float(by_seed[0][seed][f"{structure}_dice"]) - float(run[f"{structure}_dice"]))
+                    for seed, run in by_seed[1].items()
+                    if seed in by_seed[0]
+                ]
+                cells.append(f"{mean(scores):+.1f}".replace("-", "−") if scores else "–")
+        lines.append(f"| {network} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def draw(
     axes: Axes, zoos: Sequence[Zoo], structure: str, size: str, look: Mapping[str, tuple[str, str]], best: float
 ) -> None:
@@ -132,6 +153,8 @@ def main(picture: Path, files: Sequence[Path]) -> None:
     for zoo in zoos:
         for size in sizes:
             print(f"{size}:\n\n{table(zoo, size)}\n")
+    if len(zoos) > 1:
+        print(f"{differences(*zoos[:2])}\n")
     pairs = [(colour, marker) for marker in MARKERS for colour in DISTINCT]
     look = dict(zip(networks, pairs, strict=False))
     figure = new_figure(9.6, 6.4)
