@@ -208,7 +208,7 @@ def test_networks_are_compared_over_seeds_where_they_finished(tmp_path: Path) ->
         "U-Net,all,0,failed,,,,,,\n"
         "SCAN,10,0,finished,0.91,0,3,,0,0\n"
     )
-    cost = {"multiply_adds": 2.5e9, "update_seconds": 0.25, "film_seconds": 0.041, "parameters": 2_030_000}
+    cost = {"multiply_adds": 2.5e9, "update_seconds": 1.25, "film_seconds": 0.041, "parameters": 2_030_000}
     arms = [{"levels": {"network": name}, **cost} for name in ("U-Net", "SCAN")]
     (tmp_path / "costs.json").write_text(json.dumps({"arms": arms}))
     pair = [tmp_path / "runs.csv", tmp_path / "costs.json"]
@@ -220,9 +220,9 @@ def test_networks_are_compared_over_seeds_where_they_finished(tmp_path: Path) ->
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    unet = "| U-Net | 2.03 | 2.50 | 250 / 41 | 92.0 (90.0 to 94.0) | 81.0 (80.0 to 82.0) | 2.5 / 4.0 | 1.50 | 0.50 |"
+    unet = "| U-Net | 2.03 | 2.50 | 1,250 / 41 | 92.0 (90.0 to 94.0) | 81.0 (80.0 to 82.0) | 2.5 / 4.0 | 1.50 | 0.50 |"
     assert lines.count(unet) == 2
-    assert lines.count("| SCAN | 2.03 | 2.50 | 250 / 41 | 91.0 | 0.0 | 3.0 / – | 0.00 | 0.00 |") == 2
+    assert lines.count("| SCAN | 2.03 | 2.50 | 1,250 / 41 | 91.0 | 0.0 | 3.0 / – | 0.00 | 0.00 |") == 2
     assert cv2.imread(str(tmp_path / "zoo.png")).shape[1] == 1440
 
 
@@ -236,12 +236,23 @@ def test_networks_of_two_widths_are_compared_seed_by_seed() -> None:
             grouped.setdefault((network, size), []).append(run)
         return zoo.Zoo(grouped, {})
 
-    wide = some(("U-Net", "10", "0", 0.95, 0.9), ("U-Net", "10", "1", 0.9, 0.9), ("FCN", "10", "0", 0.8, 0.7))
-    narrow = some(("U-Net", "10", "0", 0.94, 0.92), ("U-Net", "10", "2", 0.1, 0.1), ("U-Net", "all", "0", 0.9, 0.9))
+    wide = some(
+        ("U-Net", "10", "0", 0.95, 0.9),
+        ("U-Net", "10", "1", 0.9, 0.9),
+        ("SCAN", "10", "1", 0.9, 0.8996),
+        ("FCN", "10", "1", 0.8, 0.7),
+    )
+    narrow = some(
+        ("U-Net", "10", "0", 0.94, 0.92),
+        ("U-Net", "10", "2", 0.1, 0.1),
+        ("U-Net", "all", "0", 0.9, 0.9),
+        ("SCAN", "10", "1", 0.8, 0.9),
+    )
     assert zoo.differences(wide, narrow).splitlines() == [
         "| network | lungs, 10 | heart, 10 |",
         "| --- | ---: | ---: |",
         "| U-Net | +1.0 | −2.0 |",
+        "| SCAN | +10.0 | +0.0 |",
         "| FCN | – | – |",
     ]
 

@@ -80,7 +80,7 @@ def table(zoo: Zoo, size: str) -> str:
                 network,
                 f"{cost['parameters'] / 1e6:.2f}",
                 f"{cost['multiply_adds'] / 1e9:.2f}",
-                f"{1000 * cost['update_seconds']:.0f} / {1000 * cost['film_seconds']:.0f}",
+                f"{1000 * cost['update_seconds']:,.0f} / {1000 * cost['film_seconds']:,.0f}",
                 *(over_seeds(runs, f"{name}_dice", 100) for name in ("lungs", "heart")),
                 distances,
                 *(over_seeds(runs, f"heart_{what}", digits=2, spread=False) for what in ("parts", "holes")),
@@ -104,7 +104,7 @@ def differences(first: Zoo, second: Zoo) -> str:
                     for seed, run in by_seed[1].items()
                     if seed in by_seed[0]
                 ]
-                cells.append(f"{mean(scores):+.1f}".replace("-", "−") if scores else "–")
+                cells.append(f"{mean(scores):+z.1f}".replace("-", "−") if scores else "–")
         lines.append(f"| {network} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
