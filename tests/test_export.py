@@ -16,7 +16,7 @@ def test_half_the_size_and_the_same_masks(tmp_path: Path) -> None:
     model, card = load_network(registry().get("weights", "lungs-heart").build().file, registry())
     noisy = {k: v * (1 + 1e-5) if v.is_floating_point() else v for k, v in model.state_dict().items()}
     full = tmp_path / "full.safetensors"
-    save_network(full, noisy, card)
+    save_network(full, noisy, card.model_copy(update={"precision": "32"}))  # bf16 rounds both weights differently
     (half,) = inference.export(full, tmp_path / "half.safetensors").files
     assert half.stat().st_size < 0.52 * full.stat().st_size
     film = np.random.default_rng(0).integers(0, 255, (96, 96), dtype=np.uint8)

@@ -39,6 +39,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
         preprocess=PreprocessConfig(size=32),
         package=("cxrkit", "0"),
         step=1,
+        precision="32",
     )
     file = tmp_path_factory.mktemp("weights") / "network.safetensors"
     save_network(file, state, card)
