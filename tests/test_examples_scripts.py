@@ -223,7 +223,7 @@ def test_networks_are_compared_over_seeds_where_they_finished(tmp_path: Path) ->
     unet = "| U-Net | 2.03 | 2.50 | 1,250 / 41 | 92.0 (90.0 to 94.0) | 81.0 (80.0 to 82.0) | 2.5 / 4.0 | 1.50 | 0.50 |"
     assert lines.count(unet) == 2
     assert lines.count("| SCAN | 2.03 | 2.50 | 1,250 / 41 | 91.0 | 0.0 | 3.0 / – | 0.00 | 0.00 |") == 2
-    assert cv2.imread(str(tmp_path / "zoo.png")).shape[1] == 1440
+    assert cv2.imread(str(tmp_path / "zoo.png")).shape[1] == 1560
 
 
 def test_networks_of_two_widths_are_compared_seed_by_seed() -> None:
@@ -252,7 +252,7 @@ def test_networks_of_two_widths_are_compared_seed_by_seed() -> None:
         "| network | lungs, 10 | heart, 10 |",
         "| --- | ---: | ---: |",
         "| U-Net | +1.0 | −2.0 |",
-        "| SCAN | +10.0 | +0.0 |",
+        "| SCAN | +10.0 | 0.0 |",
         "| FCN | – | – |",
     ]
 

@@ -3,9 +3,9 @@
     python examples/ablations/zoo.py zoo.png OWN.csv OWN.json 2M.csv 2M.json
 
 A CSV is the runs.csv of an ablation's report, a JSON what `cxrkit bench PLAN --json` printed. In the picture, networks
-of the first pair are filled, those of the second hollow; a small dot is a seed. Those far below the best lie on the
-lower edge, with their mean written beside them. After the tables come differences in the Dice coefficient, the first
-pair minus the second.
+of the first pair are filled, those of the second hollow; a small dot is a seed. Means far below the best lie on the
+lower edge, with their number above them, and such seeds aren't drawn. After the tables come differences in the Dice
+coefficient, the first pair minus the second.
 """
 
 from __future__ import annotations
@@ -104,9 +104,14 @@ def differences(first: Zoo, second: Zoo) -> str:
                     for seed, run in by_seed[1].items()
                     if seed in by_seed[0]
                 ]
-                cells.append(f"{mean(scores):+z.1f}".replace("-", "−") if scores else "–")
+                cells.append(_signed(mean(scores)) if scores else "–")
         lines.append(f"| {network} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _signed(points: float) -> str:
+    text = f"{points:+z.1f}"
+    return "0.0" if text == "+0.0" else text.replace("-", "−")
 
 
 def draw(
@@ -129,15 +134,17 @@ def draw(
                     axes.annotate(
                         f"{mean(scores):.0f}",
                         (cost, height),
-                        (6, 4),
+                        (0, 6),
                         textcoords="offset points",
-                        fontsize=7,
+                        horizontalalignment="center",
+                        fontsize=6,
                         color=colour,
                     )
         if places:
             axes.plot(*zip(*places, strict=True), color=colour, linewidth=0.5, zorder=0)
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    left, right = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if right > 10 * left else (1, 1.5, 2, 3, 5, 7)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_ylim(lowest, best + 0.5)
@@ -148,16 +155,17 @@ def draw(
 
 def main(picture: Path, files: Sequence[Path]) -> None:
     zoos = [read(runs, costs) for runs, costs in zip(files[::2], files[1::2], strict=True)]
-    networks = tuple(dict.fromkeys(network for zoo in zoos for network in zoo.networks()))
+    networks = sorted({network for zoo in zoos for network in zoo.networks()})  # alike in pictures of several plans
     sizes = tuple(dict.fromkeys(size for zoo in zoos for _, size in zoo.runs))
     for zoo in zoos:
         for size in sizes:
             print(f"{size}:\n\n{table(zoo, size)}\n")
     if len(zoos) > 1:
         print(f"{differences(*zoos[:2])}\n")
-    pairs = [(colour, marker) for marker in MARKERS for colour in DISTINCT]
-    look = dict(zip(networks, pairs, strict=False))
-    figure = new_figure(9.6, 6.4)
+    look = {
+        name: (DISTINCT[place % len(DISTINCT)], MARKERS[place % len(MARKERS)]) for place, name in enumerate(networks)
+    }
+    figure = new_figure(10.4, 6.4)
     grid = figure.subplots(2, len(sizes), sharex=True, sharey="row", squeeze=False)
     for row, structure in zip(grid, ("lungs", "heart"), strict=True):
         row[0].set_ylabel("Dice, %", fontsize=8, color=INK)
