@@ -11,13 +11,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import openvino
 import pytest
 import torch
 
 from cxrkit import ConfigError, DataError, inference
 from cxrkit.config import ComponentConfig, PreprocessConfig
 from cxrkit.engine import exporting
-from cxrkit.engine.checkpoint import NetworkCard, save_network
+from cxrkit.engine.checkpoint import NetworkCard, load_network, save_network
 from cxrkit.engine.exporting import compare
 from cxrkit.plugins import registry
 
@@ -67,6 +68,27 @@ def test_an_exported_network_gives_the_same_masks(exported: dict[str, Path], wei
     assert other.weights.file == str(exported[suffix])
     for name, probability in original.probabilities.items():
         np.testing.assert_allclose(other.probabilities[name], probability, atol=0.02)
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
+@pytest.mark.parametrize(("precision", "hint"), [("32", "f32"), ("auto", None)])
+def test_openvino_is_asked_for_32_bits_where_the_network_was_trained_so(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, precision: str, hint: str | None
+) -> None:
+    model, card = load_network(weights, registry())
+    source, file = tmp_path / "source.safetensors", tmp_path / f"network{suffix}"
+    save_network(source, model.state_dict(), card.model_copy(update={"precision": precision}))
+    inference.export(source, file)
+    asked = []
+    compile_model = openvino.Core.compile_model
+
+    def record(core: openvino.Core, network: openvino.Model, device: str, settings: dict[str, str]) -> object:
+        asked.append(settings.get("INFERENCE_PRECISION_HINT"))
+        return compile_model(core, network, device, settings)
+
+    monkeypatch.setattr(openvino.Core, "compile_model", record)
+    inference.load(file, runtime="openvino")
+    assert asked == [hint]
 
 
 def test_one_network_twice_is_no_mean(exported: dict[str, Path], weights: Path, tmp_path: Path) -> None:
